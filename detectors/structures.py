@@ -1,0 +1,126 @@
+"""Every tuple that crosses a border between parts.
+
+Letters, the same everywhere: B images, M padded objects, N priors, C classes, K detections.
+Boxes are xyxy pixels of the network input, float32, unless a field says otherwise.
+NamedTuples are pytrees: they compile, pin, collate and move between devices as they are.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+
+class FeatureSpec(NamedTuple):
+    """What a backbone or neck promises of one feature level."""
+
+    channels: int
+    stride: int  # input pixels per cell
+
+
+class Sample(NamedTuple):
+    """One image with its objects, before batching; NumPy, so that workers hand it over cheaply."""
+
+    image: np.ndarray  # [H, W, 3] uint8, RGB
+    boxes: np.ndarray  # [n, 4] float32, xyxy pixels of `image`
+    labels: np.ndarray  # [n] int64 in 0..C-1
+    ignore: np.ndarray  # [n] bool: VOC difficult, COCO crowd; neither object nor background
+    id: int  # unique in its data set
+    to_original: np.ndarray  # [4] float32 (scale x, scale y, shift x, shift y): box * scale + shift
+    frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills, the rest is fill
+
+
+class Annotations(NamedTuple):
+    """The ground truth of a data set in packed arrays: no Python object per image or box.
+
+    The objects of image i are the rows `offsets[i]:offsets[i + 1]`. Boxes are in pixels of the
+    original image.
+    """
+
+    image_ids: np.ndarray  # [I] int64, unique
+    sizes: np.ndarray  # [I, 2] int64 (height, width)
+    offsets: np.ndarray  # [I + 1] int64
+    boxes: np.ndarray  # [n, 4] float64 xyxy
+    labels: np.ndarray  # [n] int64 in 0..C-1
+    crowd: np.ndarray  # [n] bool, COCO iscrowd
+    difficult: np.ndarray  # [n] bool, VOC difficult
+    areas: np.ndarray  # [n] float64, what COCO's size bins look at
+    classes: tuple[str, ...]  # name of each label
+    category_ids: tuple[int, ...]  # official id of each label, gaps and all
+
+
+class Targets(NamedTuple):
+    """The objects of a batch, padded to M rows; a row is real where `valid`."""
+
+    boxes: Tensor  # [B, M, 4]
+    labels: Tensor  # [B, M] int64 in 0..C-1
+    valid: Tensor  # [B, M] bool
+    ignore: Tensor  # [B, M] bool, real rows that are neither object nor background
+
+
+class Batch(NamedTuple):
+    """What a loader delivers and a training step receives."""
+
+    images: Tensor  # [B, 3, H, W] uint8; normalised on the device
+    targets: Targets
+    frames: Tensor  # [B, 4] the part of the canvas that the picture fills
+    to_original: Tensor  # [B, 4] (scale x, scale y, shift x, shift y): original = box * scale + shift
+    ids: Tensor  # [B] int64
+
+
+class Priors(NamedTuple):
+    """Where predictions start from: anchors, points (squares one stride wide) or proposals."""
+
+    boxes: Tensor  # [1, N, 4] of a grid, [B, N, 4] of proposals
+    stride: Tensor  # [N] nominal pixels per cell of the level a prior lies on
+    level_sizes: tuple[int, ...]  # priors per level, finest first; sums to N
+    canvas: tuple[int, int]  # (height, width) of the network input in pixels
+
+
+class Predictions(NamedTuple):
+    """What a dense head says of every prior, float32."""
+
+    logits: Tensor  # [B, N, C]
+    deltas: Tensor  # [B, N, 4]; class-specific heads [B, N, C, 4]
+    quality: Tensor | None  # [B, N] logit of objectness, centre-ness or IoU
+    priors: Priors
+
+
+class Candidates(NamedTuple):
+    """Decoded predictions, ready to be ranked and suppressed."""
+
+    boxes: Tensor  # [B, N, 4]; class-specific heads [B, N, C, 4]
+    scores: Tensor  # [B, N, C] in [0, 1]
+    priors: Priors
+
+
+class Assignment(NamedTuple):
+    """Which object each prior is to predict."""
+
+    matched: Tensor  # [B, N] int64, row of Targets; 0 where neither positive nor ignored
+    positive: Tensor  # [B, N] bool
+    ignored: Tensor  # [B, N] bool, disjoint from positive: takes no part in classification
+    scores: Tensor | None = None  # [B, N, C] soft or multi-hot class targets; None: one-hot
+
+
+class Matched(NamedTuple):
+    """All that a loss term may look at. An unmatched prior is its own target."""
+
+    predictions: Predictions
+    boxes: Tensor  # [B, N, 4] decoded predictions
+    target_boxes: Tensor  # [B, N, 4]
+    target_deltas: Tensor  # [B, N, 4]
+    target_scores: Tensor  # [B, N, C] in [0, 1]; zero for background
+    labels: Tensor  # [B, N] int64, class of the matched object
+    positive: Tensor  # [B, N] float32 0 or 1
+    counted: Tensor  # [B, N] float32 0 or 1: positive or background, not ignored
+    normalizer: Tensor  # [B] what the summed loss of each image is divided by
+
+
+class Detections(NamedTuple):
+    """Final boxes of a batch, padded to K rows, scores falling."""
+
+    boxes: Tensor  # [B, K, 4]
+    scores: Tensor  # [B, K]
+    labels: Tensor  # [B, K] int64
+    valid: Tensor  # [B, K] bool

@@ -1,0 +1,20 @@
+"""Strictness and the few fixtures that every test folder shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder that holds `bccd` and `coco_tiny`; the test is skipped where it is not set."""
+    if "DETECTORS_DATA" not in os.environ:
+        pytest.skip("DETECTORS_DATA is not set: tests on real images need it (see README, Data)")
+    return Path(os.environ["DETECTORS_DATA"])
