@@ -1,0 +1,28 @@
+"""What every data set offers to the rest: its ground truth, and one picture at a time."""
+
+from typing import Protocol
+
+import numpy as np
+
+from detectors.structures import Annotations
+
+
+class Source(Protocol):
+    """Pictures with their ground truth, read once and cheap to hand to worker processes.
+
+    An implementation is picklable and holds packed arrays only: a Python object per image or box
+    would be copied into every worker page by page as its reference count is touched.
+    """
+
+    annotations: Annotations
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB, of the size that `annotations.sizes[index]` states.
+
+        A pure function of the index.
+        """
+        ...
