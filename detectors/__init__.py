@@ -1,0 +1,25 @@
+"""A research laboratory for object detection: families, parts and tricks, compared fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detectors.detector import Detector
+
+
+def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Detector:
+    """The detector that `detectors train model=MODEL ...` would train, with random weights.
+
+    Args:
+        model: name of a family, such as "fcos"; one file of `conf/model`.
+        overrides: what one would add on the command line: `["size=small", "neck=pan"]`.
+        settings: the same for top-level keys, as Python values: `num_classes=20`, `image_size=416`.
+
+    Raises:
+        ValueError: a key, a group or a choice is unknown or has no effect.
+    """
+    from detectors.commands.composition import build as build_detector
+
+    return build_detector(model, overrides, **settings)

@@ -1,0 +1,92 @@
+"""The command line: `detectors COMMAND [overrides]`, also `python -m detectors`."""
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parent
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names, or list the commands."""
+    known, given = commands(), sys.argv[1:2]
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview(known))
+    elif given[0] in known:
+        run(given[0], sys.argv[2:])
+    else:
+        close = difflib.get_close_matches(given[0], known, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        sys.exit(f"detectors: no command {given[0]!r}.{hint}\n\n{overview(known)}")
+
+
+def commands() -> dict[str, str]:
+    """First docstring line of every command: a file of `commands/` with a config of its name.
+
+    Files are read, not imported, so that the list appears at once.
+    """
+    files = sorted((PACKAGE / "commands").glob("*.py"))
+    return {f.stem: _first_line(f) for f in files if (CONF / f"{f.stem}.yaml").is_file()}
+
+
+def _first_line(file: Path) -> str:
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def overview(known: dict[str, str]) -> str:
+    """What `detectors` alone prints."""
+    width = max(map(len, known))
+    lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
+    return "\n".join(
+        [
+            "usage: detectors COMMAND [key=value ...]",
+            "",
+            *lines,
+            "",
+            "`detectors COMMAND --help` explains one of them.",
+        ]
+    )
+
+
+def run(command: str, arguments: list[str]) -> Any:
+    """Compose the command's config and call its `main` with it, once for every job of a sweep."""
+    import hydra
+
+    def job(cfg: Any) -> Any:
+        sys.argv = [program, command, *_relaunch(arguments)]
+        return _call(command, cfg)
+
+    program = sys.argv[0]
+    sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
+    sys.argv = [program, *arguments]
+    return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
+
+
+def _relaunch(arguments: list[str]) -> list[str]:
+    """Arguments that make another process repeat this job alone; Lightning starts ranks by them."""
+    from hydra.core.hydra_config import HydraConfig
+
+    flags = [a for a in arguments if ("=" not in a or a.startswith("-")) and a[0] not in "~+"]
+    return [f for f in flags if f not in ("-m", "--multirun")] + list(
+        HydraConfig.get().overrides.task
+    )
+
+
+def _call(command: str, cfg: Any) -> Any:
+    """`main(cfg)` of the command; what the user can mend is told without a stack trace."""
+    from hydra.errors import CompactHydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return importlib.import_module(f"detectors.commands.{command}").main(cfg)
+    except (ValueError, OSError, ArithmeticError, OmegaConfBaseException) as error:
+        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What happens over time, around the steps: averaging, stopping, recording, showing."""

@@ -1,0 +1,52 @@
+"""Averaged weights."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of weights and buffers; evaluated and saved in their place.
+
+    A checkpoint's `state_dict` is the average; the weights in training, the average's counter and
+    the step of its last update stand beside it, so a resumed run continues exactly.
+
+    The decay grows as `min(decay, (1 + n) / (10 + n))` with the number n of updates (Abadi et al.,
+    `tf.train.ExponentialMovingAverage`), so that a short run does not average in its random start.
+
+    Args:
+        decay: the decay reached, in [0, 1).
+        every: optimiser steps from one update to the next.
+    """
+
+    def __init__(self, decay: float = 0.9998, every: int = 1) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay is {decay}, expected a number in [0, 1)")
+        if every < 1:
+            raise ValueError(f"every is {every}, expected at least one step")
+        super().__init__(multi_avg_fn=self._update)
+        self.decay, self.every = decay, every
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and (step_idx + 1) % self.every == 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # In Lightning's set-up the module has not reached its device yet, so neither has the copy.
+        # The counter stays on the host: reading it there makes no step wait for an accelerator.
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device)
+
+    @torch.no_grad()
+    def _update(self, averaged: Any, current: Any, updates: Tensor) -> None:
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - self._current_decay())
+        else:
+            torch._foreach_copy_(averaged, current)  # counters, such as batch norm's
+
+    def _current_decay(self) -> float:
+        assert self._average_model is not None
+        updates = int(self._average_model.n_averaged)
+        return min(self.decay, (1 + updates) / (10 + updates))

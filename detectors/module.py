@@ -1,0 +1,118 @@
+"""The one LightningModule: how any detector is trained, validated and checkpointed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from detectors.detector import Detector
+from detectors.metrics import DetectionMetric
+from detectors.structures import Batch, Detections
+
+
+class LitDetector(LightningModule):
+    """A detector with its optimiser, schedule and metric, for any Lightning `Trainer`.
+
+    Args:
+        detector: what is trained.
+        optimizer: called with the detector.
+        schedule: called with the optimiser and the number of optimiser steps of the whole run.
+        seed: all randomness on the device is a function of (seed, epoch, batch, rank).
+        config: plain containers from which `detectors evaluate` rebuilds the model; stored in
+            every checkpoint.
+        channels_last: keep images and weights in the layout that convolutions are fastest in.
+        compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        optimizer: Callable[[torch.nn.Module], Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+        channels_last: bool = True,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.detector = detector.to(memory_format=self.memory_format)
+        self.optimizer, self.schedule = optimizer, schedule
+        self.seed, self.config, self.compiled = seed, config or {}, compiled
+        self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.detector)
+        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_fit_start(self) -> None:
+        # As late as this, because averaging callbacks deep-copy the module in their set-up.
+        loss = self.detector.loss
+        self.loss = torch.compile(loss, dynamic=False) if self.compiled else loss
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(images=batch.images.contiguous(memory_format=self.memory_format))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
+        torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        terms = self.loss(batch.images, batch.targets, batch.frames)
+        total = torch.stack(list(terms.values())).sum()
+        detached = {name: term.detach() for name, term in terms.items()}
+        self._log_losses({"loss": total.detach(), **detached}, len(batch.images))
+        return {"loss": total, "terms": detached}
+
+    def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
+        scalars = {f"train/{name}": value for name, value in losses.items()}
+        self.log_dict(scalars, on_step=True, on_epoch=True, batch_size=images)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=images)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Detections:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Detections:
+        return self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Batch, split: str) -> Detections:
+        detections = self.detector(batch.images, batch.frames)
+        self.metrics[split].update(detections, batch)
+        return detections
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_metric("val")
+
+    def on_test_epoch_start(self) -> None:
+        self._start_metric("test")
+
+    def _start_metric(self, split: str) -> None:
+        annotations = self.trainer.datamodule.annotations(split)  # type: ignore[attr-defined]
+        self.metrics[split] = DetectionMetric(annotations).to(self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metric("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metric("test")
+
+    def _log_metric(self, split: str) -> None:
+        values = self.metrics[split].compute()  # gathers over all devices: every rank has them
+        scalars = {f"{split}/{name}": float(value) for name, value in values.items()}
+        self.log_dict(scalars, rank_zero_only=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """Seed of everything a training step draws on the device, the same in a resumed run."""
+    sequence = np.random.SeedSequence([seed, epoch, batch, rank])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
