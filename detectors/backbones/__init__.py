@@ -1,0 +1,1 @@
+"""Networks that turn images into a list of feature levels, finest first."""

@@ -1,0 +1,62 @@
+"""Darknet-53 and its thinner relatives."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import DarkBlock, init_darknet
+from detectors.structures import FeatureSpec
+
+
+class Darknet(nn.Module):
+    """A stem, then stages of one 3x3 convolution of stride 2 and some residual blocks.
+
+    The defaults are Darknet-53 without its classifier (YOLOv3, Table 1; `cfg/yolov3.cfg`, layers
+    0 to 74): 40,584,928 parameters. Stages coarser than the last stride are not built.
+
+    Args:
+        depths: residual blocks of each stage; stage i has stride 2 ** (i + 1).
+        width: channels of the stem; every stage doubles them.
+        strides: levels to return, rising.
+
+    Raises:
+        ValueError: a stride is not offered.
+    """
+
+    def __init__(
+        self,
+        norm: Norm | None,
+        act: Activation | None,
+        depths: Sequence[int] = (1, 2, 8, 8, 4),
+        width: int = 32,
+        strides: Sequence[int] = (8, 16, 32),
+    ) -> None:
+        super().__init__()
+        offered = [2 ** (i + 1) for i in range(len(depths))]
+        if not strides or not set(strides) <= set(offered):
+            raise ValueError(f"strides {list(strides)}: this Darknet offers {offered}")
+        used = offered[: offered.index(max(strides)) + 1]
+        self.specs = [FeatureSpec(width * stride, stride) for stride in used if stride in strides]
+        self.returned = [stride in strides for stride in used]
+        self.stem = ConvNormAct(3, width, 3, norm=norm, act=act)
+        self.stages = nn.ModuleList(
+            _stage(width * stride, depth, norm, act)
+            for stride, depth in zip(used, depths, strict=False)
+        )
+        init_darknet(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
+        x = self.stem(images)
+        features = []
+        for stage, returned in zip(self.stages, self.returned, strict=True):
+            x = stage(x)
+            if returned:
+                features.append(x)
+        return features
+
+
+def _stage(channels: int, depth: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
+    down = ConvNormAct(channels // 2, channels, 3, stride=2, norm=norm, act=act)
+    return nn.Sequential(down, *(DarkBlock(channels, norm, act) for _ in range(depth)))

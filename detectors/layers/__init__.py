@@ -1,0 +1,1 @@
+"""Blocks that backbones, necks and heads are made of."""

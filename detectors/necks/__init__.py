@@ -1,0 +1,1 @@
+"""Networks that mix the levels of a backbone, finest first in and out."""

@@ -1,0 +1,53 @@
+"""The neck of CenterNet on a plain ResNet."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, Norm
+from detectors.structures import FeatureSpec
+
+
+class Deconv(nn.Module):
+    """The coarsest level, doubled by transposed convolutions until it has the wanted stride.
+
+    Each is 4x4, stride 2, without bias, drawn from N(0, 0.001), then norm and activation: "res" of
+    CenterNet (Zhou et al. 2019, sec. 5), after Xiao et al. 2018, "Simple baselines for human pose
+    estimation", sec. 2. The finer levels of the backbone are not looked at.
+
+    Raises:
+        ValueError: doubling does not lead from the coarsest stride to `stride`.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[FeatureSpec],
+        norm: Norm,
+        act: Activation,
+        stride: int = 4,
+        channels: int = 256,
+    ) -> None:
+        super().__init__()
+        steps = _doublings(specs[-1].stride, stride)
+        widths = [specs[-1].channels] + [channels] * steps
+        self.layers = nn.Sequential(
+            *(_double(before, after, norm, act) for before, after in pairwise(widths))
+        )
+        self.specs = [FeatureSpec(channels, stride)]
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [self.layers(features[-1])]
+
+
+def _doublings(coarse: int, fine: int) -> int:
+    steps = (coarse // fine).bit_length() - 1
+    if steps < 1 or fine * 2**steps != coarse:
+        raise ValueError(f"deconv: no number of doublings leads from stride {coarse} to {fine}")
+    return steps
+
+
+def _double(in_channels: int, channels: int, norm: Norm, act: Activation) -> nn.Sequential:
+    deconv = nn.ConvTranspose2d(in_channels, channels, 4, stride=2, padding=1, bias=False)
+    nn.init.normal_(deconv.weight, std=0.001)  # CenterNet `networks/msra_resnet.py`
+    return nn.Sequential(deconv, norm(channels), act())

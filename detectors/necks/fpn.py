@@ -1,0 +1,119 @@
+"""Feature pyramid network (Lin et al. 2017) and the levels that are put on top of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.conv import ConvNormAct, Norm
+from detectors.structures import FeatureSpec
+
+
+class FPN(nn.Module):
+    """1x1 laterals, added from coarse to fine, a 3x3 on each sum; no activation (sec. 3).
+
+    Parameters are in the order of torchvision's FeaturePyramidNetwork and drawn as there. A level
+    is enlarged to exactly the size of the finer one, so any image size will do.
+
+    Args:
+        specs: levels of the backbone, finest first.
+        channels: of every output level.
+        extra: called with the coarsest spec of the backbone and of the pyramid, gives a module
+            that adds levels: `PooledLevel`, `LevelsFromOutput` or `LevelsFromInput`.
+        norm: behind every lateral and output convolution, which then have no bias; plain: None.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[FeatureSpec],
+        channels: int = 256,
+        extra: Callable[[FeatureSpec, FeatureSpec], Any] | None = None,
+        norm: Norm | None = None,
+    ) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(
+            ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in specs
+        )
+        self.output = nn.ModuleList(
+            ConvNormAct(channels, channels, 3, norm=norm, act=None) for _ in specs
+        )
+        self.specs = [FeatureSpec(channels, spec.stride) for spec in specs]
+        self.extra = extra(specs[-1], self.specs[-1]) if extra else None
+        if self.extra is not None:
+            self.specs += self.extra.specs
+        _init(self)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        outputs = [
+            output(merged)
+            for output, merged in zip(self.output, self._merge(features), strict=True)
+        ]
+        if self.extra is not None:
+            outputs += self.extra(features[-1], outputs[-1])
+        return outputs
+
+    def _merge(self, features: list[Tensor]) -> list[Tensor]:
+        laterals = [
+            lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)
+        ]
+        merged = laterals[-1:]
+        for finer in reversed(laterals[:-1]):
+            merged.insert(0, finer + F.interpolate(merged[0], size=finer.shape[-2:]))
+        return merged
+
+
+class PooledLevel(nn.Module):
+    """One level more: every second cell of the coarsest output (FPN, sec. 4.1, footnote 2)."""
+
+    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
+        super().__init__()
+        self.specs = [FeatureSpec(output_spec.channels, 2 * output_spec.stride)]
+
+    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
+        return [F.max_pool2d(output_level, kernel_size=1, stride=2)]
+
+
+class LevelsFromOutput(nn.Module):
+    """Two levels more, P6 from P5: torchvision's RetinaNet (v1) and FCOS."""
+
+    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
+        super().__init__()
+        self.specs = _coarser(output_spec)
+        self.p6 = _halving(output_spec.channels, output_spec.channels)
+        self.p7 = _halving(output_spec.channels, output_spec.channels)
+
+    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
+        p6 = self.p6(output_level)
+        return [p6, self.p7(F.relu(p6))]
+
+
+class LevelsFromInput(nn.Module):
+    """Two levels more, P6 from C5: RetinaNet (Lin et al. 2017, sec. 4)."""
+
+    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
+        super().__init__()
+        self.specs = _coarser(output_spec)
+        self.p6 = _halving(input_spec.channels, output_spec.channels)
+        self.p7 = _halving(output_spec.channels, output_spec.channels)
+
+    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
+        p6 = self.p6(input_level)
+        return [p6, self.p7(F.relu(p6))]
+
+
+def _halving(in_channels: int, out_channels: int) -> ConvNormAct:
+    return ConvNormAct(in_channels, out_channels, 3, stride=2, norm=None, act=None)
+
+
+def _coarser(spec: FeatureSpec) -> list[FeatureSpec]:
+    return [FeatureSpec(spec.channels, factor * spec.stride) for factor in (2, 4)]
+
+
+def _init(module: nn.Module) -> None:
+    """Xavier-uniform by another name, and zero bias: torchvision `feature_pyramid_network.py`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

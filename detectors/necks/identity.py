@@ -1,0 +1,18 @@
+"""No neck."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from detectors.structures import FeatureSpec
+
+
+class Identity(nn.Module):
+    """The levels of the backbone as they are."""
+
+    def __init__(self, specs: Sequence[FeatureSpec]) -> None:
+        super().__init__()
+        self.specs = list(specs)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return features

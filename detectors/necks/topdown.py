@@ -1,0 +1,57 @@
+"""The neck of YOLOv3."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import init_darknet
+from detectors.structures import FeatureSpec
+
+
+class TopDown(nn.Module):
+    """A set of five convolutions on each level, the coarser one's result concatenated before.
+
+    `cfg/yolov3.cfg`, layers 75 to 79, 83 to 91 and 95 to 103. A level comes out with half the
+    channels of the backbone's: 128, 256 and 512 on Darknet-53. The 3x3 convolution that
+    follows there, once per level, belongs to the head.
+    """
+
+    def __init__(
+        self, specs: Sequence[FeatureSpec], norm: Norm | None, act: Activation | None
+    ) -> None:
+        super().__init__()
+        self.specs = [FeatureSpec(spec.channels // 2, spec.stride) for spec in specs]
+        widths = [spec.channels for spec in self.specs]
+        self.squeezes = nn.ModuleList(
+            ConvNormAct(coarser, finer, 1, norm=norm, act=act)
+            for finer, coarser in pairwise(widths)
+        )
+        entering = [width + spec.channels for width, spec in zip(widths, specs, strict=True)]
+        entering[-1] = specs[-1].channels
+        self.sets = nn.ModuleList(
+            _five(channels, width, norm, act)
+            for channels, width in zip(entering, widths, strict=True)
+        )
+        init_darknet(self)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        outputs = [self.sets[-1](features[-1])]
+        for i in reversed(range(len(self.squeezes))):
+            coarser = F.interpolate(self.squeezes[i](outputs[0]), size=features[i].shape[-2:])
+            outputs.insert(0, self.sets[i](torch.cat([coarser, features[i]], dim=1)))
+        return outputs
+
+
+def _five(in_channels: int, width: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
+    """1x1 to `width`, 3x3 to twice that, 1x1, 3x3, 1x1."""
+    return nn.Sequential(
+        ConvNormAct(in_channels, width, 1, norm=norm, act=act),
+        ConvNormAct(width, 2 * width, 3, norm=norm, act=act),
+        ConvNormAct(2 * width, width, 1, norm=norm, act=act),
+        ConvNormAct(width, 2 * width, 3, norm=norm, act=act),
+        ConvNormAct(2 * width, width, 1, norm=norm, act=act),
+    )
