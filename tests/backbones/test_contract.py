@@ -1,0 +1,59 @@
+"""What every file of conf/backbone promises."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import nn
+
+CONF = Path(__file__).parents[2] / "conf"
+CHOICES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+
+
+def _built(choice: str, norm: str = "batch") -> nn.Module:
+    groups = [f"+backbone={choice}", f"+norm={norm}", "+act=leaky", "+part.levels=[8,16,32]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return instantiate(compose(overrides=groups).part.backbone, _convert_="all")
+
+
+@pytest.fixture(scope="module", params=CHOICES)
+def backbone(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return _built(request.param)
+
+
+def test_specs_promise_what_is_delivered(backbone: nn.Module) -> None:
+    features = backbone(torch.randn(1, 3, 72, 104))
+    assert [spec.stride for spec in backbone.specs] == [8, 16, 32]
+    for spec, feature in zip(backbone.specs, features, strict=True):
+        size = (-(-72 // spec.stride), -(-104 // spec.stride))
+        assert feature.shape == (1, spec.channels, *size)
+
+
+def test_every_parameter_learns_in_bfloat16(backbone: nn.Module) -> None:
+    images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = backbone.train()(images)
+    assert all(feature.dtype == torch.bfloat16 for feature in features)
+    sum(feature.float().square().mean() for feature in features).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+    assert all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
+    backbone.zero_grad()
+
+
+def test_is_one_graph(backbone: nn.Module) -> None:
+    images = torch.randn(1, 3, 64, 64)
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone.eval(), fullgraph=True, backend="eager")
+    for found, expected in zip(compiled(images), backbone(images), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("norm", sorted(path.stem for path in (CONF / "norm").glob("*.yaml")))
+@pytest.mark.parametrize("choice", ["resnet18", "darknet53"])
+def test_every_norm_fits(choice: str, norm: str) -> None:
+    with torch.device("meta"):
+        backbone = _built(choice, norm)
+        assert len(backbone(torch.empty(1, 3, 64, 64))) == 3

@@ -1,0 +1,59 @@
+"""What every file of conf/neck promises."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from detectors.structures import FeatureSpec
+
+CONF = Path(__file__).parents[2] / "conf"
+CHOICES = sorted(path.stem for path in (CONF / "neck").glob("*.yaml"))
+SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
+
+
+def _features(height: int, width: int) -> list[Tensor]:
+    return [torch.randn(2, c, -(-height // s), -(-width // s)) for c, s in SPECS]
+
+
+@pytest.fixture(params=CHOICES)
+def neck(request: pytest.FixtureRequest) -> nn.Module:
+    groups = [f"+neck={request.param}", "+norm=batch", "+act=leaky"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return instantiate(compose(overrides=groups).part.neck, _convert_="all")(SPECS)
+
+
+def test_specs_promise_what_is_delivered(neck: nn.Module) -> None:
+    outputs = neck(_features(128, 192))
+    for spec, output in zip(neck.specs, outputs, strict=True):
+        size = (-(-128 // spec.stride), -(-192 // spec.stride))
+        assert output.shape == (2, spec.channels, *size)
+
+
+def test_levels_get_coarser(neck: nn.Module) -> None:
+    strides = [spec.stride for spec in neck.specs]
+    assert strides == sorted(set(strides))
+
+
+def test_any_image_size_will_do(neck: nn.Module) -> None:
+    outputs = neck(_features(72, 104))
+    assert len(outputs) == len(neck.specs)
+    assert all(output.isfinite().all() for output in outputs)
+
+
+def test_every_parameter_learns_in_bfloat16(neck: nn.Module) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = neck([f.to(memory_format=torch.channels_last) for f in _features(64, 96)])
+    sum(output.float().square().mean() for output in outputs).requires_grad_().backward()
+    assert all(parameter.grad is not None for parameter in neck.parameters())
+
+
+def test_is_one_graph(neck: nn.Module) -> None:
+    features = _features(64, 96)
+    torch._dynamo.reset()
+    compiled = torch.compile(neck.eval(), fullgraph=True, backend="eager")
+    for found, expected in zip(compiled(features), neck(features), strict=True):
+        assert torch.equal(found, expected)
