@@ -1,1 +1,6 @@
 """From files or generated scenes to batches."""
+
+import os
+
+# albumentations asks the network for a newer version when it is imported; it must not.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

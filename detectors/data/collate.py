@@ -1,0 +1,50 @@
+"""Samples to a batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from detectors.structures import Batch, Sample, Targets
+
+
+def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
+    """A batch whose targets are padded to the smallest sufficient bucket.
+
+    Images are [B, 3, H, W] in channels-last memory, which is how they lie when decoded.
+
+    Args:
+        samples: images of one size.
+        smallest: rows of the smallest bucket; each further one is twice as large, so that few
+            shapes occur.
+    """
+    rows = bucket(max(len(sample.labels) for sample in samples), smallest)
+    images = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    return Batch(
+        images=images.permute(0, 3, 1, 2),
+        targets=Targets(
+            boxes=_padded([sample.boxes for sample in samples], rows),
+            labels=_padded([sample.labels for sample in samples], rows),
+            valid=_padded([np.ones(len(sample.labels), bool) for sample in samples], rows),
+            ignore=_padded([sample.ignore for sample in samples], rows),
+        ),
+        frames=torch.from_numpy(np.stack([sample.frame for sample in samples])),
+        to_original=torch.from_numpy(np.stack([sample.to_original for sample in samples])),
+        ids=torch.tensor([sample.id for sample in samples]),
+    )
+
+
+def bucket(count: int, smallest: int) -> int:
+    """`smallest` doubled until it holds `count`."""
+    rows = smallest
+    while rows < count:
+        rows *= 2
+    return rows
+
+
+def _padded(arrays: Sequence[np.ndarray], rows: int) -> torch.Tensor:
+    """[B, rows, ...] of arrays [n, ...], zeros below."""
+    result = np.zeros((len(arrays), rows, *arrays[0].shape[1:]), arrays[0].dtype)
+    for k, array in enumerate(arrays):
+        result[k, : len(array)] = array
+    return torch.from_numpy(result)

@@ -1,0 +1,139 @@
+"""The LightningDataModule: which data, in which batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import cv2
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from detectors.data.collate import collated
+from detectors.data.dataset import DetectionDataset
+from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
+from detectors.data.source import Source
+from detectors.data.transforms import Resize, Transform
+from detectors.structures import Annotations
+
+Reader = Callable[[], Source]
+
+
+class DetectionData(LightningDataModule):
+    """Loaders of `Batch`; nothing is read before it is needed, each split once.
+
+    Args:
+        train: reads the training split.
+        val: reads the validation split.
+        num_classes: what the model was told; checked against the data.
+        resize: brings pictures onto the canvas of the network, for all splits.
+        test: reads the test split; None: the validation split.
+        classes: names expected; None: those of the data.
+        augment: named transforms of the training pictures, in their order; None: without it.
+        batch_size: images per device.
+        num_workers: processes that prepare batches; batches do not depend on it.
+        seed: order and augmentation are a function of it, the epoch and the index.
+        min_objects: rows of the smallest bucket of targets; larger ones double it.
+
+    Raises:
+        ValueError: when read, the splits disagree with `num_classes`, `classes` or each other.
+    """
+
+    def __init__(
+        self,
+        train: Reader,
+        val: Reader,
+        num_classes: int,
+        resize: Resize,
+        test: Reader | None = None,
+        classes: Sequence[str] | None = None,
+        augment: Mapping[str, Transform | None] | None = None,
+        batch_size: int = 16,
+        num_workers: int = 2,
+        seed: int = 0,
+        min_objects: int = 8,
+    ) -> None:
+        super().__init__()
+        self.readers = {"train": train, "val": val, "test": test or val}
+        self.num_classes = num_classes
+        self.resize = resize
+        self.expected = None if classes is None else tuple(classes)
+        self.augment = {name: step for name, step in (augment or {}).items() if step is not None}
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.min_objects = min_objects
+        self._sources: dict[Reader, Source] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every label."""
+        return self.expected or self.annotations("val").classes
+
+    def source(self, split: str) -> Source:
+        """The pictures of "train", "val" or "test", read at the first call."""
+        reader = self.readers[split]
+        if reader not in self._sources:
+            source = reader()
+            self._check_classes(split, source.annotations.classes)
+            self._sources[reader] = source
+        return self._sources[reader]
+
+    def annotations(self, split: str) -> Annotations:
+        return self.source(split).annotations
+
+    def _check_classes(self, split: str, found: tuple[str, ...]) -> None:
+        if len(found) != self.num_classes:
+            raise ValueError(
+                f"{split} has {len(found)} classes {found}, but data.num_classes is "
+                f"{self.num_classes}; set data.num_classes={len(found)}"
+            )
+        known = {source.annotations.classes for source in self._sources.values()}
+        for expected in known | ({self.expected} if self.expected else set()):
+            if found != expected:
+                raise ValueError(f"{split} has the classes {found}, expected {expected}")
+
+    def setup(self, stage: str) -> None:
+        """Reads the splits of the stage, so that what is wrong shows before the first step."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for split in needed.get(stage, ("val",)):
+            self.source(split)
+
+    def train_dataloader(self) -> DataLoader:
+        source = self.source("train")
+        sampler = EpochSampler(len(source), self.batch_size, self.seed, *self._place())
+        data = DetectionDataset(source, self.augment, self.resize, self.seed)
+        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._settings())
+
+    def val_dataloader(self) -> DataLoader:
+        return self.plain_loader(self.source("val"))
+
+    def test_dataloader(self) -> DataLoader:
+        return self.plain_loader(self.source("test"))
+
+    def predict_dataloader(self) -> DataLoader:
+        return self.val_dataloader()
+
+    def plain_loader(self, source: Source) -> DataLoader:
+        """Every picture of a source once, in order, without augmentation."""
+        sampler = ShareSampler(len(source), *self._place())
+        data = DetectionDataset(source, {}, self.resize, self.seed)
+        return DataLoader(data, sampler=sampler, **self._settings())
+
+    def _place(self) -> tuple[int, int]:
+        """(rank, number of processes)."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _settings(self) -> dict:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "collate_fn": partial(collated, smallest=self.min_objects),
+            "worker_init_fn": _one_thread,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _one_thread(worker: int) -> None:
+    """Keeps OpenCV from starting as many threads as there are cores in every worker."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,93 @@
+"""In which order images are seen: a function of (seed, epoch, step), never of process state."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+
+class EpochSampler(DistributedSampler):
+    """Keys (epoch, index) of one rank's share of a shuffled epoch.
+
+    The epoch is cut into global batches of `batch_size * world`, what does not fill one is left
+    out, and rank r takes the r-th part of each: so N processes together see the batches of one
+    process with N times the batch. It is a DistributedSampler so that Lightning keeps it and calls
+    `set_epoch`. The epoch travels in the key, because workers that outlive an epoch would not see
+    it otherwise.
+
+    Attributes:
+        start: batches to skip, once, when a run is resumed within an epoch.
+
+    Raises:
+        ValueError: the data set is smaller than one global batch.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(range(size), world, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
+        self.batch_size = batch_size
+        self.start = 0
+        self.steps = size // (batch_size * world)
+        if not self.steps:
+            raise ValueError(
+                f"a batch of {batch_size} on each of {world} devices needs "
+                f"{batch_size * world} training images, there are {size}; lower data.batch_size"
+            )
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        start, self.start = self.start, 0
+        mine = self._batches()[start:, self.rank].reshape(-1).tolist()
+        return iter([(self.epoch, index) for index in mine])
+
+    def _batches(self) -> np.ndarray:
+        """[steps, world, batch] indices of this epoch."""
+        size = len(self.dataset)  # type: ignore[arg-type]
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(size)
+        used = order[: self.steps * self.num_replicas * self.batch_size]
+        return used.reshape(self.steps, self.num_replicas, self.batch_size)
+
+
+class ShareSampler(DistributedSampler):
+    """Every `world`-th index from `rank` on, each index in exactly one share; nothing repeated.
+
+    A DistributedSampler so that Lightning does not put its own in place, which pads with repeats.
+    """
+
+    def __init__(self, size: int, rank: int = 0, world: int = 1) -> None:
+        super().__init__(range(size), world, rank, shuffle=False)  # type: ignore[arg-type]
+        self.indices = range(rank, size, world)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+
+class ResumableLoader(DataLoader):
+    """A loader over an EpochSampler that a checkpoint can hold within an epoch.
+
+    Its state is the number of batches handed out, which Lightning stores and restores.
+    """
+
+    sampler: EpochSampler
+    step = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self.step = self.sampler.start
+        for batch in super().__iter__():
+            self.step += 1
+            yield batch
+        self.step = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self.step % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.start = state["step"]

@@ -1,0 +1,200 @@
+"""What happens to one image: windows and flips of the original picture, then the resize.
+
+All but the resize works on the picture in its own resolution, so nothing is interpolated twice.
+Every change is an axis-aligned map, new = old * scale + shift, which boxes, `frame` and
+`to_original` follow exactly.
+
+Visibility: of an object that a window cuts, the rest is kept where it shows at least `visible` of
+the area; otherwise the object is dropped.
+"""
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from detectors.structures import Sample
+
+FILL = 114  # grey level where a canvas shows no picture; near the mean of natural images
+
+
+class Transform(Protocol):
+    """(sample, rng) -> sample; all chance comes from `rng`."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+
+
+class Resize(Protocol):
+    """Brings a picture of any size onto the canvas of the network."""
+
+    canvas: tuple[int, int]  # (height, width)
+
+    def __call__(self, sample: Sample) -> Sample: ...
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture of this size has on the canvas."""
+        ...
+
+
+class Letterbox:
+    """Resizes with the sides in proportion, centred, the rest of the canvas grey."""
+
+    def __init__(self, size: int | list[int]) -> None:
+        self.canvas = canvas_size(size)
+
+    def __call__(self, sample: Sample) -> Sample:
+        height, width = self.picture_size(*sample.image.shape[:2])
+        top, left = (self.canvas[0] - height) // 2, (self.canvas[1] - width) // 2
+        image = np.full((*self.canvas, 3), FILL, np.uint8)
+        image[top : top + height, left : left + width] = resized(sample.image, height, width)
+        return mapped(sample, image, _growth(sample.image, height, width), np.array([left, top]))
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        scale = min(self.canvas[0] / height, self.canvas[1] / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+class Stretch:
+    """Resizes each side to that of the canvas."""
+
+    def __init__(self, size: int | list[int]) -> None:
+        self.canvas = canvas_size(size)
+
+    def __call__(self, sample: Sample) -> Sample:
+        image = resized(sample.image, *self.canvas)
+        return mapped(sample, image, _growth(sample.image, *self.canvas), np.zeros(2))
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.canvas
+
+
+class HorizontalFlip:
+    """Mirrors left and right with a probability; `to_original` then has a negative x scale."""
+
+    def __init__(self, probability: float = 0.5) -> None:
+        self.probability = _probability(probability)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        if rng.random() >= self.probability:
+            return sample
+        width = sample.image.shape[1]
+        image = cv2.flip(sample.image, 1)
+        return mapped(sample, image, np.array([-1.0, 1.0]), np.array([width, 0.0]))
+
+
+class ScaleJitter:
+    """Shows the picture larger or smaller in a window of its own shape, at a random place.
+
+    Large scale jitter, Ghiasi et al. 2021, sec. 3 (scale uniform in 0.1 to 2.0; 0.8 to 1.25 is
+    their standard jitter). Above 1 the window is a crop, below 1 the picture lies in grey.
+    """
+
+    def __init__(self, low: float, high: float, visible: float = 0.25) -> None:
+        if not 0 < low <= high:
+            raise ValueError(f"scale jitter needs 0 < low <= high, found {low} and {high}")
+        self.low, self.high, self.visible = low, high, _part(visible)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        scale, place = rng.uniform(self.low, self.high), rng.random(2)
+        size = np.array(sample.image.shape[:2])
+        shown = np.maximum(np.rint(size / scale), 1).astype(int)
+        top, left = np.floor(place * (size - shown + 1)).astype(int)
+        return window(sample, top, left, shown[0], shown[1], self.visible)
+
+
+class Translate:
+    """Moves the picture by up to a part of its width and height, grey coming in."""
+
+    def __init__(self, part: float, visible: float = 0.25) -> None:
+        self.part, self.visible = _probability(part), _part(visible)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = sample.image.shape[:2]
+        shift = rng.uniform(-self.part, self.part, 2) * (height, width)
+        top, left = np.rint(shift).astype(int)
+        return window(sample, top, left, height, width, self.visible)
+
+
+def window(sample: Sample, top: int, left: int, height: int, width: int, visible: float) -> Sample:
+    """The sample seen through a window, which may reach out of the image; pixels are copied.
+
+    Args:
+        top, left, height, width: whole pixels of `sample.image`; top and left may be negative.
+        visible: least part of its area by which an object is kept, in (0, 1].
+    """
+    rows, columns = sample.image.shape[:2]
+    image = np.full((height, width, 3), FILL, np.uint8)
+    y0, y1 = np.clip([top, top + height], 0, rows)
+    x0, x1 = np.clip([left, left + width], 0, columns)
+    image[y0 - top : y1 - top, x0 - left : x1 - left] = sample.image[y0:y1, x0:x1]
+    full = _boxes_moved(sample.boxes, np.ones(2), np.array([-left, -top]))
+    moved = mapped(sample, image, np.ones(2), np.array([-left, -top]))
+    kept = _areas(moved.boxes) >= np.maximum(visible * _areas(full), 1e-6)
+    return moved._replace(
+        boxes=moved.boxes[kept], labels=moved.labels[kept], ignore=moved.ignore[kept]
+    )
+
+
+def mapped(sample: Sample, image: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> Sample:
+    """The sample on a new image, its coordinates following new = old * scale + shift.
+
+    Boxes are clipped to the part of the image that shows the picture; none is dropped.
+
+    Args:
+        scale: [2] x, y; negative mirrors.
+        shift: [2] x, y, pixels of the new image.
+    """
+    height, width = image.shape[:2]
+    frame = _boxes_moved(sample.frame[None], scale, shift)[0]
+    frame = np.clip(frame, 0, [width, height, width, height]).astype(np.float32)
+    boxes = _boxes_moved(sample.boxes, scale, shift)
+    boxes = np.clip(boxes, frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]])
+    old_scale, old_shift = sample.to_original[:2], sample.to_original[2:]
+    back = np.concatenate([old_scale / scale, old_shift - shift / scale * old_scale])
+    return sample._replace(
+        image=image,
+        boxes=boxes.astype(np.float32),
+        frame=frame,
+        to_original=back.astype(np.float32),
+    )
+
+
+def _boxes_moved(boxes: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    corners = boxes.reshape(-1, 2, 2).astype(np.float64) * scale + shift
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+
+
+def _growth(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.array([width / image.shape[1], height / image.shape[0]])
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[height, width, 3]; averages areas where both sides shrink, else interpolates linearly."""
+    rows, columns = image.shape[:2]
+    shrinks = height <= rows and width <= columns
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def canvas_size(size: int | list[int]) -> tuple[int, int]:
+    """(height, width) of a side or a pair."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"an image size must be positive, found {size}")
+    return height, width
+
+
+def _probability(value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected a number from 0 to 1, found {value}")
+    return value
+
+
+def _part(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"`visible` must be above 0 and at most 1, found {value}")
+    return value
