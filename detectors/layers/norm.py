@@ -63,3 +63,8 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
     shared = {k: v for k, v in state.items() if k in wanted and v.shape == wanted[k].shape}
     new.load_state_dict(shared, strict=False)
     new.requires_grad_(all(parameter.requires_grad for parameter in old.parameters()))
+
+
+def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) as a norm of `channels`, so that it fits the norm slot."""
+    return nn.GroupNorm(groups, channels)

@@ -1,0 +1,51 @@
+"""YOLOv2 and v3: the prior of best shape in the cell that holds the object's centre."""
+
+import torch
+from torch import Tensor, nn
+
+from detectors.assigners.resolve import assignable, last, multi_hot
+from detectors.ops.boxes import centers, pairwise_overlap, pairwise_shape_overlap, sides
+from detectors.structures import Assignment, Predictions, Priors, Targets
+
+
+class BestShape(nn.Module):
+    """One prior per object: of all that share the centre's cell, the one of most similar shape.
+
+    Shapes are compared on a common centre over all levels at once, so only the level that owns the
+    best prior trains on the object (YOLOv3, sec. 2.1 and 2.3). Where two objects want one prior the
+    later one keeps the box and both keep their class (darknet's yolo layer).
+
+    Args:
+        ignore: a background prior whose decoded box overlaps any object by more is ignored.
+    """
+
+    def __init__(self, ignore: float) -> None:
+        super().__init__()
+        self.ignore = ignore
+
+    @torch.no_grad()
+    def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        """Assignment of [B, N] priors, with multi-hot class targets."""
+        priors, real = predictions.priors, assignable(targets)[:, :, None]
+        shape = pairwise_shape_overlap(sides(targets.boxes), sides(priors.boxes))
+        shape = shape.masked_fill(~(holds_center(priors, targets.boxes) & real), -1.0)
+        best = shape.argmax(dim=2, keepdim=True)  # the finest level wins a tie, as in darknet
+        assigned = torch.zeros_like(shape, dtype=torch.bool).scatter(2, best, real)
+        matched, positive = last(assigned)
+        covered = pairwise_overlap(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
+        scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
+        return Assignment(matched, positive, ~positive & (covered > self.ignore), scores)
+
+
+def holds_center(priors: Priors, objects: Tensor) -> Tensor:
+    """Whether the cell of a prior holds the centre of an object, [B, M, N] bool.
+
+    A centre on a border belongs to the cell on its right or below; one on the far border of the
+    canvas to the last cell.
+    """
+    stride = priors.stride[:, None]
+    height, width = priors.canvas
+    limit = torch.tensor([width, height], device=objects.device)
+    own = torch.floor(centers(priors.boxes) / stride)[:, None]  # [1, 1, N, 2]
+    inside = centers(objects)[:, :, None].clamp(min=0).minimum(limit - 1e-3)
+    return (torch.floor(inside / stride) == own).all(-1)

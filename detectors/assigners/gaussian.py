@@ -1,0 +1,78 @@
+"""CenterNet: a Gaussian around each centre, exactly one at its cell."""
+
+import torch
+from torch import Tensor, nn
+
+from detectors.assigners.best_shape import holds_center
+from detectors.assigners.resolve import assignable, last, multi_hot
+from detectors.ops.boxes import centers, sides
+from detectors.structures import Assignment, Predictions, Targets
+
+
+class Gaussian(nn.Module):
+    """The cell of the centre is positive; its neighbours are softly so (CenterNet, sec. 3).
+
+    Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,
+    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of two objects in one cell
+    the later one keeps the box.
+
+    Args:
+        radius: `released_radius` reproduces the published models; `exact_radius` is what the
+            paper's text describes.
+        overlap: IoU that a box shifted by r still has.
+    """
+
+    def __init__(self, radius: str = "released", overlap: float = 0.7) -> None:
+        super().__init__()
+        if radius not in RADII:
+            raise ValueError(f"radius {radius!r} is unknown: choose one of {sorted(RADII)}")
+        self.radius, self.overlap = RADII[radius], overlap
+
+    @torch.no_grad()
+    def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        """Assignment of [B, N] points, with class targets in [0, 1]."""
+        priors, real = predictions.priors, assignable(targets)
+        stride = priors.stride[:, None]
+        cells = torch.floor(centers(priors.boxes) / stride)[:, None]  # [1, 1, N, 2]
+        home = torch.floor(centers(targets.boxes) / stride[0])[:, :, None]  # [B, M, 1, 2]
+        away = (cells - home).abs()
+        side = sides(targets.boxes) / stride[0]
+        radius = self.radius(side.ceil(), self.overlap).floor().clamp(min=0)[:, :, None]
+        sigma = (2 * radius + 1) / 6
+        heat = torch.exp(-away.square().sum(-1) / (2 * sigma.square()))  # [B, M, N]
+        drawn = real[:, :, None] & (away.amax(-1) <= radius)
+        heat = torch.where(drawn & (heat >= HEAT_EPSILON), heat, 0.0)
+        matched, positive = last(holds_center(priors, targets.boxes) & real[:, :, None])
+        scores = multi_hot(heat, targets.labels, predictions.logits.shape[-1])
+        return Assignment(matched, positive, torch.zeros_like(positive), scores)
+
+
+HEAT_EPSILON = 1.1920929e-07  # float32's; smaller values are drawn as zero
+
+
+def exact_radius(side: Tensor, overlap: float) -> Tensor:
+    """Largest shift of the corners that keeps an IoU of `overlap`, for (w, h) [..., 2] as [...].
+
+    The least of three cases: both corners move alike, both inwards, both outwards (CornerNet,
+    sec. 3.2), each with the admissible root of its quadratic.
+    """
+    total, product = side.sum(-1), side.prod(-1)
+    shifted = (total - (total.square() - 4 * product * (1 - overlap) / (1 + overlap)).sqrt()) / 2
+    inwards = (total - (total.square() - 4 * (1 - overlap) * product).sqrt()) / 4
+    root = (overlap**2 * total.square() + 4 * overlap * (1 - overlap) * product).sqrt()
+    outwards = (root - overlap * total) / (4 * overlap)
+    return shifted.minimum(inwards).minimum(outwards)
+
+
+def released_radius(side: Tensor, overlap: float) -> Tensor:
+    """The radius that the published CenterNet weights were trained with, as `exact_radius` takes.
+
+    The released code adds where it should subtract in the first two cases and forgets half of the
+    last denominator, so the third case always wins, `4 overlap` times too large.
+    """
+    total, product = side.sum(-1), side.prod(-1)
+    root = (overlap**2 * total.square() + 4 * overlap * (1 - overlap) * product).sqrt()
+    return root - overlap * total
+
+
+RADII = {"released": released_radius, "exact": exact_radius}

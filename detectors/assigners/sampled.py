@@ -1,0 +1,40 @@
+"""Balanced random samples of an assignment: what is not drawn is ignored."""
+
+from torch import Tensor, nn
+
+from detectors.ops.selection import random_subset
+from detectors.structures import Assignment, Predictions, Targets
+
+
+class Sampler(nn.Module):
+    """Draws positives up to a share and fills up with background (Faster R-CNN, sec. 3.1.3).
+
+    Args:
+        count: priors drawn of each image.
+        positive_fraction: largest share of positives among them.
+    """
+
+    def __init__(self, count: int, positive_fraction: float) -> None:
+        super().__init__()
+        self.count, self.most_positive = count, int(count * positive_fraction)
+
+    def forward(self, assignment: Assignment) -> Assignment:
+        """The assignment with all but at most `count` priors of each image ignored."""
+        candidates = assignment.positive
+        background = ~candidates & ~assignment.ignored
+        num_positive = candidates.sum(1).clamp(max=self.most_positive)
+        positive = random_subset(candidates, self.most_positive, num_positive)
+        negative = random_subset(background, self.count, self.count - num_positive)
+        return Assignment(assignment.matched * positive, positive, ~positive & ~negative)
+
+
+class Sampled(nn.Module):
+    """Another assigner, thinned out by a sampler."""
+
+    def __init__(self, assigner: nn.Module, sampler: Sampler) -> None:
+        super().__init__()
+        self.assigner, self.sampler = assigner, sampler
+
+    def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        """Assignment of [B, N] priors."""
+        return self.sampler(self.assigner(predictions, boxes, targets))

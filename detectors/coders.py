@@ -1,0 +1,116 @@
+"""How four numbers become a box: `decode` and its inverse `encode`, relative to a prior."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from detectors.ops.boxes import centers, from_center, sides
+from detectors.structures import Priors
+
+EPSILON = 1e-6
+
+
+class Delta(nn.Module):
+    """Shift of the centre in prior sides and log-ratio of the sides (R-CNN, appendix C).
+
+    Args:
+        weights: what (dx, dy, dw, dh) are multiplied by; SSD's variances are their inverses.
+    """
+
+    limit = math.log(1000 / 16)  # largest growth that decode believes, as in Detectron
+
+    def __init__(self, weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)) -> None:
+        super().__init__()
+        self.weights = tuple(weights)
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """Deltas [..., N, 4] of boxes [..., N, 4] with positive sides."""
+        side = sides(priors.boxes)
+        shift = (centers(boxes) - centers(priors.boxes)) / side
+        growth = torch.log(sides(boxes).clamp(min=EPSILON) / side)
+        return torch.cat([shift, growth], dim=-1) * boxes.new_tensor(self.weights)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4] of deltas [..., N, 4]."""
+        deltas = deltas / deltas.new_tensor(self.weights)
+        side = sides(priors.boxes)
+        center = centers(priors.boxes) + deltas[..., :2] * side
+        return from_center(center, side * deltas[..., 2:].clamp(max=self.limit).exp())
+
+
+class Distance(nn.Module):
+    """Distances from a point to the left, top, right and bottom side, in strides (FCOS, sec. 3.1).
+
+    Distances are `relu(deltas)`, as in the improved FCOS whose targets are divided by the stride.
+    """
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """Distances [..., N, 4]; negative where the point lies outside the box."""
+        center = centers(priors.boxes)
+        distances = torch.cat([center - boxes[..., :2], boxes[..., 2:] - center], dim=-1)
+        return distances / priors.stride[:, None]
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        center = centers(priors.boxes)
+        distances = deltas.relu() * priors.stride[:, None]
+        return torch.cat([center - distances[..., :2], center + distances[..., 2:]], dim=-1)
+
+
+class Yolo(nn.Module):
+    """Centre by a sigmoid within the cell, sides by an exponential of the prior's (YOLOv2, sec. 2).
+
+    Args:
+        scale: grid sensitivity per level, finest first (YOLOv4, sec. 3.4): the centre is
+            `cell + s * sigmoid(t) - (s - 1) / 2`. One number serves all levels.
+    """
+
+    limit = math.log(1e4)  # a runaway side stays finite
+
+    def __init__(self, scale: float | list[float] = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """Raw (tx, ty, tw, th) [..., N, 4] of boxes whose centre lies in the prior's cell."""
+        cells = (centers(boxes) - centers(priors.boxes)) / priors.stride[:, None]
+        inside = (cells / self._scales(priors) + 0.5).clamp(EPSILON, 1 - EPSILON)
+        growth = torch.log(sides(boxes).clamp(min=EPSILON) / sides(priors.boxes))
+        return torch.cat([torch.logit(inside), growth], dim=-1)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        cells = self._scales(priors) * (deltas[..., :2].sigmoid() - 0.5)
+        center = centers(priors.boxes) + cells * priors.stride[:, None]
+        return from_center(
+            center, sides(priors.boxes) * deltas[..., 2:].clamp(max=self.limit).exp()
+        )
+
+    def _scales(self, priors: Priors) -> Tensor | float:
+        if not isinstance(self.scale, list):
+            return self.scale
+        per_level = [
+            torch.full((size, 1), scale, device=priors.boxes.device)
+            for size, scale in zip(priors.level_sizes, self.scale, strict=True)
+        ]
+        return torch.cat(per_level)
+
+
+class CenterOffset(nn.Module):
+    """Offset of the centre from the cell's corner and raw sides, all in strides (CenterNet, sec. 3).
+
+    Priors are points in the middle of their cells.
+    """
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """(offset x, offset y, width, height) [..., N, 4]."""
+        shift = centers(boxes) - centers(priors.boxes)
+        stride = priors.stride[:, None]
+        return torch.cat([shift / stride + 0.5, sides(boxes) / stride], dim=-1)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        stride = priors.stride[:, None]
+        center = centers(priors.boxes) + (deltas[..., :2] - 0.5) * stride
+        return from_center(center, deltas[..., 2:].clamp(min=0) * stride)

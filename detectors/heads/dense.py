@@ -1,0 +1,88 @@
+"""The head of every one-stage family, and of a region proposal network."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from detectors.heads.matching import Criterion, Normalizer
+from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
+
+Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
+
+
+class DenseHead(nn.Module):
+    """Predicts, for every prior of every level, classes, a box and perhaps a quality.
+
+    Args:
+        specs: feature levels, finest first.
+        num_classes: C.
+        tower: `(specs, num_classes, per_cell) -> module` from features to `Maps` per level.
+        priors: where predictions start from.
+        coder: how deltas become boxes.
+        assigner: which object a prior is to predict.
+        losses: named loss terms; None leaves one out.
+        score: `(logits, quality) -> scores`, one of `heads.scores`.
+        normalizer: one of `losses.reduction`.
+    """
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        tower: Callable[..., nn.Module],
+        priors: nn.Module,
+        coder: nn.Module,
+        assigner: nn.Module,
+        losses: dict[str, nn.Module | None],
+        score: Callable[[Tensor, Tensor | None], Tensor],
+        normalizer: Normalizer,
+    ) -> None:
+        super().__init__()
+        self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
+        self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell)
+        self.criterion = Criterion(num_classes, coder, losses, normalizer)
+        self.score = score
+
+    def forward(
+        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+    ) -> Predictions:
+        """Predictions of all priors, float32."""
+        logits, deltas, quality = zip(*map(_flatten_level, self.tower(features)), strict=True)
+        priors = self.priors(features, self.specs)
+        return Predictions(
+            logits=torch.cat(logits, dim=1),
+            deltas=torch.cat(deltas, dim=1),
+            quality=None if quality[0] is None else torch.cat(quality, dim=1),
+            priors=priors,
+        )
+
+    def loss(self, output: Predictions, targets: Targets) -> dict[str, Tensor]:
+        """Loss terms by name, scalars."""
+        boxes = self.coder.decode(output.deltas, output.priors)
+        assignment = self.assigner(output, boxes.detach(), targets)
+        return self.criterion(output, boxes, targets, assignment)
+
+    def detect(self, output: Predictions) -> Candidates:
+        """All priors, decoded and scored."""
+        boxes = self.coder.decode(output.deltas, output.priors)
+        return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
+
+
+def _flatten_level(maps: Maps) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits [B, H W A, C], deltas [B, H W A, 4] and quality [B, H W A] of one level.
+
+    The anchor index varies fastest, then the column, then the row.
+    """
+    logits, deltas, quality = maps
+    per_cell = deltas.shape[1] // 4
+    return (
+        _rows(logits, logits.shape[1] // per_cell),
+        _rows(deltas, 4),
+        None if quality is None else _rows(quality, 1).squeeze(-1),
+    )
+
+
+def _rows(level: Tensor, width: int) -> Tensor:
+    """[B, A * width, H, W] as float32 [B, H * W * A, width]."""
+    return level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, width).float()

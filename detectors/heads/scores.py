@@ -1,0 +1,23 @@
+"""How logits and quality become scores in [0, 1]: `(logits, quality) -> scores [B, N, C]`."""
+
+from torch import Tensor
+
+
+def class_score(logits: Tensor, quality: Tensor | None) -> Tensor:
+    """Independent logistic classes (RetinaNet, CenterNet)."""
+    return logits.sigmoid()
+
+
+def class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """Class times objectness (YOLOv3), or class times centre-ness (FCOS, sec. 3.4)."""
+    return logits.sigmoid() * quality.sigmoid()[..., None]
+
+
+def root_of_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """The geometric mean of class and centre-ness (released FCOS): same ranking, higher numbers."""
+    return class_times_quality(logits, quality).sqrt()
+
+
+def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor:
+    """Softmax over background and C classes [B, N, 1 + C], the C classes of it (Fast R-CNN)."""
+    return logits.softmax(-1)[..., 1:]

@@ -1,0 +1,215 @@
+"""Towers: the convolutions between the neck and the predictions of a dense head.
+
+`Tower(specs, num_classes=, per_cell=, ...)` maps feature levels to (logits, deltas, quality) per
+level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from detectors.heads.dense import Maps
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.structures import FeatureSpec
+
+
+
+def prior_bias(probability: float) -> float:
+    """Bias that makes a fresh sigmoid say `probability` (RetinaNet, sec. 4.1)."""
+    return -math.log((1 - probability) / probability)
+
+
+def same_everywhere(values: list[int], what: str, tower: str) -> int:
+    """The one value of a list; shared weights need the same on every level.
+
+    Raises:
+        ValueError: the values differ.
+    """
+    if len(set(values)) != 1:
+        raise ValueError(
+            f"{tower} shares its weights over all levels, but {what} differ: {values}. Choose a neck "
+            "with one width (fpn...) and priors alike on all levels, or a tower per level (tower=level)"
+        )
+    return values[0]
+
+
+class SharedTower(nn.Module):
+    """Two stacks of convolutions, for classes and boxes, shared by all levels (RetinaNet, sec. 4).
+
+    Args:
+        specs: feature levels, all of one width.
+        num_classes: C.
+        per_cell: priors per cell of each level, all the same.
+        depth: 3 x 3 convolutions of each stack.
+        norm: after each of them; None for RetinaNet, group norm for FCOS.
+        quality: also predict a quality from the box stack (FCOS, sec. 3.4 "improvements").
+        probability: what a fresh class score shall be.
+    """
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        depth: int = 4,
+        norm: Norm | None = None,
+        quality: bool = False,
+        probability: float = 0.01,
+    ) -> None:
+        super().__init__()
+        channels = same_everywhere([spec.channels for spec in specs], "channels", "SharedTower")
+        anchors = same_everywhere(per_cell, "priors per cell", "SharedTower")
+        self.class_stack = _stack(channels, depth, norm)
+        self.box_stack = _stack(channels, depth, norm)
+        self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
+        self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
+        self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
+        normal_init(self, 0.01)
+        nn.init.constant_(self.logits.bias, prior_bias(probability))
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level."""
+        return [self._level(feature) for feature in features]
+
+    def _level(self, feature: Tensor) -> Maps:
+        boxes = self.box_stack(feature)
+        quality = None if self.quality is None else self.quality(boxes)
+        return self.logits(self.class_stack(feature)), self.deltas(boxes), quality
+
+
+def _stack(channels: int, depth: int, norm: Norm | None) -> nn.Sequential:
+    """`depth` times a 3 x 3 convolution with bias, norm and ReLU."""
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Conv2d(channels, channels, 3, padding=1)]
+        layers += [norm(channels)] if norm is not None else []
+        layers += [nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def normal_init(module: nn.Module, std: float) -> None:
+    """Normal weights and zero biases for every convolution and linear layer in `module`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class ProposalTower(nn.Module):
+    """One 3 x 3 convolution and two 1 x 1 siblings, shared by all levels (Faster R-CNN, sec. 3.1).
+
+    Args as `SharedTower`.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        channels = same_everywhere([spec.channels for spec in specs], "channels", "ProposalTower")
+        anchors = same_everywhere(per_cell, "priors per cell", "ProposalTower")
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)
+        )
+        self.logits = nn.Conv2d(channels, anchors * num_classes, 1)
+        self.deltas = nn.Conv2d(channels, anchors * 4, 1)
+        normal_init(self, 0.01)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        hidden = [self.conv(feature) for feature in features]
+        return [(self.logits(level), self.deltas(level), None) for level in hidden]
+
+
+class LevelTower(nn.Module):
+    """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
+
+    Channels of an anchor stand in darknet's order: x, y, w, h, object, classes.
+
+    Args:
+        specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
+        norm, act: of the 3 x 3 convolution.
+    """
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        norm: Norm,
+        act: Activation,
+    ) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                ConvNormAct(spec.channels, 2 * spec.channels, 3, norm=norm, act=act),
+                nn.Conv2d(2 * spec.channels, anchors * (5 + num_classes), 1),
+            )
+            for spec, anchors in zip(specs, per_cell, strict=True)
+        )
+        self.per_cell = per_cell
+        for level in self.levels:
+            # darknet: uniform in +-sqrt(2 / fan_in), no bias.
+            nn.init.uniform_(level[1].weight, *_darknet_bounds(level[1]))
+            nn.init.zeros_(level[1].bias)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, quality is objectness."""
+        levels = zip(self.levels, features, self.per_cell, strict=True)
+        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+
+
+def _darknet_bounds(conv: nn.Conv2d) -> tuple[float, float]:
+    bound = math.sqrt(2 / conv.weight[0].numel())
+    return -bound, bound
+
+
+def _split_anchors(level: Tensor, anchors: int) -> Maps:
+    """Logits, deltas and objectness from [B, A * (5 + C), H, W]."""
+    per_anchor = level.unflatten(1, (anchors, -1))
+    logits, deltas = per_anchor[:, :, 5:].flatten(1, 2), per_anchor[:, :, :4].flatten(1, 2)
+    return logits, deltas, per_anchor[:, :, 4]
+
+
+class BranchTower(nn.Module):
+    """CenterNet: classes, sizes and offsets, each from its own 3 x 3 and 1 x 1 convolution.
+
+    Args:
+        specs: one feature level.
+        num_classes, per_cell: as `SharedTower`.
+        width: channels between the two convolutions; 64 for ResNets, 256 for the others.
+        probability: what a fresh class score shall be.
+    """
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        width: int = 64,
+        probability: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if len(specs) != 1:
+            raise ValueError(
+                f"BranchTower reads one feature level, the neck delivers {len(specs)}: "
+                "choose neck=deconv, or tower=shared"
+            )
+        channels = specs[0].channels
+        self.logits = _branch(channels, width, num_classes)
+        self.offsets = _branch(channels, width, 2)
+        self.sizes = _branch(channels, width, 2)
+        for branch in (self.offsets, self.sizes):
+            normal_init(branch, 0.001)
+        nn.init.constant_(self.logits[-1].bias, prior_bias(probability))
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps of the one level; deltas are (offset x, offset y, width, height)."""
+        (feature,) = features
+        deltas = torch.cat([self.offsets(feature), self.sizes(feature)], dim=1)
+        return [(self.logits(feature), deltas, None)]
+
+
+def _branch(channels: int, width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, outputs, 1)
+    )

@@ -1,0 +1,186 @@
+"""Faster R-CNN: a dense head proposes, a second stage looks again at each proposal."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from detectors.assigners.sampled import Sampler
+from detectors.heads.dense import DenseHead
+from detectors.heads.matching import Criterion, Normalizer
+from detectors.ops.pooling import roi_align_pyramid
+from detectors.ops.selection import gather_rows
+from detectors.structures import (
+    Assignment,
+    Candidates,
+    FeatureSpec,
+    Predictions,
+    Priors,
+    Targets,
+)
+
+
+class TwoStageOutput(NamedTuple):
+    """Predictions of both stages; the second one's priors are proposals."""
+
+    proposals: Predictions
+    regions: Predictions  # deltas [B, R, C, 4]
+    valid: Tensor  # [B, R] bool, regions that are real
+    assignment: Assignment | None  # of regions, where targets were given
+
+
+class TwoStageHead(nn.Module):
+    """Region proposals, then classes and class-specific boxes of each region.
+
+    Args:
+        specs: feature levels, finest first.
+        num_classes: C.
+        proposal_head: partial of a `DenseHead` for one class, "object".
+        train_proposals: post-process that thins out proposals when targets are given.
+        test_proposals: the same when none are.
+        region_head: `(channels, num_classes) -> module` from pooled regions to logits and deltas.
+        region_strides: levels that regions are pooled from.
+        coder: of the second stage.
+        assigner: of objects to regions.
+        sampler: thins out regions in training.
+        losses: named terms of the second stage.
+        score: one of `heads.scores`.
+        normalizer: of the second stage.
+    """
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        proposal_head: Callable[..., DenseHead],
+        train_proposals: nn.Module,
+        test_proposals: nn.Module,
+        region_head: Callable[..., nn.Module],
+        region_strides: list[int],
+        coder: nn.Module,
+        assigner: nn.Module,
+        sampler: Sampler,
+        losses: dict[str, nn.Module | None],
+        score: Callable[[Tensor, Tensor | None], Tensor],
+        normalizer: Normalizer,
+    ) -> None:
+        super().__init__()
+        offered = [spec.stride for spec in specs]
+        if missing := set(region_strides) - set(offered):
+            raise ValueError(
+                f"regions are to be pooled from strides {region_strides}, but the neck offers "
+                f"{offered}, without {sorted(missing)}: choose another neck or `region_strides`"
+            )
+        self.proposal_head = proposal_head(specs, num_classes=1)
+        self.train_proposals, self.test_proposals = train_proposals, test_proposals
+        self.region_strides = list(region_strides)
+        self.levels = [offered.index(stride) for stride in self.region_strides]
+        self.region_head = region_head(specs[self.levels[0]].channels, num_classes=num_classes)
+        self.coder, self.assigner, self.sampler, self.score = coder, assigner, sampler, score
+        self.criterion = Criterion(num_classes, coder, losses, normalizer)
+
+    def forward(
+        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+    ) -> TwoStageOutput:
+        """Both stages; with targets the second one sees a sample that includes the objects."""
+        proposals = self.proposal_head(features, frames)
+        boxes, valid = self._propose(proposals, frames, targets)
+        assignment = None
+        if targets is not None:
+            boxes, valid, assignment = self._sample(boxes, valid, targets, proposals.priors.canvas)
+        pooled = roi_align_pyramid(
+            [features[level] for level in self.levels], boxes, self.region_strides
+        )
+        logits, deltas = self.region_head(pooled)
+        regions = Predictions(logits, deltas, None, _as_priors(boxes, proposals.priors.canvas))
+        return TwoStageOutput(proposals, regions, valid, assignment)
+
+    @torch.no_grad()
+    def _propose(
+        self, predictions: Predictions, frames: Tensor, targets: Targets | None
+    ) -> tuple[Tensor, Tensor]:
+        """Proposals [B, R, 4] and which are real, [B, R]; in training the objects are appended."""
+        candidates = self.proposal_head.detect(predictions)
+        if targets is None:
+            proposed = self.test_proposals(candidates, frames)
+            return proposed.boxes, proposed.valid
+        proposed = self.train_proposals(candidates, frames)
+        objects = targets.valid & ~targets.ignore
+        boxes = torch.cat([proposed.boxes, targets.boxes], dim=1)
+        return boxes, torch.cat([proposed.valid, objects], dim=1)
+
+    @torch.no_grad()
+    def _sample(
+        self, boxes: Tensor, valid: Tensor, targets: Targets, canvas: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Assignment]:
+        """The sampled regions first [B, S, 4], which of them are real, and their assignment."""
+        nothing = boxes.new_zeros(*boxes.shape[:2], 0)
+        predictions = Predictions(nothing, nothing, None, _as_priors(boxes, canvas))
+        found = self.assigner(predictions, boxes, targets)
+        drawn = self.sampler(
+            Assignment(found.matched, found.positive & valid, found.ignored | ~valid)
+        )
+        rank = 2 * drawn.positive.int() + (~drawn.ignored).int()
+        _, index = rank.topk(min(self.sampler.count, boxes.shape[1]), dim=1)
+        sampled = Assignment(
+            drawn.matched.gather(1, index),
+            drawn.positive.gather(1, index),
+            drawn.ignored.gather(1, index),
+        )
+        return gather_rows(boxes, index), ~sampled.ignored, sampled
+
+    def loss(self, output: TwoStageOutput, targets: Targets) -> dict[str, Tensor]:
+        """Terms of both stages, `proposal_...` and `region_...`."""
+        assert output.assignment is not None, "forward needs the targets to sample regions"
+        first = self.proposal_head.loss(output.proposals, targets)
+        regions = output.regions
+        labels = targets.labels.gather(1, output.assignment.matched)
+        own = labels[..., None, None].expand(*labels.shape, 1, 4)
+        regions = regions._replace(deltas=regions.deltas.gather(2, own).squeeze(2))
+        boxes = self.coder.decode(regions.deltas, regions.priors)
+        second = self.criterion(regions, boxes, targets, output.assignment)
+        return {f"proposal_{name}": term for name, term in first.items()} | {
+            f"region_{name}": term for name, term in second.items()
+        }
+
+    def detect(self, output: TwoStageOutput) -> Candidates:
+        """Every region decoded for every class, boxes [B, R, C, 4]; unreal ones score 0."""
+        regions, priors = output.regions, output.regions.priors
+        per_class = priors._replace(boxes=priors.boxes[:, :, None])
+        boxes = self.coder.decode(regions.deltas, per_class)
+        scores = self.score(regions.logits, None) * output.valid[..., None]
+        return Candidates(boxes, scores, priors)
+
+
+def _as_priors(boxes: Tensor, canvas: tuple[int, int]) -> Priors:
+    """Proposals [B, R, 4] as priors of a single level."""
+    count = boxes.shape[1]
+    return Priors(boxes, boxes.new_ones(count), (count,), canvas)
+
+
+class TwoLayerHead(nn.Module):
+    """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
+
+    Args:
+        channels: of a pooled region.
+        num_classes: C.
+        size: bins per side of a pooled region.
+        width: of the hidden layers.
+    """
+
+    def __init__(
+        self, channels: int, num_classes: int, size: int = 7, width: int = 1024
+    ) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Linear(channels * size**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, R, 1 + C], background first, and deltas [B, R, C, 4] of [B, R, c, s, s]."""
+        hidden = self.hidden(pooled.flatten(2))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()

@@ -1,0 +1,47 @@
+"""Loss terms on the quality logit of a prior."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.losses.reduction import total
+from detectors.ops.boxes import centers
+from detectors.structures import Matched
+
+
+class Objectness(nn.Module):
+    """Cross-entropy: one for positives, zero for background (YOLOv3, sec. 2.1)."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """Scalar."""
+        quality = matched.predictions.quality
+        loss = F.binary_cross_entropy_with_logits(quality, matched.positive, reduction="none")
+        return self.weight * total(loss * matched.counted, matched)
+
+
+class Centerness(nn.Module):
+    """Cross-entropy with how central a positive point lies in its object (FCOS, eq. 3)."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """Scalar."""
+        target = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
+        quality = matched.predictions.quality
+        loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
+        return self.weight * total(loss * matched.positive, matched)
+
+
+def centerness(points: Tensor, boxes: Tensor) -> Tensor:
+    """`sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of points [..., 2] in boxes [..., 4].
+
+    0 for points outside and for empty boxes.
+    """
+    before = (points - boxes[..., :2]).clamp(min=0)
+    after = (boxes[..., 2:] - points).clamp(min=0)
+    return (before.minimum(after) / before.maximum(after).clamp(min=1e-9)).prod(-1).sqrt()

@@ -1,0 +1,48 @@
+"""How per-prior losses become one scalar, the same for one process as for many."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from detectors.structures import Matched
+
+
+def total(loss: Tensor, matched: Matched) -> Tensor:
+    """Sum of `loss` [B, N], each image divided by its normaliser."""
+    return (loss.sum(dim=1) / matched.normalizer).sum()
+
+
+def _mean_over_devices(count: Tensor) -> Tensor:
+    """A scalar averaged over all processes, at least 1 in total.
+
+    Gradients are averaged over processes too, so a loss divided by this average has the gradient of
+    one process that holds all images.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp(min=1)
+    count = count.clone()
+    dist.all_reduce(count)
+    return count.clamp(min=1) / dist.get_world_size()
+
+
+def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
+    """Number of positives in the batch, on all devices (FCOS, eq. 2).
+
+    Like all normalisers here: takes `positive` and `counted`, [B, N] float, and returns [B].
+    """
+    return _mean_over_devices(positive.sum()).expand(len(positive))
+
+
+def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:
+    """Number of positives of each image, times the batch size: a mean over images (torchvision)."""
+    return positive.sum(dim=1).clamp(min=1) * len(positive)
+
+
+def per_batch_counted(positive: Tensor, counted: Tensor) -> Tensor:
+    """Number of sampled priors in the batch, on all devices (Faster R-CNN, eq. 1)."""
+    return _mean_over_devices(counted.sum()).expand(len(counted))
+
+
+def per_image(positive: Tensor, counted: Tensor) -> Tensor:
+    """The batch size: a sum over each image and a mean over images (darknet)."""
+    return torch.full_like(positive[:, 0], len(positive))

@@ -1,0 +1,1 @@
+"""Geometry, suppression, selection and pooling: plain tensor functions, no learned state."""

@@ -1,0 +1,103 @@
+"""RoI pooling over a pyramid, as one gather of static shape."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detectors.ops.boxes import sides
+
+
+def pyramid_levels(boxes: Tensor, strides: list[int]) -> Tensor:
+    """Level index [...] of boxes [..., 4]: `floor(4 + log2(sqrt(w h) / 224))` (FPN, eq. 1).
+
+    Level 4 of the equation is the one of stride 16; 1e-6 inside the floor as in torchvision.
+    """
+    finest = strides[0].bit_length() - 1
+    coarsest = strides[-1].bit_length() - 1
+    size = sides(boxes).clamp(min=0).prod(-1).sqrt()
+    level = torch.floor(4 + torch.log2(size / 224 + 1e-12) + 1e-6)
+    return level.clamp(finest, coarsest).long() - finest
+
+
+def roi_align_pyramid(
+    features: list[Tensor], boxes: Tensor, strides: list[int], size: int = 7, sampling: int = 2
+) -> Tensor:
+    """RoIAlign (He et al. 2017, sec. 3) of each box from the pyramid level that fits its size.
+
+    Equals torchvision's `MultiScaleRoIAlign(aligned=False)`. All levels are laid into one table of
+    feature rows; each bin is a weighted sum of the rows around its sampling points, which
+    `embedding_bag` computes without a shape that depends on where the boxes lie.
+
+    Args:
+        features: per level [B, C, H, W], finest first.
+        boxes: [B, R, 4] xyxy pixels of the network input.
+        strides: input pixels per cell of each level, powers of two.
+        size: bins per side.
+        sampling: sampling points per side of a bin.
+
+    Returns:
+        [B, R, C, size, size], float32.
+    """
+    batch, rois = boxes.shape[:2]
+    table = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in features], dim=1)
+    level = pyramid_levels(boxes, strides)
+    geometry = _level_geometry(features, strides, boxes.device)[level]  # [B, R, 4]
+    width, height, scale, start = geometry.unbind(-1)
+    image = torch.arange(batch, device=boxes.device)[:, None] * table.shape[1]
+
+    x1, y1, x2, y2 = (boxes * scale[..., None]).unbind(-1)
+    columns, column_weights = _axis_samples(x1, x2, width, size, sampling)  # [B, R, size, S, 2]
+    rows, row_weights = _axis_samples(y1, y2, height, size, sampling)
+    # From two axes to bins [.., size y, size x] of (S * 2) * (S * 2) weighted neighbours.
+    rows = rows.flatten(3)[:, :, :, None, :, None]
+    columns = columns.flatten(3)[:, :, None, :, None, :]
+    base = (image + start.long())[:, :, None, None, None, None]
+    index = base + rows * width.long()[:, :, None, None, None, None] + columns
+    weights = (
+        row_weights.flatten(3)[:, :, :, None, :, None]
+        * column_weights.flatten(3)[:, :, None, :, None, :]
+    )
+    neighbours = (2 * sampling) ** 2
+    pooled = F.embedding_bag(
+        index.reshape(-1, neighbours),
+        table.flatten(0, 1).float(),
+        per_sample_weights=weights.reshape(-1, neighbours) / sampling**2,
+        mode="sum",
+    )
+    return pooled.view(batch, rois, size, size, -1).permute(0, 1, 4, 2, 3)
+
+
+def _level_geometry(features: list[Tensor], strides: list[int], device: torch.device) -> Tensor:
+    """[L, 4]: width, height, cells per pixel and first row in the table of each level."""
+    rows, start = [], 0
+    for level, stride in zip(features, strides, strict=True):
+        height, width = level.shape[-2:]
+        rows.append([width, height, 1 / stride, start])
+        start += height * width
+    return torch.tensor(rows, dtype=torch.float64, device=device).float()
+
+
+def _axis_samples(
+    low: Tensor, high: Tensor, length: Tensor, size: int, sampling: int
+) -> tuple[Tensor, Tensor]:
+    """Two neighbouring cells and their linear weights for each sampling point of one axis.
+
+    Args:
+        low, high: [B, R] ends of the RoI in cells.
+        length: [B, R] cells of the level along this axis.
+
+    Returns:
+        Cells [B, R, size, sampling, 2] int64 and weights alike. A point more than one cell outside
+        weighs nothing; one less far outside is moved to the border.
+    """
+    steps = torch.arange(size * sampling, device=low.device).view(size, sampling)
+    extent = (high - low).clamp(min=1.0)  # aligned=False: at least one cell
+    position = low[..., None, None] + (steps + 0.5) * (extent / (size * sampling))[..., None, None]
+    last = length[..., None, None] - 1
+    inside = (position >= -1) & (position <= last + 1)
+    position = position.clamp(min=0).minimum(last)
+    cell = position.floor()
+    fraction = position - cell
+    cells = torch.stack([cell, (cell + 1).minimum(last)], dim=-1).long()
+    weights = torch.stack([1 - fraction, fraction], dim=-1) * inside[..., None]
+    return cells, weights

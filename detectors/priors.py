@@ -1,0 +1,120 @@
+"""Prior grids: where the predictions of a dense head start from.
+
+Recomputed from the feature shapes at each call, never a buffer, so any input size works.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from detectors.ops.boxes import from_center
+from detectors.structures import FeatureSpec, Priors
+
+
+def cell_positions(
+    feature: Tensor, spec: FeatureSpec, canvas: tuple[int, int], offset: float, fitted: bool
+) -> Tensor:
+    """Position (x, y) in input pixels of each cell, row by row, [H * W, 2].
+
+    Args:
+        feature: [B, C, H, W].
+        canvas: (height, width) of the network input.
+        offset: where in its cell a position lies, in cells: 0.5 is the middle, 0 the corner.
+        fitted: cells are `canvas // cells` pixels apart as in torchvision, which is less than the
+            stride where the canvas is no multiple of it.
+    """
+    height, width = feature.shape[-2:]
+    step_y, step_x = (
+        (canvas[0] // height, canvas[1] // width) if fitted else (spec.stride, spec.stride)
+    )
+    y = (torch.arange(height, device=feature.device, dtype=torch.float32) + offset) * step_y
+    x = (torch.arange(width, device=feature.device, dtype=torch.float32) + offset) * step_x
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([grid_x.flatten(), grid_y.flatten()], dim=-1)
+
+
+def canvas_size(features: list[Tensor], specs: list[FeatureSpec]) -> tuple[int, int]:
+    """(height, width) of the network input, from the finest level."""
+    height, width = features[0].shape[-2:]
+    return height * specs[0].stride, width * specs[0].stride
+
+
+class BoxGrid(nn.Module):
+    """The same centred boxes on each cell of a level.
+
+    Args:
+        shapes: per level, the (width, height) in pixels of each prior of a cell.
+        offset, fitted: see `cell_positions`.
+    """
+
+    def __init__(
+        self, shapes: list[list[tuple[float, float]]], offset: float = 0.5, fitted: bool = False
+    ) -> None:
+        super().__init__()
+        self.shapes, self.offset, self.fitted = shapes, offset, fitted
+        self.per_cell = [len(level) for level in shapes]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors of all levels, finest first; within a level cell by cell, then shape by shape."""
+        _check_levels(self.per_cell, specs)
+        canvas = canvas_size(features, specs)
+        boxes, strides = [], []
+        for feature, spec, level in zip(features, specs, self.shapes, strict=True):
+            shapes = torch.tensor(level, device=feature.device)
+            position = cell_positions(feature, spec, canvas, self.offset, self.fitted)
+            boxes.append(from_center(position[:, None], shapes[None]).flatten(0, 1))
+            strides.append(torch.full((len(boxes[-1]),), float(spec.stride), device=feature.device))
+        sizes = tuple(len(level) for level in boxes)
+        return Priors(torch.cat(boxes)[None], torch.cat(strides), sizes, canvas)
+
+
+def anchors(
+    sizes: list[list[float]],
+    ratios: list[float],
+    offset: float = 0.0,
+    fitted: bool = True,
+) -> BoxGrid:
+    """Anchors of every size and ratio, ratio by ratio, rounded to whole pixels (torchvision).
+
+    Args:
+        sizes: per level, square roots of the anchor areas in pixels.
+        ratios: height over width (Faster R-CNN, sec. 3.1.1).
+        offset, fitted: see `cell_positions`; torchvision's weights expect the defaults.
+    """
+    shapes = [[_anchor_shape(size, ratio) for ratio in ratios for size in level] for level in sizes]
+    return BoxGrid(shapes, offset, fitted)
+
+
+def _anchor_shape(size: float, ratio: float) -> tuple[float, float]:
+    """Twice the rounded half sides, as torchvision rounds corners; float32 as there."""
+    root = torch.tensor(ratio).sqrt()
+    width, height = (1 / root) * size, root * size
+    return 2 * float((width / 2).round()), 2 * float((height / 2).round())
+
+
+class Points(nn.Module):
+    """One point a cell, as a square one stride wide (FCOS sec. 3.1, CenterNet sec. 3).
+
+    Args:
+        levels: how many levels the neck delivers.
+        offset, fitted: see `cell_positions`.
+    """
+
+    def __init__(self, levels: int, offset: float = 0.5, fitted: bool = False) -> None:
+        super().__init__()
+        self.offset, self.fitted = offset, fitted
+        self.per_cell = [1] * levels
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors of all levels, finest first, cell by cell."""
+        shapes = [[(float(spec.stride), float(spec.stride))] for spec in specs]
+        _check_levels(self.per_cell, specs)
+        return BoxGrid(shapes, self.offset, self.fitted)(features, specs)
+
+
+def _check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
+    if len(per_cell) != len(specs):
+        raise ValueError(
+            f"the priors are made for {len(per_cell)} feature levels, but the neck delivers "
+            f"{len(specs)} (strides {[spec.stride for spec in specs]}): choose a `priors` and a "
+            "`neck` of as many levels"
+        )
