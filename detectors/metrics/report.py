@@ -1,0 +1,70 @@
+"""What is left of an evaluation: COCO's results file and a table for the terminal."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.columns import Columns
+from rich.console import Group
+from rich.table import Table
+
+from detectors.metrics.packed import PackedDetections, xywh
+
+ROW = '{"image_id":%d,"category_id":%d,"bbox":[%r,%r,%r,%r],"score":%r}'
+ROWS_AT_ONCE = 10_000
+
+
+def coco_results(found: PackedDetections, category_ids: Sequence[int]) -> list[dict]:
+    """COCO's results list: image_id, official category_id, bbox as xywh, score.
+
+    Args:
+        category_ids: official id of each label.
+    """
+    return [
+        {"image_id": row[0], "category_id": row[1], "bbox": list(row[2:6]), "score": row[6]}
+        for row in _rows(found, category_ids)
+    ]
+
+
+def write_coco_results(path: Path, found: PackedDetections, category_ids: Sequence[int]) -> None:
+    """Write COCO's results file. Numbers are exact: evaluating the file gives the same scores."""
+    with path.open("w") as file:
+        file.write("[")
+        rows = _rows(found, category_ids)
+        separator = "\n"
+        while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            file.write(separator + ",\n".join([ROW % row for row in chunk]))
+            separator = ",\n"
+        file.write("\n]\n")
+
+
+def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tuple]:
+    """image id, category id, x, y, width, height, score of each detection."""
+    boxes = xywh(found.boxes).T
+    categories = np.asarray(category_ids, dtype=np.int64)[found.labels]
+    columns = (found.image_ids, categories, *boxes, found.scores)
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def score_table(scores: Mapping[str, float]) -> Group:
+    """What `DetectionMetric.compute` gives, for `rich.print`; "-" stands for undefined."""
+    overall = [name for name in scores if not name.startswith("AP/")]
+    rows = {
+        "COCO AP": [name for name in overall if name.startswith("AP")],
+        "COCO AR": [name for name in overall if name.startswith("AR")],
+        "VOC": [name for name in overall if name.startswith("VOC")],
+    }
+    classes = [f"{name[3:]} {_shown(scores[name])}" for name in scores if name.startswith("AP/")]
+    table = Table(show_header=False)
+    for title, names in rows.items():
+        table.add_row(title, *(f"{_short(name)} {_shown(scores[name])}" for name in names))
+    return Group(table, "AP per class", Columns(classes, padding=(0, 3)))
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("VOC_")
+
+
+def _shown(score: float) -> str:
+    return "-" if score < 0 else f"{score:.3f}"

@@ -1,0 +1,39 @@
+"""COCO's results file and the table."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from detectors.metrics import coco_results, score_table, write_coco_results
+from tests.metrics.metric_examples import packed
+
+ROWS = [(12, 1, 0.1, 1 / 3, 2, 10, 7), (5, 0, 1e-7, 0, 0, 1e-9, 5)]
+
+
+def test_results_name_official_categories_and_sides() -> None:
+    first, second = coco_results(packed(ROWS), [18, 90])
+    assert first == {
+        "image_id": 12,
+        "category_id": 90,
+        "bbox": [1 / 3, 2.0, 10 - 1 / 3, 5.0],
+        "score": 0.1,
+    }
+    assert second["category_id"] == 18
+
+
+def test_the_file_holds_the_list_exactly(tmp_path: Path) -> None:
+    for rows in (ROWS, [], ROWS * 6_000):
+        write_coco_results(tmp_path / "results.json", packed(rows), [18, 90])
+        written = json.loads((tmp_path / "results.json").read_text())
+        assert written == coco_results(packed(rows), [18, 90])
+
+
+def test_the_table_shows_every_number_and_what_is_undefined() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    scores = {"AP": 0.1234, "AR1": 0.5, "VOC_AP50_area": -1.0, "AP/dog": 0.25, "AP/cat": -1.0}
+    console.print(score_table(scores))
+    text = console.export_text()
+    for part in ("AP 0.123", "AR1 0.500", "AP50_area -", "dog 0.250", "cat -"):
+        assert part in text
