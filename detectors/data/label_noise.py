@@ -1,5 +1,7 @@
 """Mistakes of annotators, made on purpose and in known number, over any data set."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from detectors.data.source import Source
@@ -13,7 +15,7 @@ class LabelNoise:
     that a greater share spoils further objects and keeps those spoilt before.
 
     Args:
-        source: the images and their true annotations, which stay at `source`.
+        read: gives the images with their true annotations, which stay at `source`.
         wrong_class: share of the objects that get another class, all others equally likely.
         jitter: each side of a box moves by up to this share of the box's width or height, uniformly
             in or out, and not beyond the image.
@@ -26,7 +28,7 @@ class LabelNoise:
 
     def __init__(
         self,
-        source: Source,
+        read: Callable[[], Source],
         wrong_class: float = 0.0,
         jitter: float = 0.0,
         missing: float = 0.0,
@@ -37,6 +39,7 @@ class LabelNoise:
                 "label noise: wrong_class and missing must lie in [0, 1], jitter in [0, 0.5), "
                 f"got {wrong_class}, {missing} and {jitter}"
             )
+        source = read()
         if wrong_class > 0 and len(source.annotations.classes) < 2:
             raise ValueError("label noise: wrong_class needs two classes, the data set has one")
         self.source = source

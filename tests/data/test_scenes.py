@@ -3,16 +3,20 @@
 import multiprocessing
 import pickle
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
-from detectors.data.label_noise import LabelNoise
 from detectors.data.scenes import Layout, Look, Scenes, shapes
 from detectors.data.scenes.look import coverage
+from detectors.data.source import Source
 from detectors.structures import Annotations
 
+CONF = Path(__file__).parents[2] / "conf"
 CROWDED = Layout(objects=(12, 20), sizes=(0.07, 0.22), crowding=0.8, occlusion=0.6)
 
 
@@ -28,8 +32,12 @@ def same(a: Annotations, b: Annotations) -> bool:
     return all(np.array_equal(left, right) for left, right in zip(a, b, strict=True))
 
 
-def extents(annotations: Annotations) -> np.ndarray:
-    return annotations.boxes[:, 2:] - annotations.boxes[:, :2]
+def read(preset: str, *overrides: str) -> dict[str, Source]:
+    """Few scenes of the training and validation splits of a file in conf/data."""
+    counts = ["data.train.read.count=20", "data.val.count=20"]
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(f"data/{preset}", overrides=[*counts, *overrides])
+    return {split: instantiate(config.data[split], _convert_="all")() for split in ("train", "val")}
 
 
 def silhouettes(source: Scenes, index: int) -> np.ndarray:
@@ -211,58 +219,27 @@ class TestKnobs:
             scenes(split="trian")
 
 
-class TestLabelNoise:
-    def test_none_changes_nothing(self):
-        source = scenes(50)
-        assert same(LabelNoise(source).annotations, source.annotations)
+PRESETS = sorted(file.stem for file in (CONF / "data").glob("scenes*.yaml"))
 
-    def test_rate_of_wrong_classes(self):
-        source = scenes(500)
-        noisy = LabelNoise(source, wrong_class=0.3).annotations
-        assert abs(np.mean(noisy.labels != source.annotations.labels) - 0.3) < 0.03
-        assert noisy.labels.max() < 8
 
-    def test_wrong_classes_grow_with_the_share(self):
-        source = scenes(100)
-        few = LabelNoise(source, wrong_class=0.1).annotations.labels
-        many = LabelNoise(source, wrong_class=0.4).annotations.labels
-        spoilt = few != source.annotations.labels
-        assert np.array_equal(few[spoilt], many[spoilt])
+@pytest.mark.parametrize("preset", PRESETS)
+class TestPresets:
+    def test_both_splits_are_read_and_shown(self, preset):
+        splits = read(preset)
+        assert splits["train"].annotations.classes == splits["val"].annotations.classes
+        for source in splits.values():
+            assert source.image(0).shape == (*source.annotations.sizes[0], 3)
 
-    def test_rate_of_missing_objects_and_images_stay(self):
-        source = scenes(500)
-        noisy = LabelNoise(source, missing=0.25).annotations
-        assert abs(len(noisy.labels) / len(source.annotations.labels) - 0.75) < 0.03
-        assert len(noisy.offsets) == 501
-        assert noisy.offsets[-1] == len(noisy.boxes)
+    def test_one_word_changes_both_splits(self, preset):
+        splits = read(preset, "scenes.layout.side=64", "scenes.layout.num_classes=3")
+        for source in splits.values():
+            assert source.annotations.sizes.max() == 64
+            assert len(source.annotations.classes) == 3
 
-    def test_survivors_stay_with_their_image(self):
-        source = scenes(50)
-        noisy = LabelNoise(source, missing=0.5).annotations
-        truth = source.annotations
-        for index in range(50):
-            kept = noisy.boxes[noisy.offsets[index] : noisy.offsets[index + 1]]
-            all_boxes = truth.boxes[truth.offsets[index] : truth.offsets[index + 1]]
-            assert set(map(bytes, kept)) <= set(map(bytes, all_boxes))
-
-    def test_jitter_is_bounded_and_stays_in_the_image(self):
-        source = scenes(300, truncation=0.5)
-        noisy = LabelNoise(source, jitter=0.2).annotations
-        moved = np.abs(noisy.boxes - source.annotations.boxes)
-        allowed = 0.2 * np.tile(extents(source.annotations), 2)
-        assert (moved <= allowed + 1e-9).all()
-        assert moved.mean() > 0.3 * allowed.mean()
-        assert noisy.boxes.min() >= 0
-        assert noisy.boxes.max() <= 320
-        assert (extents(noisy) > 0).all()
-
-    def test_the_picture_is_the_sources(self):
-        source = scenes(3)
-        assert np.array_equal(LabelNoise(source, wrong_class=1.0).image(1), source.image(1))
-
-    def test_one_class_cannot_be_confused(self):
-        with pytest.raises(ValueError, match="two classes"):
-            LabelNoise(scenes(3, num_classes=1), wrong_class=0.1)
+    def test_label_noise_spoils_training_only(self, preset):
+        clean, spoilt = read(preset), read(preset, "data.train.wrong_class=0.5")
+        assert not same(clean["train"].annotations, spoilt["train"].annotations)
+        assert same(clean["val"].annotations, spoilt["val"].annotations)
 
 
 class TestSpeed:
