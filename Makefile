@@ -1,0 +1,38 @@
+# `make` sets up .venv; `make demo` trains and shows a small detector; `make test` is what CI runs.
+PYTHON ?= python3
+UV := $(shell command -v uv || echo .venv/uv/bin/uv)
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := .venv
+.PHONY: .venv demo test test-slow test-gpu format
+
+.venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	$(UV) pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Beside the environment, not in it: works where the system's Python may not be changed.
+.venv/uv/bin/uv:
+	$(PYTHON) -m pip install --quiet --target .venv/uv uv
+
+demo: $(READY)
+	$(BIN)/detectors train experiment=demo
+
+test: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu"
+
+test-gpu: $(READY)
+	$(BIN)/pytest -m gpu
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format

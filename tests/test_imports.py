@@ -1,0 +1,58 @@
+"""Imports go down the stair only, so that a part can be read without what stands above it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAIR = (
+    {"structures", "ops"},
+    {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
+    {"backbones", "necks"},
+    {"heads"},
+    {"detector", "data", "tricks", "metrics", "optim"},
+    {"module", "callbacks"},
+    {"commands", "__main__", "__init__"},
+    {"experiments"},
+)
+STEP = {unit: step for step, units in enumerate(STAIR) for unit in units}
+FILES = sorted((ROOT / "detectors").rglob("*.py")) + sorted((ROOT / "experiments").rglob("*.py"))
+
+
+def _unit(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] == "experiments" else parts[1]
+
+
+def _imported(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, those inside functions too."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: write the import in full"
+            yield from ((node.lineno, f"{node.module}.{name.name}") for name in node.names)
+
+
+def _step(dotted: str) -> int | None:
+    """Of an import; None where it is not ours."""
+    package, _, rest = dotted.partition(".")
+    if package == "experiments":
+        return STEP["experiments"]
+    if package != "detectors":
+        return None
+    return STEP.get(rest.partition(".")[0], STEP["__init__"])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_down_the_stair(file: Path) -> None:
+    assert _unit(file) in STEP, f"give {_unit(file)} its step in STAIR"
+    own = STEP[_unit(file)]
+    upwards = [
+        f"line {line}: {name}"
+        for line, name in _imported(file)
+        if (step := _step(name)) is not None and step > own
+    ]
+    assert not upwards

@@ -1,0 +1,23 @@
+"""What holds the project together outside its code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+PINS = [line for line in LINES if not line.startswith("#")]
+
+
+def test_constraints_pin_versions_and_nothing_else() -> None:
+    assert [pin for pin in PINS if not re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*", pin)] == []
+
+
+def test_constraints_lie_within_the_stated_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = dict(pin.split("==") for pin in PINS)
+    stated = map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"])
+    outside = [str(r) for r in stated if not r.specifier.contains(pinned[r.name])]
+    assert not outside
