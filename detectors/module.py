@@ -1,18 +1,20 @@
 """The one LightningModule: how any detector is trained, validated and checkpointed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from detectors.detector import Detector
 from detectors.metrics import DetectionMetric
-from detectors.structures import Batch, Detections
+from detectors.structures import Batch
 
 
 class LitDetector(LightningModule):
@@ -20,7 +22,7 @@ class LitDetector(LightningModule):
 
     Args:
         detector: what is trained.
-        optimizer: called with the detector.
+        optimizer: called with the detector; needed for training only, like the schedule.
         schedule: called with the optimiser and the number of optimiser steps of the whole run.
         seed: all randomness on the device is a function of (seed, epoch, batch, rank).
         config: plain containers from which `detectors evaluate` rebuilds the model; stored in
@@ -32,8 +34,8 @@ class LitDetector(LightningModule):
     def __init__(
         self,
         detector: Detector,
-        optimizer: Callable[[torch.nn.Module], Optimizer],
-        schedule: Callable[[Optimizer, int], LRScheduler],
+        optimizer: Callable[[torch.nn.Module], Optimizer] | None = None,
+        schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         seed: int = 0,
         config: dict[str, Any] | None = None,
         channels_last: bool = True,
@@ -46,9 +48,11 @@ class LitDetector(LightningModule):
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        assert self.optimizer is not None
+        assert self.schedule is not None
         optimizer = self.optimizer(self.detector)
-        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.schedule(optimizer, optimizer_steps(self.trainer))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -76,16 +80,17 @@ class LitDetector(LightningModule):
         self.log_dict(scalars, on_step=True, on_epoch=True, batch_size=images)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=images)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Detections:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Detections:
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: Batch, split: str) -> Detections:
+    def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
+        """`detections` of the batch, which the metric has seen; pictures are drawn from them."""
         detections = self.detector(batch.images, batch.frames)
         self.metrics[split].update(detections, batch)
-        return detections
+        return {"detections": detections}
 
     def on_validation_epoch_start(self) -> None:
         self._start_metric("val")
@@ -109,10 +114,32 @@ class LitDetector(LightningModule):
         self.log_dict(scalars, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
         checkpoint["config"] = self.config
+        checkpoint["classes"] = list(data.classes)
+        checkpoint["category_ids"] = list(data.annotations("val").category_ids)
 
 
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     """Seed of everything a training step draws on the device, the same in a resumed run."""
     sequence = np.random.SeedSequence([seed, epoch, batch, rank])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def optimizer_steps(trainer: Trainer) -> int:
+    """Optimiser steps of the whole run.
+
+    Lightning's own `estimated_stepping_batches` would open the training loader for good, before a
+    resumed run has restored its place within the epoch.
+
+    Raises:
+        ValueError: the run has no end.
+    """
+    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
+        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+    limit = trainer.limit_train_batches
+    loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+    batches = min(len(loader), limit) if isinstance(limit, int) else int(len(loader) * limit)
+    epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+    steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+    return int(steps if trainer.max_steps == -1 else min(steps, trainer.max_steps))

@@ -10,9 +10,9 @@ from torch import Tensor
 class NonFiniteStop(Callback):
     """Raises `FloatingPointError` that names the step, the loss term and the learning rate.
 
-    The first bad step of every term is kept on the device and looked at every `every` steps, so that
-    an accelerator never waits for the check; on a CPU looking costs nothing and is done each step.
-    The check also comes before every validation, so no checkpoint is written of a broken model.
+    The first bad step of every term is kept on the device and looked at every `every` steps, so
+    that an accelerator never waits for the check; on a CPU looking costs nothing and is done each
+    step. The check also comes before every validation, and before checkpoints at an epoch's end.
     """
 
     def __init__(self, every: int = 50) -> None:

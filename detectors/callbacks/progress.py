@@ -1,0 +1,135 @@
+"""What a person sees while a detector is trained."""
+
+import sys
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class EpochProgress(ProgressBar):
+    """A bar for each epoch with the losses and the last AP; elsewhere than in a terminal, a line.
+
+    It leans on callback hooks alone, which Lightning keeps stable, and on none of its progress
+    classes. The losses are fetched from the device every `every` steps, not each step.
+    """
+
+    def __init__(self, every: int = 10, shown: str = "val/AP") -> None:
+        super().__init__()
+        self.every, self.shown = every, shown
+        self.console = Console(file=sys.stderr)
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def disable(self) -> None:
+        self.every = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._open(name, trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self.bar is not None and (batch_idx + 1) % self.every == 0:
+            losses = {name: float(value) for name, value in outputs["terms"].items()}
+            text = describe({"loss": sum(losses.values()), **losses}, self._last(trainer))
+            self.bar.update(self.task, completed=batch_idx + 1, text=text)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+        if self.every and trainer.is_global_zero:
+            self.console.print(self._line(trainer), highlight=False, soft_wrap=True)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open("validation", sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=batch_idx + 1)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open("test", sum(trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=batch_idx + 1)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+    def _open(self, name: str, steps: float) -> None:
+        self._close()
+        if self.every and self.console.is_terminal and self.trainer.is_global_zero:
+            self.bar = batch_bar(self.console)
+            self.bar.start()
+            self.task = self.bar.add_task(name, total=steps, text="")
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = None
+
+    def _last(self, trainer: Trainer) -> dict[str, float]:
+        value = trainer.callback_metrics.get(self.shown)
+        return {} if value is None else {self.shown: float(value)}
+
+    def _line(self, trainer: Trainer) -> str:
+        known = trainer.callback_metrics.items()
+        losses = {n[6:]: float(v) for n, v in known if _is_mean_loss(n)}
+        text = describe(losses, self._last(trainer))
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}"
+
+
+def batch_bar(console: Console) -> Progress:
+    """A bar with name, count, time left and a text; it vanishes when it stops."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+        transient=True,
+    )
+
+
+def describe(losses: dict[str, float], metrics: dict[str, float]) -> str:
+    """`loss 1.234  box 0.5  val/AP 0.312`."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in {**losses, **metrics}.items())
+
+
+def _is_mean_loss(name: str) -> bool:
+    ours = name.startswith("train/") and name != "train/lr"
+    return ours and not name.endswith(("_step", "_epoch"))

@@ -1,0 +1,54 @@
+"""One row of numbers for every epoch, and their curves."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from detectors.pictures import curves
+
+
+class EpochTable(Callback):
+    """Writes `metrics.csv`: losses averaged over each epoch, learning rate and validation metrics.
+
+    The rows live in the checkpoint too, so a resumed run writes the whole table, in a new folder as
+    well as in the old one. When training ends, however it ends, `curves.png` is drawn from it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        metrics = trainer.callback_metrics.items()
+        named = {n: float(v) for n, v in metrics if not n.endswith(("_step", "_epoch"))}
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **named}
+        self.rows = [*self.rows, row]
+        if trainer.is_global_zero:
+            self._write()
+
+    def _write(self) -> None:
+        columns = {name: None for row in self.rows for name in row}
+        with (self.folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns))
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.rows:
+            curves(self.folder / "metrics.csv", self.folder / "curves.png")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])

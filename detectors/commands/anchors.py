@@ -1,0 +1,27 @@
+"""Cluster the box shapes of a data set, for the priors of the YOLO families."""
+
+import numpy as np
+from omegaconf import DictConfig
+
+from detectors.commands.composition import instantiate
+from detectors.data.shapes import canvas_shapes, clustered_shapes
+
+
+def main(cfg: DictConfig) -> float:
+    """Print the shapes, how well they fit, and the YAML to paste; the mean IoU."""
+    if cfg.count % cfg.levels:
+        raise ValueError(f"count={cfg.count} shapes cannot be shared by levels={cfg.levels}")
+    data = instantiate(cfg, "data")
+    boxes = canvas_shapes(data.annotations("train"), data.resize)
+    shapes, fit = clustered_shapes(boxes, cfg.count, cfg.seed)
+    print(f"{len(boxes)} boxes of the training split on a canvas of {data.resize.canvas}")
+    print(f"mean IoU of a box with its nearest shape: {fit:.3f}\n")
+    print(priors_yaml(np.rint(shapes).astype(int), cfg.levels))
+    return fit
+
+
+def priors_yaml(shapes: np.ndarray, levels: int) -> str:
+    """A file for `conf/priors`: the shapes [k, 2], rising, in equal parts for `levels`."""
+    rows = [f"  - {part.tolist()}" for part in np.split(shapes, levels)]
+    head = ["# @package part.priors", "_target_: detectors.priors.BoxGrid", "shapes:"]
+    return "\n".join([*head, *rows])

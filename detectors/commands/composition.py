@@ -1,0 +1,169 @@
+"""From overrides to a composed config, and from a config to finished parts."""
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from detectors.__main__ import CONF
+from detectors.detector import Detector
+
+TRUSTED = ("detectors", "torch.nn", "torch.optim", "albumentations")
+_SLOT = re.compile(r"\$\{part\.(\w+)")
+
+
+def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Detector:
+    """See `detectors.build`."""
+    values = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    words = [f"model={model}", *overrides, *values]
+    cfg = compose(words)
+    check_slots(cfg, words)
+    return instantiate(cfg, "model")
+
+
+def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
+    """The config `name` under these overrides; a running Hydra job is left as it was.
+
+    Raises:
+        ValueError: Hydra refuses an override.
+    """
+    try:
+        with _own_hydra():
+            return hydra.compose(name, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(error)) from error
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
+    """The object that the node `key` describes, all of its keys checked first.
+
+    Raises:
+        ValueError: a part cannot be made; the message names its place in the config.
+    """
+    node = OmegaConf.select(cfg, key)
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    check_keys(plain, key)
+    try:
+        return hydra.utils.instantiate(plain, _convert_="all", **arguments)
+    except HydraException as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def check_keys(node: Any, path: str) -> None:
+    """Refuse a key that the constructor under it does not know; partials are looked at too.
+
+    Raises:
+        ValueError: names the path, the likely spelling and what there is.
+    """
+    children = node.items() if isinstance(node, Mapping) else enumerate(node)
+    for name, child in children:
+        if isinstance(child, (Mapping, list)):
+            check_keys(child, f"{path}.{name}")
+    if isinstance(node, Mapping) and "_target_" in node:
+        _check_target(node, path)
+
+
+def _check_target(node: Mapping[str, Any], path: str) -> None:
+    known = _parameters(node["_target_"], path)
+    unknown = [k for k in node if k not in known and not k.startswith("_")] if known else []
+    for key in unknown:
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{hint} "
+            f"It takes: {', '.join(known)}"
+        )
+
+
+def _parameters(target: str, path: str) -> list[str]:
+    """Names that the target takes; empty where it takes any."""
+    try:
+        signature = inspect.signature(get_object(target))
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{path}._target_: cannot import {target!r}: {error}") from error
+    except ValueError:  # a constructor written in C
+        return []
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    anything = inspect.Parameter.VAR_KEYWORD in kinds
+    return [] if anything else [name for name in signature.parameters if name != "self"]
+
+
+def used_slots(cfg: DictConfig) -> set[str]:
+    """Names X of all `${part.X}` that `model` reaches, directly or through other parts."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    found: set[str] = set()
+    waiting = set(_SLOT.findall(str(raw["model"])))
+    while waiting:
+        found |= waiting
+        reached = {s for slot in waiting for s in _SLOT.findall(str(raw["part"].get(slot)))}
+        waiting = reached - found
+    return found
+
+
+def check_slots(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse an override of a part that the composed model does not use.
+
+    Raises:
+        ValueError: names the part and those that the model uses.
+    """
+    used = used_slots(cfg)
+    for word in overrides:
+        slot = word.lstrip("+~").split("=")[0].removeprefix("part.").split(".")[0]
+        if slot in cfg.part and slot not in used:
+            raise ValueError(
+                f"{word}: this model does not use {slot!r}, so it would change nothing. "
+                f"It uses: {', '.join(sorted(used))}"
+            )
+
+
+def check_trusted(node: Any, trusted: Sequence[str]) -> None:
+    """Refuse a config from a file that names code outside of the packages trusted.
+
+    Only classes, and functions of this package, may be named: `torch.nn.x.torch.load` is neither.
+
+    Raises:
+        ValueError: a `_target_` lies elsewhere.
+    """
+    if isinstance(node, Mapping) and "_target_" in node:
+        _check_trusted_target(str(node["_target_"]), (*TRUSTED, *trusted))
+    if isinstance(node, (Mapping, list)):
+        for child in node.values() if isinstance(node, Mapping) else node:
+            check_trusted(child, trusted)
+
+
+def _check_trusted_target(target: str, trusted: Sequence[str]) -> None:
+    if _inside(target, trusted) and not _inside(target, ("detectors.commands",)):
+        found = get_object(target)
+        ours = _inside(getattr(found, "__module__", ""), trusted)
+        if ours and (inspect.isclass(found) or not target.startswith("torch")):
+            return
+    raise ValueError(
+        f"the checkpoint asks for {target!r}, which is not code of {', '.join(trusted)}. "
+        f"If you trust it, add trust=[{target.split('.')[0]}]"
+    )
+
+
+def _inside(dotted: str, packages: Sequence[str]) -> bool:
+    return any(f"{dotted}.".startswith(f"{package}.") for package in packages)

@@ -1,0 +1,27 @@
+"""Measure a checkpoint by COCO and VOC rules; it alone rebuilds the model."""
+
+import logging
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from detectors.commands import run_folder
+from detectors.commands.composition import instantiate
+from detectors.commands.evaluation import evaluate
+from detectors.commands.restoring import restored_data, restored_detector
+from detectors.module import LitDetector
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> float:
+    """AP on the split; the table is printed, metrics and detections are written."""
+    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
+    checkpoint = run_folder.load_checkpoint(file)
+    module = LitDetector(restored_detector(checkpoint, cfg.trust))
+    data = restored_data(checkpoint, cfg.data, cfg.trust)
+    trainer = instantiate(cfg, "trainer")
+    metrics = evaluate(module, data, trainer, cfg.split, folder)
+    _log.info("run folder: %s", folder)
+    return metrics[f"{cfg.split}/AP"]

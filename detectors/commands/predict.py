@@ -1,0 +1,69 @@
+"""Find objects in pictures: a file, a folder or a glob."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+
+from detectors.commands import run_folder
+from detectors.commands.hardware import number_format, torch_device
+from detectors.commands.restoring import restored_data, restored_detector
+from detectors.data.files import ImageFiles, read_pictures
+from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
+from detectors.pictures import drawn
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Draw what the checkpoint's detector finds and write it as COCO results."""
+    source = read_pictures(cfg.source)
+    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    checkpoint = run_folder.load_checkpoint(run_folder.checkpoint_file(cfg.ckpt_path, folder))
+    detector = restored_detector(checkpoint, cfg.trust).eval()
+    data = restored_data(checkpoint, OmegaConf.create({"batch_size": cfg.batch_size}), cfg.trust)
+    found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
+    shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
+    write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])
+    write_images(source, folder)
+    write_pictures(source, shown, checkpoint["classes"], folder / "pictures")
+    _log.info("%d detections in %d pictures: %s", len(shown.scores), len(source), folder)
+
+
+@torch.inference_mode()
+def detect(
+    detector: torch.nn.Module, loader: Any, source: ImageFiles, device: str, precision: str
+) -> PackedDetections:
+    """All detections, in pixels of the original pictures."""
+    place = torch_device(device)
+    bf16 = number_format(precision, place.type).startswith("bf16")
+    detector.to(place)
+    metric = DetectionMetric(source.annotations)
+    for batch in track(loader, "detecting", transient=True):
+        with torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+            detections = detector(batch.images.to(place), batch.frames.to(place))
+        metric.update(type(detections)(*(field.cpu() for field in detections)), batch)
+    return metric.found()
+
+
+def write_images(source: ImageFiles, folder: Path) -> None:
+    """`images.json`: which file each image_id of the detections is."""
+    ids = source.annotations.image_ids.tolist()
+    names = [{"id": i, "file_name": source.path(row)} for row, i in enumerate(ids)]
+    run_folder.write_json(folder / "images.json", names)
+
+
+def write_pictures(
+    source: ImageFiles, found: PackedDetections, classes: list[str], folder: Path
+) -> None:
+    """One picture with boxes for each in `source`, under its own name."""
+    folder.mkdir()
+    for row in track(range(len(source)), "drawing", transient=True):
+        mine = found.image_ids == source.annotations.image_ids[row]
+        boxes, scores, labels = found.boxes[mine], found.scores[mine], found.labels[mine]
+        picture = drawn(source.image(row), boxes, labels, classes, scores)
+        picture.save(folder / f"{row:05d}_{Path(source.path(row)).stem}.jpg")

@@ -1,0 +1,64 @@
+"""What a checkpoint describes, made again from its own config."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from detectors.commands.composition import check_trusted, instantiate
+from detectors.detector import Detector
+
+
+def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> Detector:
+    """The detector with the checkpoint's weights: the averaged ones, if there was an average.
+
+    Args:
+        trust: packages beyond ours that the config may name.
+
+    Raises:
+        ValueError: the config names code that is not trusted.
+    """
+    model = dict(checkpoint["config"]["model"])
+    check_trusted(model, trust)
+    detector = instantiate(OmegaConf.create({"model": _unloaded(model)}), "model")
+    state = checkpoint["state_dict"].items()
+    weights = {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
+    detector.load_state_dict(weights)
+    return detector
+
+
+def _unloaded(model: dict[str, Any]) -> dict[str, Any]:
+    """The model without a look for initial weights, which the checkpoint replaces anyway."""
+    none = {"pretrained": False, "weights": None}
+    backbone = model["backbone"]
+    return {**model, "backbone": {**backbone, **{k: v for k, v in none.items() if k in backbone}}}
+
+
+def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Sequence[str]) -> Any:
+    """The data module of the checkpoint, changed.
+
+    Args:
+        changes: another `data` node, or some keys of the old one. A new node keeps the old resize.
+
+    Raises:
+        ValueError: the classes of new data are not those that the model knows.
+    """
+    config, new = checkpoint["config"], OmegaConf.to_container(changes, resolve=False)
+    assert isinstance(new, dict)
+    if "_target_" in new:
+        node = {"resize": config["data"]["resize"], **new}
+    else:
+        check_trusted(config["data"], trust)
+        node = OmegaConf.to_container(OmegaConf.merge(config["data"], new))  # type: ignore[assignment]
+    data = instantiate(OmegaConf.create({**config, "data": node}), "data")
+    _check_classes(checkpoint, data)
+    return data
+
+
+def _check_classes(checkpoint: Mapping[str, Any], data: Any) -> None:
+    known, given = checkpoint["config"]["num_classes"], data.num_classes
+    if given != known:
+        raise ValueError(f"the checkpoint's model knows {known} classes, the data have {given}")
+    names = tuple(checkpoint["classes"])
+    if data.expected is not None and tuple(data.expected) != names:
+        raise ValueError(f"the model was trained on the classes {names}, not on {data.expected}")

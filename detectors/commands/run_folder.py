@@ -1,0 +1,98 @@
+"""What every run folder tells about its run, and the checkpoints in it."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
+
+
+def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """Write config, overrides and environment of this run into its folder, which is returned."""
+    folder = Path(cfg.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
+    write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
+    return folder
+
+
+def environment() -> dict[str, Any]:
+    """Command, code and machine: what a later reader needs to explain a difference."""
+    return {
+        "command": sys.argv,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Answer of git about the checkout this package lies in; None where it is installed."""
+    here = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write `content`, indented."""
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def checkpoint_file(ckpt_path: str, folder: Path) -> Path:
+    """The file that `ckpt_path` names.
+
+    "last" is `checkpoints/last.ckpt` of this run folder if it is there (a run repeated with
+    `hydra.run.dir=FOLDER`), else the one written last in a folder beside it.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if ckpt_path != "last":
+        candidates = [Path(ckpt_path)]
+    else:
+        beside = folder.resolve().parent.glob("*/checkpoints/last.ckpt")
+        newest = sorted(beside, key=lambda file: file.stat().st_mtime, reverse=True)
+        candidates = [folder / "checkpoints" / "last.ckpt", *newest]
+    for file in candidates:
+        if file.is_file():
+            return file
+    looked = f"{folder} and its neighbours" if ckpt_path == "last" else Path.cwd()
+    raise ValueError(f"ckpt_path={ckpt_path}: no such file (looked in {looked})")
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """Content of a checkpoint of `detectors train`, read without running code that it may hold.
+
+    Raises:
+        ValueError: the file is none of ours.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ValueError(f"{file}: cannot be read as a checkpoint: {error}") from error
+    if not isinstance(checkpoint, dict) or not checkpoint.get("config"):
+        raise ValueError(f"{file}: holds no config, so it was not written by `detectors train`")
+    return checkpoint

@@ -1,0 +1,92 @@
+"""Show what an override line composes: parts, their files, parameters, FLOPs, feature levels."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import rich
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from detectors.commands.composition import check_slots, instantiate
+from detectors.detector import Detector
+
+
+def main(cfg: DictConfig) -> None:
+    """Print the tree of parts and what they cost at `image_size`."""
+    check_slots(cfg, list(HydraConfig.get().overrides.task))
+    detector = instantiate(cfg, "model").eval()
+    node = OmegaConf.to_container(cfg.model, resolve=True)
+    tree = Tree(f"[bold]{cfg.model._target_}[/]")
+    grow(tree, node)
+    rich.print(tree, costs(detector, cfg.image_size), levels(detector))
+
+
+def grow(tree: Tree, node: Any) -> None:
+    """Hang the children of a config node into the tree: parts as branches, values as leaves."""
+    for name, child in _children(node):
+        branch = tree.add(_label(name, child))
+        if isinstance(child, Mapping) or _holds_nodes(child):
+            grow(branch, child)
+
+
+def _children(node: Any) -> Iterator[tuple[str, Any]]:
+    pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
+    return ((str(name), child) for name, child in pairs if not str(name).startswith("_"))
+
+
+def _holds_nodes(child: Any) -> bool:
+    return isinstance(child, list) and any(isinstance(item, Mapping) for item in child)
+
+
+def _label(name: str, child: Any) -> str:
+    if isinstance(child, Mapping):
+        target = child.get("_target_")
+        place = f" [cyan]{target}[/] [dim]{_file(target)}[/]" if target else ""
+        return f"[bold]{escape(name)}[/]{place}"
+    return escape(name if _holds_nodes(child) else f"{name}: {child}")
+
+
+def _file(target: str) -> str:
+    """Where the class lives, relative to here if it can be."""
+    try:
+        file = Path(inspect.getsourcefile(get_object(target)) or "")
+    except TypeError:  # written in C
+        return ""
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+
+
+def costs(detector: Detector, image_size: Any) -> Table:
+    """Parameters and, for one image, multiply-adds of each part of the detector."""
+    height, width = [image_size] * 2 if isinstance(image_size, int) else image_size
+    with FlopCounterMode(detector, depth=3, display=False) as counter, torch.no_grad():
+        detector(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+    flops = {name.split(".", 1)[-1]: sum(f.values()) for name, f in counter.flop_counts.items()}
+    table = Table("part", "parameters", f"GFLOPs at {height} x {width}")
+    for name, part in _parts(detector):
+        parameters = sum(parameter.numel() for parameter in part.parameters())
+        table.add_row(name or "all", f"{parameters:,}", f"{flops.get(name, 0) / 1e9:.2f}")
+    return table
+
+
+def _parts(detector: Detector) -> Iterator[tuple[str, nn.Module]]:
+    yield from detector.named_children()
+    yield "", detector
+
+
+def levels(detector: Detector) -> Table:
+    """Channels and stride of the feature levels that the backbone and the neck give."""
+    table = Table("levels of", "channels (stride), finest first")
+    for name in ("backbone", "neck"):
+        specs = getattr(detector, name).specs
+        table.add_row(name, "  ".join(f"{spec.channels} ({spec.stride})" for spec in specs))
+    return table

@@ -1,0 +1,85 @@
+"""Train a detector; pictures, curves and an AP table come with it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from detectors.commands import run_folder
+from detectors.commands.composition import check_slots, instantiate
+from detectors.commands.evaluation import evaluate
+from detectors.module import LitDetector
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> float:
+    """Train as the config says; the value of `objective`, which sweepers optimise."""
+    overrides = list(HydraConfig.get().overrides.task)
+    check_slots(cfg, overrides)
+    folder = run_folder.record(cfg, overrides)
+    module, data, trainer = assemble(cfg)
+    resume = resumed_from(cfg, folder)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        metrics = _evaluate_best(module, data, trainer, folder)
+    finally:
+        finish(trainer)
+    _log.info("run folder: %s", folder)
+    return metrics[cfg.objective]
+
+
+def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
+    """Module, data and trainer; all that the config describes is made before any data is read."""
+    lightning.seed_everything(cfg.seed, workers=False, verbose=False)
+    detector, optimizer = instantiate(cfg, "model"), instantiate(cfg, "optimizer")
+    schedule = instantiate(cfg, "schedule")
+    schedule(optimizer(detector), 1000)  # what they refuse is refused here
+    module = LitDetector(
+        detector,
+        optimizer,
+        schedule,
+        seed=cfg.seed,
+        config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+        channels_last=cfg.channels_last,
+        compiled=cfg.compile,
+    )
+    trainer = instantiate(cfg, "trainer")
+    return module, instantiate(cfg, "data"), trainer
+
+
+def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:
+    """The checkpoint to go on from, whose model must be this run's."""
+    if cfg.ckpt_path is None:
+        return None
+    file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
+    stored = run_folder.load_checkpoint(file)["config"]["model"]
+    if stored != OmegaConf.to_container(cfg.model, resolve=True):
+        raise ValueError(f"{file} holds another model than this config; give the same overrides")
+    _log.info("resuming from %s", file)
+    return file
+
+
+def _evaluate_best(
+    module: LitDetector, data: Any, trainer: Trainer, folder: Path
+) -> dict[str, float]:
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if best:
+        module.load_state_dict(
+            torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        )
+        _log.info("evaluating the best checkpoint, %s", best)
+    return evaluate(module, data, trainer, "val", folder)
+
+
+def finish(trainer: Trainer) -> None:
+    """Close what loggers hold open, so that the next job of a sweep starts a run of its own."""
+    for logger in trainer.loggers:
+        finish_run = getattr(getattr(logger, "experiment", None), "finish", None)
+        if finish_run is not None:  # wandb
+            finish_run()
