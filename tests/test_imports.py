@@ -12,7 +12,7 @@ STAIR = (
     {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
-    {"detector", "data", "tricks", "metrics", "optim", "pictures"},
+    {"detector", "data", "tricks", "metrics", "optim", "pictures", "weights"},
     {"module", "callbacks"},
     {"commands", "__main__", "__init__"},
     {"experiments"},

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Norm
 
+DEFAULT_EPS = 1e-5  # PyTorch's; a norm that has it is taken to have no wish of its own
+
 
 class FrozenBatchNorm(nn.Module):
     """Batch norm whose statistics and affine terms never change; its state is all buffers.
@@ -20,7 +22,7 @@ class FrozenBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, eps: float = DEFAULT_EPS) -> None:
         super().__init__()
         self.eps = eps
         self.register_buffer("weight", torch.ones(channels))
@@ -40,8 +42,8 @@ class FrozenBatchNorm(nn.Module):
 def replace_batch_norms(network: nn.Module, norm: Norm) -> None:
     """Put `norm(channels)` in the place of every BatchNorm2d inside `network`.
 
-    The new layer takes over eps, whatever state has the same name and shape, and whether it learns.
-    Batch norms that contain an activation (timm's BatchNormAct2d) keep it behind the new layer.
+    The new layer takes over whatever state has the same name and shape, whether it learns, and eps
+    unless `norm` sets one. Batch norms that contain an activation (timm's BatchNormAct2d) keep it behind the new layer.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -57,7 +59,7 @@ def _replacement(old: nn.BatchNorm2d, norm: Norm) -> nn.Module:
 
 
 def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
-    if hasattr(new, "eps"):
+    if getattr(new, "eps", None) == DEFAULT_EPS:
         new.eps = old.eps  # type: ignore[assignment]
     state, wanted = old.state_dict(), new.state_dict()
     shared = {k: v for k, v in state.items() if k in wanted and v.shape == wanted[k].shape}

@@ -51,6 +51,12 @@ def test_replacement_takes_over_eps_and_whether_it_learns_but_not_momentum() -> 
     assert (old[0].eps, old[0].momentum, old[0].weight.requires_grad) == (1e-3, 0.01, False)
 
 
+def test_eps_that_the_new_norm_sets_stands() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(4))
+    replace_batch_norms(network, partial(FrozenBatchNorm, eps=0.0))
+    assert network[0].eps == 0.0
+
+
 def test_norms_of_another_kind_take_over_the_affine_terms() -> None:
     network = _random_statistics(nn.Sequential(nn.BatchNorm2d(4)))
     weight = network[0].weight.clone()
