@@ -43,7 +43,8 @@ def replace_batch_norms(network: nn.Module, norm: Norm) -> None:
     """Put `norm(channels)` in the place of every BatchNorm2d inside `network`.
 
     The new layer takes over whatever state has the same name and shape, whether it learns, and eps
-    unless `norm` sets one. Batch norms that contain an activation (timm's BatchNormAct2d) keep it behind the new layer.
+    unless `norm` sets one. Batch norms that contain an activation (timm's BatchNormAct2d) keep it
+    behind the new layer.
     """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -68,5 +69,5 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
 
 
 def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018) as a norm of `channels`, so that it fits the norm slot."""
+    """Group normalisation (Wu and He 2018) by channels alone, so that it fits the norm slot."""
     return nn.GroupNorm(groups, channels)
