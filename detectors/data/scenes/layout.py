@@ -170,7 +170,7 @@ class Layout:
         near = centers[rows, partner]
         angle = 2 * np.pi * draws[:, 1]
         direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        span = (cast.halves[rows, partner] + halves) * (0.3 + 0.8 * draws[:, 2:3])
+        span = (cast.halves[rows, partner] + halves) * (0.5 + 0.6 * draws[:, 2:3])
         beside = np.clip(near + direction * span, reach, self.side - reach)
         clustered = (draws[:, 0] < self.crowding) & np.isfinite(near[:, 0])
         return np.where(clustered[:, None], beside, anywhere)
