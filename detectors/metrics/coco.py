@@ -2,11 +2,13 @@
 
 Evaluated class by class over the images that contain the class, found or annotated. No other image
 can change its result, and the evaluator spends most of its time on empty pairs of image and class:
-80 classes in 5,000 images take 2.8 s, instead of 6.4 s in one piece and 37 s in pycocotools.
+500,000 detections of 80 classes in 5,000 images take 3 s, in one piece 6 s, in pycocotools 36 s.
 """
 
+import contextlib
+import gc
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
@@ -37,7 +39,8 @@ def coco_scores(
         Values in [0, 1]; -1 where there is no object to find. An unfound class has AP 0.
     """
     max_dets = sorted(max_dets)
-    curves = [_class_curves(*pair, max_dets) for pair in _by_class(truth, found)]
+    with _collector_paused():
+        curves = [_class_curves(*pair, max_dets) for pair in _by_class(truth, found)]
     precision = np.stack([curve[0] for curve in curves])  # [C, T, R, A, M]
     recall = np.stack([curve[1] for curve in curves])  # [C, T, A, M]
     scores = {
@@ -59,47 +62,62 @@ def _mean(values: np.ndarray) -> float:
 
 def _by_class(
     truth: Annotations, found: PackedDetections
-) -> list[tuple[dict[str, list], dict[str, list]]]:
-    """For every class the columns of COCO's annotations: objects and detections."""
-    objects = {
-        "image_id": image_rows(truth),
-        "bbox": xywh(truth.boxes),
-        "area": np.where(truth.difficult & ~truth.crowd, -1.0, truth.areas),
-        "iscrowd": truth.crowd.astype(int),
-    }
-    boxes = xywh(found.boxes)
-    detections = {
-        "image_id": np.searchsorted(truth.image_ids, found.image_ids),
-        "bbox": boxes,
-        "area": boxes[:, 2] * boxes[:, 3],
-        "score": found.scores,
-    }
+) -> Iterator[tuple[list[dict], list[dict]]]:
+    """Objects and detections of every class, in the evaluator's form; its id 0 means unmatched."""
     count = len(truth.classes)
-    return list(
-        zip(
-            _split(objects, truth.labels, count),
-            _split(detections, found.labels, count),
-            strict=True,
-        )
+    ignored_areas = np.where(truth.difficult & ~truth.crowd, -1.0, truth.areas)
+    objects = _split(
+        truth.labels, count, image_rows(truth), xywh(truth.boxes), ignored_areas, truth.crowd
     )
+    boxes = xywh(found.boxes)
+    images = np.searchsorted(truth.image_ids, found.image_ids)
+    areas = boxes[:, 2] * boxes[:, 3]
+    detections = _split(found.labels, count, images, boxes, areas, found.scores)
+    for wanted, guessed in zip(objects, detections, strict=True):
+        yield (
+            [
+                {
+                    "id": n,
+                    "image_id": i,
+                    "category_id": 1,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": crowd,
+                }
+                for n, (i, box, area, crowd) in enumerate(wanted, 1)
+            ],
+            [
+                {
+                    "id": n,
+                    "image_id": i,
+                    "category_id": 1,
+                    "bbox": box,
+                    "area": area,
+                    "score": score,
+                }
+                for n, (i, box, area, score) in enumerate(guessed, 1)
+            ],
+        )
 
 
-def _split(columns: dict[str, np.ndarray], labels: np.ndarray, count: int) -> list[dict[str, list]]:
+def _split(labels: np.ndarray, count: int, *columns: np.ndarray) -> Iterator[Iterator[tuple]]:
+    """For each label its rows of all columns, as Python values, in the order they stand."""
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(count + 1))
-    parts = [order[start:end] for start, end in itertools.pairwise(bounds)]
-    return [{name: column[part].tolist() for name, column in columns.items()} for part in parts]
+    for start, end in itertools.pairwise(bounds):
+        rows = order[start:end]
+        yield zip(*(column[rows].tolist() for column in columns), strict=True)
 
 
 def _class_curves(
-    objects: dict[str, list], detections: dict[str, list], max_dets: list[int]
+    objects: list[dict], detections: list[dict], max_dets: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision [T, R, A, M] and recall [T, A, M] of one class."""
-    if not objects["image_id"]:
+    if not objects:
         grid = (AREA_RANGES, len(max_dets))
         shapes = (IOU_THRESHOLDS, RECALL_THRESHOLDS, *grid), (IOU_THRESHOLDS, *grid)
         return np.full(shapes[0], UNDEFINED), np.full(shapes[1], UNDEFINED)
-    images = sorted({*objects["image_id"], *detections["image_id"]})
+    images = sorted({row["image_id"] for row in itertools.chain(objects, detections)})
     evaluator = COCOeval_faster(
         _index(images, objects), _index(images, detections), "bbox", print_function=_silent
     )
@@ -108,16 +126,12 @@ def _class_curves(
     return evaluator.eval["precision"][:, :, 0], evaluator.eval["recall"][:, 0]
 
 
-def _index(images: list[int], columns: dict[str, list]) -> COCO:
-    """Annotations of one class; ids start at 1, as 0 means unmatched to the evaluator."""
+def _index(images: list[int], annotations: list[dict]) -> COCO:
     index = COCO(print_function=_silent)
     index.dataset = {
         "images": [{"id": image} for image in images],
         "categories": [{"id": 1}],
-        "annotations": [
-            {"id": row, "category_id": 1} | dict(zip(columns, values, strict=True))
-            for row, values in enumerate(zip(*columns.values(), strict=True), 1)
-        ],
+        "annotations": annotations,
     }
     index.createIndex()
     return index
@@ -125,3 +139,15 @@ def _index(images: list[int], columns: dict[str, list]) -> COCO:
 
 def _silent(*_: object) -> None:
     """The evaluator reports every step of every class through this."""
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without garbage collection: it takes 2 of 5 s to walk a million dicts that hold no cycle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
