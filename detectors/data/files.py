@@ -6,15 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from detectors.data.annotations import examples
 from detectors.structures import Annotations
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class ImageFiles:
@@ -60,8 +59,7 @@ class ImageFiles:
 def decoded(data: np.ndarray, path: str, upright: bool) -> np.ndarray:
     """[H, W, 3] uint8 RGB of an encoded picture; grey, CMYK and 16 bits are converted.
 
-    JPEG goes through torchvision, which refuses a truncated file where older OpenCV fills with
-    grey, and is as fast.
+    OpenCV refuses a truncated JPEG since 4.12; before, it filled the rest with grey.
 
     Args:
         data: [bytes] uint8, the content of the file.
@@ -71,23 +69,11 @@ def decoded(data: np.ndarray, path: str, upright: bool) -> np.ndarray:
     Raises:
         ValueError: the file is damaged or of an unknown format.
     """
-    if data[:2].tobytes() == b"\xff\xd8":
-        return _jpeg(data, path, upright)
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB if upright else AS_STORED
     image = cv2.imdecode(data, flags) if len(data) else None
     if image is None:
-        raise _damaged(path, "not an image that OpenCV can decode")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _jpeg(data: np.ndarray, path: str, upright: bool) -> np.ndarray:
-    try:
-        image = decode_jpeg(
-            torch.from_numpy(data), ImageReadMode.RGB, apply_exif_orientation=upright
-        )
-    except RuntimeError as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        raise _damaged(path, "OpenCV cannot decode it")
+    return image
 
 
 def _damaged(path: str, reason: str) -> ValueError:
@@ -166,7 +152,7 @@ def read_pictures(source: str | Path) -> ImageFiles:
     if not paths:
         raise ValueError(f"{source}: no picture there; known suffixes: {', '.join(SUFFIXES)}")
     sizes = np.array([upright_size(path) for path in paths], np.int64)
-    return ImageFiles(_unannotated(sizes), paths)
+    return ImageFiles(unannotated(sizes), paths)
 
 
 def _matches(path: Path) -> list[Path]:
@@ -175,7 +161,7 @@ def _matches(path: Path) -> list[Path]:
     return list(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
 
 
-def _unannotated(sizes: np.ndarray) -> Annotations:
+def unannotated(sizes: np.ndarray) -> Annotations:
     count = len(sizes)
     return Annotations(
         image_ids=np.arange(count),

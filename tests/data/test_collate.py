@@ -1,0 +1,47 @@
+"""Padding to buckets."""
+
+import numpy as np
+import pytest
+import torch
+
+from detectors.data.collate import bucket, collated
+from detectors.structures import Sample
+
+
+def sample(count: int, key: int) -> Sample:
+    rng = np.random.default_rng(key)
+    return Sample(
+        image=rng.integers(0, 255, (6, 8, 3), np.uint8),
+        boxes=rng.random((count, 4)).astype(np.float32),
+        labels=rng.integers(0, 5, count),
+        ignore=rng.random(count) < 0.5,
+        id=key,
+        to_original=np.array([1, 2, 3, key], np.float32),
+        frame=np.array([0, 0, 8, 6], np.float32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"), [(0, 8), (8, 8), (9, 16), (16, 16), (33, 64), (300, 512)]
+)
+def test_the_smallest_sufficient_bucket(count, rows) -> None:
+    assert bucket(count, 8) == rows
+
+
+def test_real_rows_are_the_samples_and_the_rest_is_invalid() -> None:
+    samples = [sample(3, 0), sample(0, 1), sample(11, 2)]
+    batch = collated(samples)
+    assert batch.images.shape == (3, 3, 6, 8)
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.targets.boxes.shape == (3, 16, 4)
+    assert batch.targets.valid.sum(1).tolist() == [3, 0, 11]
+    assert batch.ids.tolist() == [0, 1, 2]
+    for k, one in enumerate(samples):
+        count = len(one.labels)
+        np.testing.assert_array_equal(batch.images[k].permute(1, 2, 0), one.image)
+        np.testing.assert_array_equal(batch.targets.boxes[k, :count], one.boxes)
+        np.testing.assert_array_equal(batch.targets.labels[k, :count], one.labels)
+        np.testing.assert_array_equal(batch.targets.ignore[k, :count], one.ignore)
+        assert not batch.targets.valid[k, count:].any()
+        assert not batch.targets.ignore[k, count:].any()
