@@ -63,13 +63,11 @@ class LitDetector(LightningModule):
         loss = self.detector.loss
         self.loss = torch.compile(loss, dynamic=False) if self.compiled else loss
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(images=batch.images.contiguous(memory_format=self.memory_format))
-
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
         torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
-        terms = self.loss(batch.images, batch.targets, batch.frames)
+        images = batch.images.contiguous(memory_format=self.memory_format)
+        terms = self.loss(images, batch.targets, batch.frames)
         total = torch.stack(list(terms.values())).sum()
         detached = {name: term.detach() for name, term in terms.items()}
         self._log_losses({"loss": total.detach(), **detached}, len(batch.images))
@@ -88,7 +86,8 @@ class LitDetector(LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         """`detections` of the batch, which the metric has seen; pictures are drawn from them."""
-        detections = self.detector(batch.images, batch.frames)
+        images = batch.images.contiguous(memory_format=self.memory_format)
+        detections = self.detector(images, batch.frames)
         self.metrics[split].update(detections, batch)
         return {"detections": detections}
 

@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float:
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = run_folder.load_checkpoint(file)
     module = LitDetector(restored_detector(checkpoint, cfg.trust))
-    data = restored_data(checkpoint, cfg.data, cfg.trust)
+    data = restored_data(checkpoint, cfg, cfg.trust)
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)
     _log.info("run folder: %s", folder)

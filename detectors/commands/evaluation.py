@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import rich
 from lightning.pytorch import Trainer
 
 from detectors.commands.run_folder import write_json
+from detectors.commands.terminal import console
 from detectors.metrics import score_table, write_coco_results
 from detectors.module import LitDetector
 
@@ -30,5 +30,5 @@ def evaluate(
         categories = data.annotations(split).category_ids
         write_coco_results(folder / "detections.json", found, categories)
         write_json(folder / "metrics.json", metrics)
-        rich.print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
+        console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
     return metrics

@@ -3,12 +3,21 @@
 import difflib
 import inspect
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+
+# Lightning's warnings about its own code, and about what is on purpose here.
+IRRELEVANT = (
+    ".*LeafSpec.*",
+    ".*smaller than the logging interval.*",
+    ".*does not have many workers.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +40,8 @@ def trainer(
         ValueError: `Trainer` has no such argument, or this machine has no such device.
     """
     _check_settings(settings)
+    for message in IRRELEVANT:
+        warnings.filterwarnings("ignore", message)
     accelerator = _accelerator(device)
     return Trainer(
         accelerator=accelerator,

@@ -25,7 +25,9 @@ def main(cfg: DictConfig) -> None:
     folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
     checkpoint = run_folder.load_checkpoint(run_folder.checkpoint_file(cfg.ckpt_path, folder))
     detector = restored_detector(checkpoint, cfg.trust).eval()
-    data = restored_data(checkpoint, OmegaConf.create({"batch_size": cfg.batch_size}), cfg.trust)
+    data = restored_data(
+        checkpoint, OmegaConf.create({"data": {"batch_size": cfg.batch_size}}), cfg.trust
+    )
     found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
     shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
     write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])

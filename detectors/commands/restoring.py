@@ -38,19 +38,21 @@ def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Seq
     """The data module of the checkpoint, changed.
 
     Args:
-        changes: another `data` node, or some keys of the old one. A new node keeps the old resize.
+        changes: a config with another `data` node, or with some keys of it. A new node keeps the
+            old resize if it has none, and reads what else it refers to in `changes` first.
 
     Raises:
         ValueError: the classes of new data are not those that the model knows.
     """
-    config, new = checkpoint["config"], OmegaConf.to_container(changes, resolve=False)
-    assert isinstance(new, dict)
+    config, changed = checkpoint["config"], OmegaConf.to_container(changes, resolve=False)
+    assert isinstance(changed, dict)
+    new = changed["data"]
     if "_target_" in new:
         node = {"resize": config["data"]["resize"], **new}
     else:
         check_trusted(config["data"], trust)
         node = OmegaConf.to_container(OmegaConf.merge(config["data"], new))  # type: ignore[assignment]
-    data = instantiate(OmegaConf.create({**config, "data": node}), "data")
+    data = instantiate(OmegaConf.create({**config, **changed, "data": node}), "data")
     _check_classes(checkpoint, data)
     return data
 

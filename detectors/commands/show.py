@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import rich
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
@@ -13,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from detectors.commands.composition import check_slots, instantiate
+from detectors.commands.terminal import console
 from detectors.detector import Detector
 
 
@@ -27,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")
     grow(tree, node)
-    rich.print(tree, costs(detector, cfg.image_size), levels(detector))
+    console().print(tree, costs(detector, cfg.image_size), levels(detector))
 
 
 def grow(tree: Tree, node: Any) -> None:
@@ -66,21 +65,17 @@ def _file(target: str) -> str:
 
 
 def costs(detector: Detector, image_size: Any) -> Table:
-    """Parameters and, for one image, multiply-adds of each part of the detector."""
+    """Parameters of each part, and its operations for one image: a multiply-add counts as two."""
     height, width = [image_size] * 2 if isinstance(image_size, int) else image_size
-    with FlopCounterMode(detector, depth=3, display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
         detector(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-    flops = {name.split(".", 1)[-1]: sum(f.values()) for name, f in counter.flop_counts.items()}
+    flops = {name: sum(kinds.values()) for name, kinds in counter.flop_counts.items()}
     table = Table("part", "parameters", f"GFLOPs at {height} x {width}")
-    for name, part in _parts(detector):
+    for name, part in (*detector.named_children(), ("all", detector)):
         parameters = sum(parameter.numel() for parameter in part.parameters())
-        table.add_row(name or "all", f"{parameters:,}", f"{flops.get(name, 0) / 1e9:.2f}")
+        place = "Global" if part is detector else f"{type(detector).__name__}.{name}"
+        table.add_row(name, f"{parameters:,}", f"{flops.get(place, 0) / 1e9:.2f}")
     return table
-
-
-def _parts(detector: Detector) -> Iterator[tuple[str, nn.Module]]:
-    yield from detector.named_children()
-    yield "", detector
 
 
 def levels(detector: Detector) -> Table:
