@@ -1,0 +1,10 @@
+"""Where commands print."""
+
+import sys
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """Standard output; 120 columns where no terminal says how wide it is."""
+    return Console(width=None if sys.stdout.isatty() else 120)
