@@ -33,7 +33,7 @@ class NonFiniteStop(Callback):
         # The schedule has moved on by now; `_last_lr` would be the next step's.
         self.rates[step] = self._rate
         self._record(outputs["terms"], step)
-        if pl_module.device.type == "cpu" or len(self.rates) >= self.every:
+        if self._costs_nothing(pl_module) or len(self.rates) >= self.every:
             self._look()
 
     def on_before_optimizer_step(
@@ -50,6 +50,10 @@ class NonFiniteStop(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look()
+
+    @staticmethod
+    def _costs_nothing(module: LightningModule) -> bool:
+        return module.device.type == "cpu"
 
     def _record(self, terms: dict[str, Tensor], step: int) -> None:
         self.names = tuple(terms)

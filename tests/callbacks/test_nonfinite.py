@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from detectors.callbacks.nonfinite import NonFiniteStop
+
+
+class Diverging(LightningModule):
+    """Its box loss is NaN from batch `bad` on; the learning rate halves with every step."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__()
+        self.bad = bad
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict:
+        box = self.weight.sum() * (torch.nan if batch_idx >= self.bad else 1.0)
+        terms = {"class": self.weight.sum().detach(), "box": box.detach()}
+        return {"loss": box, "terms": terms}
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None: ...
+
+    def configure_optimizers(self) -> tuple:
+        optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def train(folder: Path, bad: int, callback: NonFiniteStop) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[callback],
+        logger=False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    loader = torch.utils.data.DataLoader(torch.zeros(5, 1))
+    trainer.fit(Diverging(bad), loader, loader)
+    return trainer
+
+
+def test_names_step_term_and_learning_rate(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"term box .* step 2 \(learning rate 0\.25\)"):
+        train(tmp_path, 2, NonFiniteStop())
+
+
+def test_rare_looks_name_the_first_bad_step_and_come_before_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = NonFiniteStop(every=100)
+    monkeypatch.setattr(NonFiniteStop, "_costs_nothing", staticmethod(lambda module: False))
+    monkeypatch.setattr(Diverging, "on_validation_epoch_start", lambda self: pytest.fail("late"))
+    with pytest.raises(FloatingPointError, match=r"step 1 \(learning rate 0\.5\)"):
+        train(tmp_path, 1, callback)
+
+
+def test_finite_training_ends(tmp_path: Path) -> None:
+    assert train(tmp_path, 99, NonFiniteStop(every=2)).global_step == 5

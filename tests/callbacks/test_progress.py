@@ -1,0 +1,47 @@
+import io
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from rich.console import Console
+
+from detectors.callbacks.progress import EpochProgress
+
+
+class Falling(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict:
+        terms = {"box": torch.tensor(0.5), "class": torch.tensor(0.25)}
+        for name, value in {**terms, "loss": sum(terms.values())}.items():
+            self.log(f"train/{name}", value, on_step=True, on_epoch=True)
+        return {"loss": self.weight.sum(), "terms": terms}
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        self.log("val/AP", 0.125)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_shows_losses_and_last_score(terminal: bool) -> None:
+    progress = EpochProgress(every=1)
+    written = io.StringIO()
+    progress.console = Console(file=written, force_terminal=terminal, width=160)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        callbacks=[progress],
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    loader = torch.utils.data.DataLoader(torch.zeros(3, 1))
+    trainer.fit(Falling(), loader, loader)
+    lines = [line for line in written.getvalue().splitlines() if "epoch 2/2  " in line]
+    assert lines[-1].endswith("epoch 2/2  box 0.5  class 0.25  loss 0.75  val/AP 0.125")
+    if not terminal:
+        assert len(written.getvalue().splitlines()) == 2
