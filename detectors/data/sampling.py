@@ -80,7 +80,7 @@ class ResumableLoader(DataLoader):
     step = 0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self.step = self.sampler.start
+        self.step = getattr(self.sampler, "start", 0)  # overfit_batches puts in a plain sampler
         for batch in super().__iter__():
             self.step += 1
             yield batch

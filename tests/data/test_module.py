@@ -1,0 +1,251 @@
+"""Batches from files: the same for any number of workers, and from a run to its resumption."""
+
+import json
+import pickle
+from functools import partial
+from pathlib import Path
+
+import albumentations
+import lightning
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+
+from detectors.data.albumentation import Albumentation
+from detectors.data.coco import read_coco
+from detectors.data.module import DetectionData
+from detectors.data.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
+
+CONF = Path(__file__).parents[2] / "conf"
+COUNT = 14
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> tuple[Path, Path]:
+    """Json and folder of fourteen noisy pictures of different sizes, some without objects."""
+    folder, rng = tmp_path_factory.mktemp("tiny"), np.random.default_rng(0)
+    images, annotations = [], []
+    for k in range(COUNT):
+        height, width = rng.integers(24, 48, 2).tolist()
+        noise = rng.integers(0, 255, (height, width, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{k}.png")
+        images.append({"id": 100 + k, "file_name": f"{k}.png", "height": height, "width": width})
+        for _ in range(k % 5 * 4):
+            x, y, side = rng.uniform(2, 10, 3).tolist()
+            annotations.append(
+                {"id": len(annotations), "image_id": 100 + k, "category_id": 1 + k % 2,
+                 "bbox": [x, y, side, side], "iscrowd": 0, "area": side**2}
+            )  # fmt: skip
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "all.json").write_text(json.dumps(content))
+    return folder / "all.json", folder
+
+
+@pytest.fixture
+def data(files):
+    """DetectionData on these pictures; arguments replace those of the constructor."""
+
+    def make(**changed) -> DetectionData:
+        reader = partial(read_coco, *files)
+        augment = {
+            "scale": ScaleJitter(0.7, 1.4),
+            "shift": Translate(0.1),
+            "flip": HorizontalFlip(),
+        }
+        settings = {
+            "train": reader,
+            "val": reader,
+            "num_classes": 2,
+            "resize": Letterbox(32),
+            "augment": augment,
+            "batch_size": 4,
+            "num_workers": 0,
+            "seed": 3,
+        }
+        return DetectionData(**(settings | changed))
+
+    return make
+
+
+def epochs(data: DetectionData, count: int = 2) -> list[list[torch.Tensor]]:
+    """The tensors of every batch of some epochs, from one loader."""
+    loader, tensors = data.train_dataloader(), []
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            tensors.append([*batch.targets, *(x for x in batch if isinstance(x, torch.Tensor))])
+    return tensors
+
+
+def equal(a: list[list[torch.Tensor]], b: list[list[torch.Tensor]]) -> bool:
+    pairs = zip(a, b, strict=True)
+    return all(torch.equal(x, y) for one, other in pairs for x, y in zip(one, other, strict=True))
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(data) -> None:
+    expected = epochs(data())
+    assert len(expected) == 6
+    for workers in (1, 2):
+        assert equal(epochs(data(num_workers=workers)), expected)
+
+
+def test_the_seed_decides_and_epochs_differ(data) -> None:
+    batches = epochs(data())
+    assert equal(epochs(data()), batches)
+    assert not equal(epochs(data(seed=4)), batches)
+    assert not equal(batches[:3], batches[3:])
+    sample = data().train_dataloader().dataset
+    assert (sample[0, 5].image != sample[1, 5].image).any()
+
+
+def test_one_transform_more_leaves_the_draws_of_the_others(data) -> None:
+    """Flip draws the same with and without what stands before it."""
+    alone = data(augment={"flip": HorizontalFlip()}).train_dataloader().dataset
+    both = (
+        data(augment={"shift": Translate(0.0), "flip": HorizontalFlip()}).train_dataloader().dataset
+    )
+    for index in range(COUNT):
+        np.testing.assert_array_equal(alone[2, index].image, both[2, index].image)
+
+
+def test_a_transform_set_to_null_is_off(data) -> None:
+    plain = data(augment=None).train_dataloader().dataset
+    off = data(augment={"flip": None}).train_dataloader().dataset
+    np.testing.assert_array_equal(plain[0, 3].image, off[0, 3].image)
+
+
+def test_evaluation_shows_every_picture_once_in_order_with_the_way_back(data) -> None:
+    module = data(num_workers=1)
+    batches = list(module.test_dataloader())
+    truth = module.annotations("test")
+    assert torch.cat([batch.ids for batch in batches]).tolist() == truth.image_ids.tolist()
+    back = []
+    for batch in batches:
+        boxes = batch.targets.boxes * batch.to_original[:, None, [0, 1, 0, 1]]
+        boxes = boxes + batch.to_original[:, None, [2, 3, 2, 3]]
+        back.append(boxes[batch.targets.valid])
+    np.testing.assert_allclose(torch.cat(back), truth.boxes, atol=1e-3)
+
+
+def test_each_split_is_read_once_and_only_when_needed(files, data) -> None:
+    calls = []
+
+    def reader():
+        calls.append("read")
+        return read_coco(*files)
+
+    module = data(train=reader, val=reader)
+    assert not calls
+    for stage in ("fit", "test"):
+        module.setup(stage)
+    assert module.classes == ("cat", "dog")
+    assert calls == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_classes": 3}, r"2 classes .*num_classes is 3; set data.num_classes=2"),
+        (
+            {"classes": ["cat", "cow"]},
+            r"has the classes \('cat', 'dog'\), expected \('cat', 'cow'\)",
+        ),
+    ],
+)
+def test_wrong_classes_stop_before_the_first_step(data, changed, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        data(**changed).setup("fit")
+
+
+class Recorder(lightning.LightningModule):
+    """Trains one number and notes the images it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[tuple[int, list[int]]] = []
+
+    def training_step(self, batch, step: int) -> torch.Tensor:
+        self.seen.append((self.current_epoch, batch.ids.tolist(), int(batch.images.sum())))
+        return self.weight * 1.0
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(data: DetectionData, folder: Path, **settings) -> Recorder:
+    recorder, resume = Recorder(), settings.pop("ckpt_path", None)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **settings,
+    )
+    trainer.fit(recorder, data, ckpt_path=resume, weights_only=False)
+    return recorder
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_stopped_run_goes_on_with_the_very_next_batch(data, tmp_path, stop) -> None:
+    """Three steps an epoch; stopped within and at the end of one."""
+    keep = lightning.pytorch.callbacks.ModelCheckpoint(
+        tmp_path, save_last=True, every_n_train_steps=1, save_top_k=0
+    )
+    off = {"enable_checkpointing": False}
+    whole = fit(data(), tmp_path, max_epochs=3, **off)
+    first = fit(data(), tmp_path, max_steps=stop, callbacks=[keep])
+    second = fit(
+        data(num_workers=1), tmp_path, max_epochs=3, ckpt_path=tmp_path / "last.ckpt", **off
+    )
+    assert len(whole.seen) == 9
+    assert first.seen + second.seen == whole.seen
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*:DeprecationWarning")
+def test_overfitting_to_some_batches_repeats_them(data, tmp_path) -> None:
+    """Lightning puts a sampler of its own into the loader, whose keys are indices."""
+    seen = fit(data(), tmp_path, max_epochs=2, overfit_batches=2, enable_checkpointing=False).seen
+    assert [row[1:] for row in seen[:2]] == [row[1:] for row in seen[2:]]
+    assert len(seen) == 4
+
+
+def test_the_data_set_can_be_sent_to_a_spawned_worker(data) -> None:
+    jitter = Albumentation(albumentations.ColorJitter(p=1))
+    ours = data(augment={"colour": jitter}).train_dataloader().dataset
+    theirs = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_array_equal(ours[4, 2].image, theirs[4, 2].image)
+
+
+@pytest.mark.parametrize("name", ["bccd", "bccd_dev", "coco_tiny"])
+def test_configured_real_data_gives_batches(data_root, name) -> None:
+    overrides = [f"+data={name}", "+resize=stretch", "+augment=shift", "+seed=0", "+image_size=64"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(overrides=[*overrides, "data.num_workers=0", "data.batch_size=8"])
+    module = instantiate(config.data, _convert_="all")
+    batch = next(iter(module.train_dataloader()))
+    assert batch.images.shape == (8, 3, 64, 64)
+    assert len(module.classes) == config.data.num_classes
+    assert batch.targets.labels.max() < config.data.num_classes
+    assert batch.targets.valid.any()
+    boxes, frames = batch.targets.boxes, batch.frames[:, None]
+    assert (boxes[..., :2] >= frames[..., :2])[batch.targets.valid].all()
+    assert (boxes[..., 2:] <= frames[..., 2:])[batch.targets.valid].all()
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "yolo"])
+def test_data_sets_that_are_not_here_say_what_to_do(monkeypatch, name) -> None:
+    monkeypatch.delenv("DETECTORS_DATA", raising=False)
+    overrides = [f"+data={name}", "+resize=letterbox", "+augment=none", "+seed=0", "+image_size=64"]
+    own = ["data.num_classes=2", "data.train.root=/no/such.yaml"] if name == "yolo" else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(overrides=[*overrides, *own])
+    message = "such.yaml does not exist" if name == "yolo" else "DETECTORS_DATA is not set"
+    with pytest.raises(ValueError, match=message):
+        instantiate(config.data, _convert_="all").setup("fit")
