@@ -1,0 +1,193 @@
+"""Optimisers over named groups of parameters, and learning rates as functions of the step.
+
+A length of training is a share of the run below 1, and a number of optimiser steps from 1 on.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def build_optimizer(
+    module: nn.Module,
+    algorithm: Callable[..., Optimizer],
+    lr: float,
+    weight_decay: float = 0.0,
+    backbone_lr_factor: float = 1.0,
+) -> Optimizer:
+    """`algorithm` over the `parameter_groups` of `module`.
+
+    Args:
+        algorithm: called with the groups and `lr`, such as a partial of `torch.optim.SGD`.
+        backbone_lr_factor: multiplies the learning rate of everything in `module.backbone`.
+
+    Raises:
+        ValueError: nothing is trainable.
+    """
+    groups = parameter_groups(module, lr, weight_decay, backbone_lr_factor)
+    return algorithm(groups, lr=lr)
+
+
+def parameter_groups(
+    module: nn.Module, lr: float, weight_decay: float, backbone_lr_factor: float = 1.0
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimiser, each with a `name`; frozen parameters are left out.
+
+    Scalars and vectors are not decayed: the scale and shift of norms, biases, learnt scales.
+
+    Raises:
+        ValueError: nothing is trainable.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        place = "backbone" if name.startswith("backbone.") else "rest"
+        decayed = parameter.ndim > 1
+        group = groups.setdefault(
+            f"{place}/{'decayed' if decayed else 'plain'}",
+            {
+                "params": [],
+                "lr": lr * (backbone_lr_factor if place == "backbone" else 1.0),
+                "weight_decay": weight_decay if decayed else 0.0,
+            },
+        )
+        group["params"].append(parameter)
+    if not groups:
+        raise ValueError("every parameter is frozen, there is nothing to train: unfreeze a part")
+    return [{"name": name, **group} for name, group in groups.items()]
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """How the learning rate rises at the start of a run.
+
+    At step s of the W first, the factor is `start + (1 - start) * (s / W) ** power`.
+
+    Args:
+        length: share of the run below 1, steps from 1 on; 0 is no warm-up.
+        start: factor of the first step.
+        power: 1 is linear; 4 darknet's burn-in, there one step further on; inf stays at `start`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    length: float = 0.0
+    start: float = 0.0
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.length < 0 or self.power <= 0 or not 0 <= self.start <= 1:
+            raise ValueError(f"expected length >= 0, power > 0 and start in [0, 1], found {self}")
+
+    def steps(self, total_steps: int) -> int:
+        """Steps of the warm-up in a run of `total_steps`.
+
+        Raises:
+            ValueError: the warm-up would not end within the run.
+        """
+        steps = _steps(self.length, total_steps)
+        if steps > total_steps:
+            raise ValueError(
+                f"the warm-up takes {steps} steps, but the run has only {total_steps}: lower "
+                "schedule.warmup.length (below 1 it is a share of the run) or train longer"
+            )
+        return steps
+
+    def factor(self, step: int, total_steps: int) -> float:
+        steps = self.steps(total_steps)
+        if step >= steps:
+            return 1.0
+        return self.start + (1 - self.start) * (step / steps) ** self.power
+
+
+NO_WARMUP = Warmup()
+
+
+def constant(optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP) -> LambdaLR:
+    """The same learning rate after the warm-up."""
+    return _schedule(optimizer, total_steps, warmup, lambda step: 1.0)
+
+
+def cosine(
+    optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP, final: float = 0.0
+) -> LambdaLR:
+    """Half a cosine from the end of the warm-up to the factor `final` at the end of the run.
+
+    Loshchilov and Hutter 2017, eq. 5, without restarts.
+    """
+
+    def factor(step: int) -> float:
+        progress = _progress(step, total_steps, warmup)
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+
+    return _schedule(optimizer, total_steps, warmup, factor)
+
+
+def poly(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup: Warmup = NO_WARMUP,
+    power: float = 1.0,
+    final: float = 0.0,
+) -> LambdaLR:
+    """`(1 - progress) ** power` from the end of the warm-up to `final`; 1 is a straight line."""
+
+    def factor(step: int) -> float:
+        progress = _progress(step, total_steps, warmup)
+        return final + (1 - final) * (1 - progress) ** power
+
+    return _schedule(optimizer, total_steps, warmup, factor)
+
+
+def step(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup: Warmup = NO_WARMUP,
+    milestones: Sequence[float] = (2 / 3, 8 / 9),
+    gamma: float = 0.1,
+) -> LambdaLR:
+    """Multiplied by `gamma` at every milestone.
+
+    Args:
+        milestones: each a share of the run below 1, a step from 1 on.
+
+    Raises:
+        ValueError: a milestone lies outside of the run.
+    """
+    steps = [_steps(milestone, total_steps) for milestone in milestones]
+    outside = [place for place in steps if not 0 <= place <= total_steps]
+    if outside:
+        raise ValueError(
+            f"milestones at steps {outside}, but the run has {total_steps}: change "
+            "schedule.milestones (below 1 they are shares of the run) or train longer"
+        )
+
+    def factor(now: int) -> float:
+        return gamma ** sum(now >= place for place in steps)
+
+    return _schedule(optimizer, total_steps, warmup, factor)
+
+
+def _schedule(
+    optimizer: Optimizer, total_steps: int, warmup: Warmup, factor: Callable[[int], float]
+) -> LambdaLR:
+    """Stepped after each optimiser step; the factor depends on nothing but the step."""
+    warmup.steps(total_steps)
+    return LambdaLR(optimizer, lambda step: warmup.factor(step, total_steps) * factor(step))
+
+
+def _progress(step: int, total_steps: int, warmup: Warmup) -> float:
+    """[0, 1]: 0 until the warm-up is over, 1 at the end of the run and after."""
+    start = warmup.steps(total_steps)
+    return min(max(step - start, 0) / max(total_steps - start, 1), 1.0)
+
+
+def _steps(length: float, total_steps: int) -> int:
+    return round(length * total_steps) if length < 1 else round(length)
