@@ -13,6 +13,7 @@ from detectors.metrics.packed import PackedDetections, xywh
 
 ROW = '{"image_id":%d,"category_id":%d,"bbox":[%r,%r,%r,%r],"score":%r}'
 ROWS_AT_ONCE = 10_000
+KINDS = ("AP", "AR", "VOC")
 
 
 def coco_results(found: PackedDetections, category_ids: Sequence[int]) -> list[dict]:
@@ -49,21 +50,16 @@ def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tupl
 
 def score_table(scores: Mapping[str, float]) -> Group:
     """What `DetectionMetric.compute` gives, for `rich.print`; "-" stands for undefined."""
-    overall = [name for name in scores if not name.startswith("AP/")]
-    rows = {
-        "COCO AP": [name for name in overall if name.startswith("AP")],
-        "COCO AR": [name for name in overall if name.startswith("AR")],
-        "VOC": [name for name in overall if name.startswith("VOC")],
-    }
+    rows = [_row([name for name in scores if name.startswith(kind)], scores) for kind in KINDS]
     classes = [f"{name[3:]} {_shown(scores[name])}" for name in scores if name.startswith("AP/")]
-    table = Table(show_header=False)
-    for title, names in rows.items():
-        table.add_row(title, *(f"{_short(name)} {_shown(scores[name])}" for name in names))
-    return Group(table, "AP per class", Columns(classes, padding=(0, 3)))
+    return Group(*rows, "AP per class", Columns(classes, padding=(0, 3)))
 
 
-def _short(name: str) -> str:
-    return name.removeprefix("VOC_")
+def _row(names: list[str], scores: Mapping[str, float]) -> Table:
+    names = [name for name in names if "/" not in name]
+    table = Table(*names)
+    table.add_row(*(_shown(scores[name]) for name in names))
+    return table
 
 
 def _shown(score: float) -> str:
