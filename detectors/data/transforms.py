@@ -1,8 +1,8 @@
 """What happens to one image: windows and flips of the original picture, then the resize.
 
-All but the resize works on the picture in its own resolution, so nothing is interpolated twice.
-Every change is an axis-aligned map, new = old * scale + shift, which boxes, `frame` and
-`to_original` follow exactly.
+All but the resize works on the picture in its own resolution, and only what is shown smaller is
+interpolated twice. Every change is an axis-aligned map, new = old * scale + shift, which boxes,
+`frame` and `to_original` follow exactly.
 
 Visibility: of an object that a window cuts, the rest is kept where it shows at least `visible` of
 the area; otherwise the object is dropped.
@@ -83,7 +83,7 @@ class HorizontalFlip:
 
 
 class ScaleJitter:
-    """Shows the picture larger or smaller in a window of its own shape, at a random place.
+    """Shows the picture larger or smaller, at a random place of a window of its own shape.
 
     Large scale jitter, Ghiasi et al. 2021, sec. 3 (scale uniform in 0.1 to 2.0; 0.8 to 1.25 is
     their standard jitter). Above 1 the window is a crop, below 1 the picture lies in grey.
@@ -97,8 +97,10 @@ class ScaleJitter:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         scale, place = rng.uniform(self.low, self.high), rng.random(2)
         size = np.array(sample.image.shape[:2])
-        shown = np.maximum(np.rint(size / scale), 1).astype(int)
-        top, left = np.floor(place * (size - shown + 1)).astype(int)
+        sample = _shrunk(sample, min(scale, 1.0))
+        shown = np.maximum(np.rint(size / max(scale, 1.0)), 1).astype(int)
+        room = np.array(sample.image.shape[:2]) - shown
+        top, left = np.rint(place * room).astype(int)
         return window(sample, top, left, shown[0], shown[1], self.visible)
 
 
@@ -166,6 +168,14 @@ def _boxes_moved(boxes: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
     return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+
+
+def _shrunk(sample: Sample, scale: float) -> Sample:
+    if scale == 1:
+        return sample
+    height, width = np.maximum(np.rint(np.array(sample.image.shape[:2]) * scale), 1).astype(int)
+    image = resized(sample.image, height, width)
+    return mapped(sample, image, _growth(sample.image, height, width), np.zeros(2))
 
 
 def _growth(image: np.ndarray, height: int, width: int) -> np.ndarray:
