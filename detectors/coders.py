@@ -25,8 +25,8 @@ class Delta(nn.Module):
         self.weights = tuple(weights)
 
     def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
-        """Deltas [..., N, 4] of boxes [..., N, 4] with positive sides."""
-        side = sides(priors.boxes)
+        """Deltas [..., N, 4] of boxes [..., N, 4]; finite even between boxes without area."""
+        side = sides(priors.boxes).clamp(min=EPSILON)  # padding among proposals is empty
         shift = (centers(boxes) - centers(priors.boxes)) / side
         growth = torch.log(sides(boxes).clamp(min=EPSILON) / side)
         return torch.cat([shift, growth], dim=-1) * boxes.new_tensor(self.weights)

@@ -133,7 +133,8 @@ class TwoStageHead(nn.Module):
     def loss(self, output: TwoStageOutput, targets: Targets) -> dict[str, Tensor]:
         """Terms of both stages, `proposal_...` and `region_...`."""
         assert output.assignment is not None, "forward needs the targets to sample regions"
-        first = self.proposal_head.loss(output.proposals, targets)
+        anything = targets._replace(labels=torch.zeros_like(targets.labels))  # the class "object"
+        first = self.proposal_head.loss(output.proposals, anything)
         regions = output.regions
         labels = targets.labels.gather(1, output.assignment.matched)
         own = labels[..., None, None].expand(*labels.shape, 1, 4)

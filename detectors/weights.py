@@ -1,0 +1,94 @@
+"""Weights from elsewhere: checkpoints of other libraries, renamed to our parts.
+
+Files are local and read with `weights_only=True`, so nothing in them is executed.
+"""
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+def load_weights(detector: nn.Module, source: str) -> None:
+    """Fills `detector` from `source`, every tensor of it.
+
+    Args:
+        detector: of the architecture that the file holds.
+        source: `torchvision:PATH` for a state dict of torchvision's RetinaNet, FCOS or Faster R-CNN
+            (R50-FPN v1). Class 0 of those is never trained: RetinaNet and FCOS want
+            `num_classes` as there (91), Faster R-CNN one less, for there it is the background.
+            The released RetinaNet and Faster R-CNN expect `norm=frozen part.norm.eps=0.0`.
+
+    Raises:
+        ValueError: the source or file is unknown, or a tensor is missing, left over or of another
+            shape; the message lists them.
+    """
+    kind, _, path = source.partition(":")
+    if kind not in READERS or not path:
+        raise ValueError(f"weights={source!r}: expected KIND:PATH with KIND one of {list(READERS)}")
+    if not Path(path).is_file():
+        raise ValueError(f"weights={source!r}: there is no file {path}; download it first")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    renamed = READERS[kind](state)
+    _check(detector.state_dict(), renamed, source)
+    detector.load_state_dict(renamed, strict=False)
+
+
+def from_torchvision(state: State) -> State:
+    """A torchvision detection state dict under the names of our parts."""
+    return {_renamed(name): tensor for name, tensor in state.items()}
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in TORCHVISION:
+        name, found = re.subn(pattern, replacement, name)
+        if found:
+            break
+    # RetinaNet numbers its (convolution, ReLU) pairs, we number layers.
+    return re.sub(
+        r"_stack\.pair(\d)\.", lambda pair: f"_stack.{2 * int(pair.group(1))}.", name
+    )
+
+
+TORCHVISION = [
+    (r"^backbone\.fpn\.inner_blocks\.(\d)(\.0)?\.", r"neck.lateral.\1.conv."),
+    (r"^backbone\.fpn\.layer_blocks\.(\d)(\.0)?\.", r"neck.output.\1.conv."),
+    (r"^backbone\.fpn\.extra_blocks\.(p\d)\.", r"neck.extra.\1.conv."),
+    (r"^head\.classification_head\.conv\.(\d)\.0\.", r"head.tower.class_stack.pair\1."),
+    (r"^head\.regression_head\.conv\.(\d)\.0\.", r"head.tower.box_stack.pair\1."),
+    (r"^head\.classification_head\.conv\.", r"head.tower.class_stack."),
+    (r"^head\.regression_head\.conv\.", r"head.tower.box_stack."),
+    (r"^head\.classification_head\.cls_logits\.", r"head.tower.logits."),
+    (r"^head\.regression_head\.bbox_reg\.", r"head.tower.deltas."),
+    (r"^head\.regression_head\.bbox_ctrness\.", r"head.tower.quality."),
+    (r"^rpn\.head\.conv\.(0\.0\.)?", r"head.proposal_head.tower.conv.0."),
+    (r"^rpn\.head\.cls_logits\.", r"head.proposal_head.tower.logits."),
+    (r"^rpn\.head\.bbox_pred\.", r"head.proposal_head.tower.deltas."),
+    (r"^roi_heads\.box_head\.fc6\.", r"head.region_head.hidden.0."),
+    (r"^roi_heads\.box_head\.fc7\.", r"head.region_head.hidden.2."),
+    (r"^roi_heads\.box_predictor\.cls_score\.", r"head.region_head.logits."),
+    (r"^roi_heads\.box_predictor\.bbox_pred\.", r"head.region_head.deltas."),
+]
+
+READERS = {"torchvision": from_torchvision}
+
+
+def _check(own: State, given: State, source: str) -> None:
+    """Refuse a state that does not fill the detector exactly; batch counters do not matter."""
+    missing = [n for n in own if n not in given and not n.endswith("num_batches_tracked")]
+    left_over = [n for n in given if n not in own and not n.endswith("num_batches_tracked")]
+    differing = [
+        f"{n} is {tuple(given[n].shape)}, expected {tuple(own[n].shape)}"
+        for n in own
+        if n in given and own[n].shape != given[n].shape
+    ]
+    problems = {"missing": missing, "left over": left_over, "of another shape": differing}
+    if any(problems.values()):
+        listed = "; ".join(f"{len(p)} {what}: {p[:3]}" for what, p in problems.items() if p)
+        raise ValueError(
+            f"weights={source!r} do not fit the detector. {listed}. Choose the model, size and "
+            "num_classes that the file was made for"
+        )

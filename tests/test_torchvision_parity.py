@@ -1,0 +1,176 @@
+"""With the same weights our RetinaNet, FCOS and Faster R-CNN are torchvision's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import detection as torchvision_detection
+
+import detectors
+from detectors.data.coco import read_coco
+from detectors.detector import Detector
+from detectors.structures import Targets
+from detectors.weights import load_weights
+
+THEIRS = {
+    "retinanet": torchvision_detection.retinanet_resnet50_fpn,
+    "fcos": torchvision_detection.fcos_resnet50_fpn,
+    "faster_rcnn": torchvision_detection.fasterrcnn_resnet50_fpn,
+}
+# torchvision counts a background that Faster R-CNN alone makes use of.
+BACKGROUND = {"retinanet": 0, "fcos": 0, "faster_rcnn": 1}
+ALL = 10**6
+OURS_TAKE_ALL = {
+    "faster_rcnn": [
+        f"part.assigner.sampler.count={ALL}",
+        "part.assigner.sampler.positive_fraction=1.0",
+        f"part.head.sampler.count={ALL}",
+        "part.head.sampler.positive_fraction=1.0",
+    ]
+}
+# Makes random weights sure of some boxes, and of few enough that scores do not saturate and tie.
+LOGIT_SCALE = {"retinanet": 0.3, "fcos": 0.03, "faster_rcnn": 0.1}
+# The detections that torchvision returns, where our papers say otherwise.
+OURS_RETURN_AS_MANY = {"retinanet": ["part.postprocess.detections=300"]}
+
+
+@pytest.fixture(scope="module", params=list(THEIRS))
+def pair(request, tmp_path_factory) -> tuple[str, nn.Module, Detector]:
+    """torchvision's model and ours, with the same random weights that detect something."""
+    torch.manual_seed(1)
+    name = request.param
+    theirs = THEIRS[name](
+        weights=None, weights_backbone=None, num_classes=91, min_size=256, max_size=448
+    )
+    _liven(theirs, name)
+    path = tmp_path_factory.mktemp("weights") / "theirs.pth"
+    torch.save(theirs.state_dict(), path)
+    overrides = OURS_TAKE_ALL.get(name, []) + OURS_RETURN_AS_MANY.get(name, [])
+    ours = detectors.build(name, num_classes=91 - BACKGROUND[name], overrides=overrides)
+    load_weights(ours, f"torchvision:{path}")
+    return name, theirs.eval(), ours.eval()
+
+
+def _liven(model: nn.Module, kind: str) -> None:
+    """Random weights whose scores and boxes vary, with batch norms that keep the scale."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean, -0.1, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+            nn.init.uniform_(layer.weight, 0.4, 0.6)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("cls_logits.weight", "bbox_ctrness.weight")):
+            nn.init.normal_(parameter, std=LOGIT_SCALE[kind])
+        elif name.endswith("cls_score.weight"):
+            nn.init.normal_(parameter, std=2.0)
+        elif name.endswith("cls_logits.bias"):
+            nn.init.constant_(parameter, -2.0)
+        elif name.endswith(("bbox_reg.weight", "bbox_pred.weight")):
+            nn.init.normal_(parameter, std=0.02)
+
+
+@pytest.fixture(scope="module")
+def pictures(data_root: Path) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Real images of several shapes as [3, H, W] in 0..1, with objects in torchvision's form."""
+    source = read_coco(
+        data_root / "coco_tiny/annotations/instances_val2017.json",
+        data_root / "coco_tiny/val2017",
+    )
+    packed = source.annotations
+    chosen = []
+    for index in (0, 5, 9):
+        rows = slice(packed.offsets[index], packed.offsets[index + 1])
+        objects = ~packed.crowd[rows]
+        image = torch.from_numpy(source.image(index)).permute(2, 0, 1).float() / 255
+        boxes = torch.from_numpy(packed.boxes[rows][objects]).float()
+        labels = torch.from_numpy(packed.labels[rows][objects]) + 1
+        chosen.append((image, {"boxes": boxes, "labels": labels}))
+    return chosen
+
+
+def _network_input(theirs: nn.Module, image: Tensor, objects: dict[str, Tensor]):
+    """What torchvision feeds its network, as our images, frames and targets."""
+    batch, (scaled,) = theirs.transform([image], [objects])
+    mean = torch.tensor(theirs.transform.image_mean).view(3, 1, 1)
+    std = torch.tensor(theirs.transform.image_std).view(3, 1, 1)
+    ours = (batch.tensors * std + mean) * 255
+    height, width = batch.image_sizes[0]
+    frame = torch.tensor([[0.0, 0.0, width, height]])
+    return ours, frame, scaled
+
+
+def test_detections_are_torchvisions(pair, pictures) -> None:
+    name, theirs, ours = pair
+    found = 0
+    for image, objects in pictures:
+        with torch.no_grad():
+            images, frame, _ = _network_input(theirs, image, objects)
+            detections = ours(images, frame)
+            (expected,) = theirs([image])
+        height, width = image.shape[-2:]
+        scale = torch.tensor([width, height]) / frame[0, 2:]
+        boxes = detections.boxes[0][detections.valid[0]] * scale.repeat(2)
+        scores = detections.scores[0][detections.valid[0]]
+        labels = detections.labels[0][detections.valid[0]] + BACKGROUND[name]
+        assert len(boxes) == len(expected["boxes"])
+        # Scores that differ in the last bit may swap places, so each finds its like.
+        alike = (
+            ((boxes[:, None] - expected["boxes"]).abs().amax(-1) < 1e-3)
+            & ((scores[:, None] - expected["scores"]).abs() < 1e-5)
+            & (labels[:, None] == expected["labels"])
+        )
+        assert alike.any(0).all()
+        assert alike.any(1).all()
+        found += len(boxes)
+    assert found >= 100
+
+
+def test_losses_are_torchvisions(pair, pictures) -> None:
+    name, theirs, ours = pair
+    _take_all(theirs)
+    theirs.train()
+    for layer in theirs.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    for image, objects in pictures:
+        images, frame, scaled = _network_input(theirs, image, objects)
+        expected = theirs([image], [objects])
+        rows = len(scaled["boxes"])
+        targets = Targets(
+            boxes=torch.cat([scaled["boxes"], torch.zeros(3, 4)])[None],
+            labels=torch.cat([scaled["labels"] - BACKGROUND[name], torch.zeros(3).long()])[None],
+            valid=(torch.arange(rows + 3) < rows)[None],
+            ignore=torch.zeros(1, rows + 3, dtype=torch.bool),
+        )
+        losses = ours.loss(images, targets, frame)
+        for term, of_theirs in TERMS[name].items():
+            torch.testing.assert_close(losses[term], expected[of_theirs], rtol=1e-4, atol=0)
+    theirs.eval()
+
+
+TERMS = {
+    "retinanet": {"class": "classification", "box": "bbox_regression"},
+    "fcos": {"class": "classification", "box": "bbox_regression", "quality": "bbox_ctrness"},
+    "faster_rcnn": {
+        "proposal_class": "loss_objectness",
+        "proposal_box": "loss_rpn_box_reg",
+        "region_class": "loss_classifier",
+        "region_box": "loss_box_reg",
+    },
+}
+
+
+def _take_all(model: nn.Module) -> None:
+    """No random sampling in torchvision's Faster R-CNN."""
+    if hasattr(model, "rpn"):
+        for sampler in (model.rpn.fg_bg_sampler, model.roi_heads.fg_bg_sampler):
+            sampler.batch_size_per_image, sampler.positive_fraction = ALL, 1.0
+
+
+def test_a_file_of_another_class_count_is_refused(tmp_path) -> None:
+    theirs = THEIRS["fcos"](weights=None, weights_backbone=None, num_classes=3)
+    torch.save(theirs.state_dict(), tmp_path / "three.pth")
+    ours = detectors.build("fcos", num_classes=4)
+    with pytest.raises(ValueError, match=r"head.tower.logits.weight is \(3.*expected \(4"):
+        load_weights(ours, f"torchvision:{tmp_path / 'three.pth'}")
