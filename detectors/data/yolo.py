@@ -179,11 +179,8 @@ def _packable(lines: Sequence[_Line], sizes: np.ndarray) -> Objects:
     count = len(lines)
     image = np.array([line.image for line in lines], np.int64)
     numbers = np.array([line.box for line in lines], np.float64).reshape(-1, 2, 2)
-    centre, size = (
-        (numbers * sizes[image][:, None, ::-1]).swapaxes(0, 1)
-        if count
-        else numbers.reshape(2, 0, 2)
-    )
+    numbers *= sizes[image][:, None, ::-1]  # width, height
+    centre, size = numbers[:, 0], numbers[:, 1]
     return Objects(
         image=image,
         boxes=np.concatenate([centre - size / 2, centre + size / 2], axis=1),
