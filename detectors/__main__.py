@@ -84,8 +84,17 @@ def _call(command: str, cfg: Any) -> Any:
 
     try:
         return importlib.import_module(f"detectors.commands.{command}").main(cfg)
-    except (ValueError, OSError, ArithmeticError, OmegaConfBaseException) as error:
-        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+    except OmegaConfBaseException as error:  # Hydra would print a cause of this kind once more
+        raise CompactHydraException(_first(error)).with_traceback(error.__traceback__) from None
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise CompactHydraException(str(error)) from error
+
+
+def _first(error: Exception) -> str:
+    """Its first line, with the remedy where a value is missing."""
+    line = str(error).split("\n")[0]
+    key = line.rpartition("Missing mandatory value: ")[2]
+    return f"{key} has no value: add {key}=..." if key != line else line
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from detectors.__main__ import CONF
 from detectors.detector import Detector
 
 TRUSTED = ("detectors", "torch.nn", "torch.optim", "albumentations")
+_FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 _SLOT = re.compile(r"\$\{part\.(\w+)")
 
 
@@ -67,7 +68,17 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **arguments)
     except HydraException as error:
-        raise ValueError(f"{key}: {error}") from error
+        raise ValueError(_told(key, error)) from error
+
+
+def _told(key: str, error: HydraException) -> str:
+    """What went wrong, and where: Hydra knows the place below `key`."""
+    below = _FULL_KEY.findall(str(error))
+    place = ".".join([key, *below[:1]])
+    cause = error.__cause__
+    if isinstance(cause, ValueError):
+        return f"{place}: {cause}"
+    return f"{place}: {error if cause is None else repr(cause)}"
 
 
 def check_keys(node: Any, path: str) -> None:

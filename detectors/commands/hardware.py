@@ -59,7 +59,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"trainer.{key}: Lightning's Trainer has no {key!r}.{hint}")
+            raise ValueError(f"Lightning's Trainer has no {key!r}.{hint}")
 
 
 def _accelerator(device: str) -> str:

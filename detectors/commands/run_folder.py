@@ -90,9 +90,11 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         ValueError: the file is none of ours.
     """
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{file}: cannot be read as a checkpoint: {error}") from error
+        raise ValueError(
+            f"{file}: no checkpoint, or one that holds code, which is not run"
+        ) from error
     if not isinstance(checkpoint, dict) or not checkpoint.get("config"):
         raise ValueError(f"{file}: holds no config, so it was not written by `detectors train`")
     return checkpoint
