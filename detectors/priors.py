@@ -86,7 +86,7 @@ def anchors(
 
 def _anchor_shape(size: float, ratio: float) -> tuple[float, float]:
     """Twice the rounded half sides, as torchvision rounds corners; float32 as there."""
-    root = torch.tensor(ratio).sqrt()
+    root = torch.tensor(ratio, device="cpu").sqrt()  # also in a model built on meta
     width, height = (1 / root) * size, root * size
     return 2 * float((width / 2).round()), 2 * float((height / 2).round())
 
