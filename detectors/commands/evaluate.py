@@ -3,7 +3,7 @@
 import logging
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detectors.commands import run_folder
 from detectors.commands.composition import instantiate
@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> float:
     """AP on the split; the table is printed, metrics and detections are written."""
-    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "data"])
+    folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = run_folder.load_checkpoint(file)
     module = LitDetector(restored_detector(checkpoint, cfg.trust))

@@ -1,6 +1,7 @@
 """Train a detector; pictures, curves and an AP table come with it."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ def _evaluate_best(
 
 
 def finish(trainer: Trainer) -> None:
-    """Close what loggers hold open, so that the next job of a sweep starts a run of its own."""
+    """Close what the loggers hold open, so that the next job of a sweep starts a run of its own."""
     for logger in trainer.loggers:
-        finish_run = getattr(getattr(logger, "experiment", None), "finish", None)
-        if finish_run is not None:  # wandb
-            finish_run()
+        logger.finalize("finished")
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
