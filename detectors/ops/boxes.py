@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 OverlapKind = Literal["iou", "giou", "diou", "ciou"]
-EPSILON = 1e-7  # keeps an empty box or an empty union finite
+EPSILON = 1e-12  # keeps an empty union finite, and is nothing beside one in any sensible unit
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
     aspect = torch.atan2(bx2 - bx1, by2 - by1) - torch.atan2(ax2 - ax1, ay2 - ay1)
     v = 4 / math.pi**2 * aspect.square()
     with torch.no_grad():
-        alpha = v / (1 - iou + v + EPSILON)
+        alpha = v / (1 - iou + v + 1e-7)  # 0 where box and object agree, whatever rounds
     return diou - alpha * v
 
 
