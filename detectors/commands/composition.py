@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from detectors.__main__ import CONF
 from detectors.detector import Detector
+from detectors.weights import load_weights
 
 TRUSTED = ("detectors", "torch.nn", "torch.optim", "albumentations")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
@@ -29,7 +30,15 @@ def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Dete
     words = [f"model={model}", *overrides, *values]
     cfg = compose(words)
     check_slots(cfg, words)
-    return instantiate(cfg, "model")
+    return initial_detector(cfg)
+
+
+def initial_detector(cfg: DictConfig) -> Detector:
+    """The detector of the config, with the weights that training starts from."""
+    detector = instantiate(cfg, "model")
+    if cfg.weights is not None:
+        load_weights(detector, cfg.weights)
+    return detector
 
 
 def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:

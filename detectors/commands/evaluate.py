@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> float:
     """AP on the split; the table is printed, metrics and detections are written."""
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "data"])
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = run_folder.load_checkpoint(file)

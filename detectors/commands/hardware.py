@@ -16,6 +16,7 @@ IRRELEVANT = (
     ".*LeafSpec.*",
     ".*smaller than the logging interval.*",
     ".*does not have many workers.*",
+    ".*sync_dist=True.*",  # losses shown are the first process's: waiting for all costs each step
     ".*Checkpoint directory .* exists and is not empty.*",
 )
 

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
 
 
 def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
-    """Write config, overrides and environment of this run into its folder, which is returned."""
+    """Write config, overrides and environment of this run into its folder, which is returned.
+
+    Of several processes, the first writes.
+    """
     folder = Path(cfg.run_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
-    write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
+    if rank_zero_only.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
+        write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
     return folder
 
 

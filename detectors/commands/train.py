@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.commands import run_folder
-from detectors.commands.composition import check_slots, instantiate
+from detectors.commands.composition import check_slots, initial_detector, instantiate
 from detectors.commands.evaluation import evaluate
 from detectors.module import LitDetector
 
@@ -31,14 +31,15 @@ def main(cfg: DictConfig) -> float:
         metrics = _evaluate_best(module, data, trainer, folder)
     finally:
         finish(trainer)
-    _log.info("run folder: %s", folder)
+    if trainer.is_global_zero:
+        _log.info("run folder: %s", folder)
     return metrics[cfg.objective]
 
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
     """Module, data and trainer; all that the config describes is made before any data is read."""
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
-    detector, optimizer = instantiate(cfg, "model"), instantiate(cfg, "optimizer")
+    detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
     module = LitDetector(
