@@ -22,7 +22,7 @@ def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     Of several processes, the first writes.
     """
     folder = Path(cfg.run_dir)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
         (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
