@@ -1,6 +1,7 @@
 """How four numbers become a box: `decode` and its inverse `encode`, relative to a prior."""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,18 @@ from detectors.ops.boxes import centers, from_center, sides
 from detectors.structures import Priors
 
 EPSILON = 1e-6
+
+
+class Coder(Protocol):
+    """What every coder offers."""
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """Deltas [..., N, 4] that decode to boxes [..., N, 4]."""
+        ...
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4] of deltas [..., N, 4]."""
+        ...
 
 
 class Delta(nn.Module):
@@ -90,6 +103,11 @@ class Yolo(nn.Module):
     def _scales(self, priors: Priors) -> Tensor | float:
         if not isinstance(self.scale, list):
             return self.scale
+        if len(self.scale) != len(priors.level_sizes):
+            raise ValueError(
+                f"{len(self.scale)} scales {self.scale} for {len(priors.level_sizes)} levels of "
+                "priors: give the coder one scale per level, or one number for all"
+            )
         per_level = [
             torch.full((size, 1), scale, device=priors.boxes.device)
             for size, scale in zip(priors.level_sizes, self.scale, strict=True)
@@ -98,7 +116,7 @@ class Yolo(nn.Module):
 
 
 class CenterOffset(nn.Module):
-    """Offset of the centre from the cell's corner and raw sides, all in strides (CenterNet, sec. 3).
+    """Offset of the centre from the cell's corner, and sides, in strides (CenterNet, sec. 3).
 
     Priors are points in the middle of their cells.
     """

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from detectors.heads import Head
 from detectors.structures import Detections, Targets
 
 
@@ -19,11 +20,14 @@ class Detector(nn.Module):
         mean, std: of RGB in 0..255, subtracted and divided by.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         backbone: nn.Module,
         neck: Callable[..., nn.Module],
-        head: Callable[..., nn.Module],
+        head: Callable[..., Head],
         postprocess: nn.Module,
         mean: Sequence[float],
         std: Sequence[float],

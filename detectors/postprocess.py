@@ -76,9 +76,10 @@ class Suppression(nn.Module):
         merged, order = _stable_top(torch.cat(best, 1), sum(level.shape[1] for level in best))
         pair = torch.cat(pairs, 1).gather(1, order)
         prior, labels = pair // classes, pair % classes
-        # Class-specific heads have one box per pair, the others one per prior.
-        per_pair = boxes.dim() == 4
-        ranked = gather_rows(boxes.flatten(1, 2) if per_pair else boxes, pair if per_pair else prior)
+        if boxes.dim() == 4:  # a class-specific head: a box per pair, not per prior
+            ranked = gather_rows(boxes.flatten(1, 2), pair)
+        else:
+            ranked = gather_rows(boxes, prior)
         ranked = clip(ranked, frames[:, None])
         valid = (merged > self.score_threshold) & (sides(ranked) >= self.smallest).all(-1)
         return Ranked(ranked, merged, labels, valid, prior, priors)

@@ -3,11 +3,23 @@
 Recomputed from the feature shapes at each call, never a buffer, so any input size works.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import from_center
 from detectors.structures import FeatureSpec, Priors
+
+
+class PriorGrid(Protocol):
+    """What every grid of priors offers."""
+
+    per_cell: list[int]  # priors per cell of each level
+
+    def __call__(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors of all levels, finest first; within a level cell by cell, row by row."""
+        ...
 
 
 def cell_positions(

@@ -26,8 +26,8 @@ class Sample(NamedTuple):
     labels: np.ndarray  # [n] int64 in 0..C-1
     ignore: np.ndarray  # [n] bool: VOC difficult, COCO crowd; neither object nor background
     id: int  # unique in its data set
-    to_original: np.ndarray  # [4] float32 (scale x, scale y, shift x, shift y): box * scale + shift
-    frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills, the rest is fill
+    to_original: np.ndarray  # [4] float32 scale x, y and shift x, y: original = box * scale + shift
+    frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills
 
 
 class Annotations(NamedTuple):
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     images: Tensor  # [B, 3, H, W] uint8; normalised on the device
     targets: Targets
     frames: Tensor  # [B, 4] the part of the canvas that the picture fills
-    to_original: Tensor  # [B, 4] (scale x, scale y, shift x, shift y): original = box * scale + shift
+    to_original: Tensor  # [B, 4] scale x, y and shift x, y: original = box * scale + shift
     ids: Tensor  # [B] int64
 
 

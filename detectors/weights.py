@@ -48,9 +48,7 @@ def _renamed(name: str) -> str:
         if found:
             break
     # RetinaNet numbers its (convolution, ReLU) pairs, we number layers.
-    return re.sub(
-        r"_stack\.pair(\d)\.", lambda pair: f"_stack.{2 * int(pair.group(1))}.", name
-    )
+    return re.sub(r"_stack\.pair(\d)\.", lambda pair: f"_stack.{2 * int(pair.group(1))}.", name)
 
 
 TORCHVISION = [

@@ -47,8 +47,9 @@ def pair(request, tmp_path_factory) -> tuple[str, nn.Module, Detector]:
     path = tmp_path_factory.mktemp("weights") / "theirs.pth"
     torch.save(theirs.state_dict(), path)
     overrides = OURS_TAKE_ALL.get(name, []) + OURS_RETURN_AS_MANY.get(name, [])
-    ours = detectors.build(name, num_classes=91 - BACKGROUND[name], overrides=overrides)
-    load_weights(ours, f"torchvision:{path}")
+    classes = 91 - BACKGROUND[name]
+    weights = f"torchvision:{path}"
+    ours = detectors.build(name, num_classes=classes, weights=weights, overrides=overrides)
     return name, theirs.eval(), ours.eval()
 
 

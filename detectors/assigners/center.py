@@ -12,8 +12,8 @@ class Center(nn.Module):
     """Points inside the object and near its centre, sizes shared out to levels (FCOS, sec. 3.2).
 
     A level of stride s trains objects whose farthest side lies between `4 s` and `8 s` from the
-    point; the finest level also takes all below and the coarsest all above. Both ends are exclusive,
-    as in torchvision. Of several objects the smallest wins.
+    point; the finest level also takes all below and the coarsest all above. Both ends are
+    exclusive, as in torchvision. Of several objects the smallest wins.
 
     Args:
         radius: how far from the centre a positive point may lie along either axis, in strides

@@ -13,12 +13,11 @@ class Gaussian(nn.Module):
     """The cell of the centre is positive; its neighbours are softly so (CenterNet, sec. 3).
 
     Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,
-    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of two objects in one cell
-    the later one keeps the box.
+    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of two objects in one
+    cell the later one keeps the box.
 
     Args:
-        radius: `released_radius` reproduces the published models; `exact_radius` is what the
-            paper's text describes.
+        radius: "released" reproduces the published models, "exact" is what the paper describes.
         overlap: IoU that a box shifted by r still has.
     """
 

@@ -1,6 +1,31 @@
-"""Heads: from feature levels to losses and candidates.
+"""Heads: from feature levels to losses and candidates."""
 
-A head is a module with `forward(features, frames, targets=None) -> output`,
-`loss(output, targets) -> {name: scalar}` and `detect(output) -> Candidates`. `targets` in `forward`
-serve heads that sample between their stages; the others do not look at them.
-"""
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from detectors.structures import Candidates, Targets
+
+
+class Head(Protocol):
+    """What every head offers."""
+
+    def __call__(
+        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+    ) -> Any:
+        """Output of the network part.
+
+        Args:
+            features: per level [B, C, H, W], finest first.
+            frames: [B, 4] the part of the canvas that each picture fills.
+            targets: given in training, for heads that sample between their stages.
+        """
+        ...
+
+    def loss(self, output: Any, targets: Targets) -> dict[str, Tensor]:
+        """Weighted terms by name, scalars."""
+        ...
+
+    def detect(self, output: Any) -> Candidates:
+        """Everything that was predicted, decoded and scored."""
+        ...

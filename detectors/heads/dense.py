@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from detectors.coders import Coder
 from detectors.heads.matching import Criterion, Normalizer
+from detectors.priors import PriorGrid
 from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
 
 Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
@@ -31,8 +33,8 @@ class DenseHead(nn.Module):
         specs: list[FeatureSpec],
         num_classes: int,
         tower: Callable[..., nn.Module],
-        priors: nn.Module,
-        coder: nn.Module,
+        priors: PriorGrid,
+        coder: Coder,
         assigner: nn.Module,
         losses: dict[str, nn.Module | None],
         score: Callable[[Tensor, Tensor | None], Tensor],

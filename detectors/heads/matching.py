@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from detectors.coders import Coder
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Matched, Predictions, Targets
 
@@ -24,7 +25,7 @@ class Criterion(nn.Module):
     def __init__(
         self,
         num_classes: int,
-        coder: nn.Module,
+        coder: Coder,
         losses: dict[str, nn.Module | None],
         normalizer: Normalizer,
     ) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from detectors.heads.dense import Maps
 from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
 
 
-
-def prior_bias(probability: float) -> float:
-    """Bias that makes a fresh sigmoid say `probability` (RetinaNet, sec. 4.1)."""
-    return -math.log((1 - probability) / probability)
+def expect(probability: float, logits: nn.Module) -> None:
+    """Sets the bias of a layer so that a fresh sigmoid says `probability` (RetinaNet, sec. 4.1)."""
+    nn.init.constant_(logits.get_parameter("bias"), -math.log((1 - probability) / probability))
 
 
 def same_everywhere(values: list[int], what: str, tower: str) -> int:
@@ -28,8 +28,8 @@ def same_everywhere(values: list[int], what: str, tower: str) -> int:
     """
     if len(set(values)) != 1:
         raise ValueError(
-            f"{tower} shares its weights over all levels, but {what} differ: {values}. Choose a neck "
-            "with one width (fpn...) and priors alike on all levels, or a tower per level (tower=level)"
+            f"{tower} shares its weights over all levels, but {what} differ: {values}. Choose a "
+            "neck of one width (fpn...) and priors alike on all levels, or a tower=level"
         )
     return values[0]
 
@@ -66,7 +66,7 @@ class SharedTower(nn.Module):
         self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
         normal_init(self, 0.01)
-        nn.init.constant_(self.logits.bias, prior_bias(probability))
+        expect(probability, self.logits)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level."""
@@ -147,20 +147,12 @@ class LevelTower(nn.Module):
             for spec, anchors in zip(specs, per_cell, strict=True)
         )
         self.per_cell = per_cell
-        for level in self.levels:
-            # darknet: uniform in +-sqrt(2 / fan_in), no bias.
-            nn.init.uniform_(level[1].weight, *_darknet_bounds(level[1]))
-            nn.init.zeros_(level[1].bias)
+        init_darknet(self)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level, quality is objectness."""
         levels = zip(self.levels, features, self.per_cell, strict=True)
         return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
-
-
-def _darknet_bounds(conv: nn.Conv2d) -> tuple[float, float]:
-    bound = math.sqrt(2 / conv.weight[0].numel())
-    return -bound, bound
 
 
 def _split_anchors(level: Tensor, anchors: int) -> Maps:
@@ -200,7 +192,7 @@ class BranchTower(nn.Module):
         self.sizes = _branch(channels, width, 2)
         for branch in (self.offsets, self.sizes):
             normal_init(branch, 0.001)
-        nn.init.constant_(self.logits[-1].bias, prior_bias(probability))
+        expect(probability, self.logits[-1])
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps of the one level; deltas are (offset x, offset y, width, height)."""
@@ -211,5 +203,7 @@ class BranchTower(nn.Module):
 
 def _branch(channels: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, outputs, 1)
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(width, outputs, 1),
     )

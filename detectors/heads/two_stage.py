@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.assigners.sampled import Sampler
+from detectors.coders import Coder
 from detectors.heads.dense import DenseHead
 from detectors.heads.matching import Criterion, Normalizer
 from detectors.ops.pooling import roi_align_pyramid
@@ -58,7 +59,7 @@ class TwoStageHead(nn.Module):
         test_proposals: nn.Module,
         region_head: Callable[..., nn.Module],
         region_strides: list[int],
-        coder: nn.Module,
+        coder: Coder,
         assigner: nn.Module,
         sampler: Sampler,
         losses: dict[str, nn.Module | None],
@@ -170,9 +171,7 @@ class TwoLayerHead(nn.Module):
         width: of the hidden layers.
     """
 
-    def __init__(
-        self, channels: int, num_classes: int, size: int = 7, width: int = 1024
-    ) -> None:
+    def __init__(self, channels: int, num_classes: int, size: int = 7, width: int = 1024) -> None:
         super().__init__()
         self.hidden = nn.Sequential(
             nn.Linear(channels * size**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()

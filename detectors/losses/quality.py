@@ -18,6 +18,7 @@ class Objectness(nn.Module):
     def forward(self, matched: Matched) -> Tensor:
         """Scalar."""
         quality = matched.predictions.quality
+        assert quality is not None
         loss = F.binary_cross_entropy_with_logits(quality, matched.positive, reduction="none")
         return self.weight * total(loss * matched.counted, matched)
 
@@ -33,6 +34,7 @@ class Centerness(nn.Module):
         """Scalar."""
         target = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
         quality = matched.predictions.quality
+        assert quality is not None
         loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
         return self.weight * total(loss * matched.positive, matched)
 

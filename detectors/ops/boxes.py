@@ -1,4 +1,4 @@
-"""Box geometry. Every function broadcasts: `a[:, None]` against `b[None]` gives the pairwise form."""
+"""Box geometry. All functions broadcast: `a[:, None]` against `b[None]` gives the pairwise form."""
 
 import math
 from typing import Literal
@@ -89,9 +89,9 @@ def pairwise_overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
 
 
 def pairwise_shape_overlap(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of every (width, height) of `a` [..., M, 2] with every one of `b` [..., N, 2], [..., M, N].
+    """IoU of every (width, height) of `a` [..., M, 2] with every one of `b` [..., N, 2].
 
-    Both boxes stand on the same centre (YOLO9000, sec. 2, "Dimension Clusters").
+    Both boxes stand on one centre (YOLO9000, sec. 2, "Dimension Clusters"). Returns [..., M, N].
     """
     a, b = a[..., :, None, :], b[..., None, :, :]
     intersection = a.minimum(b).prod(-1)

@@ -1,8 +1,8 @@
 """Non-maximum suppression of ranked candidates: static shapes in, static shapes out.
 
 Suppression is a relation, "i removes j", and a number of rounds. Run to its fixed point a relation
-gives the greedy result: a candidate stays if nobody who stays removes it. The loop length depends on
-data, so it hides in a custom operator, which `torch.compile` and `torch.export` see as one node.
+gives the greedy result: a candidate stays if nobody who stays removes it. How long that takes
+depends on data, so it hides in a custom operator, one node to `torch.compile` and `torch.export`.
 """
 
 import torch
