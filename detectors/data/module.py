@@ -35,7 +35,7 @@ class DetectionData(LightningDataModule):
         min_objects: rows of the smallest bucket of targets; larger ones double it.
 
     Raises:
-        ValueError: when read, the splits disagree with `num_classes`, `classes` or each other.
+        ValueError: batch_size or num_workers is out of range; when read, the splits disagree with `num_classes`, `classes` or each other.
     """
 
     def __init__(
@@ -53,6 +53,11 @@ class DetectionData(LightningDataModule):
         min_objects: int = 8,
     ) -> None:
         super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ValueError(
+                f"found batch_size={batch_size} and num_workers={num_workers}: a batch needs an "
+                "image, and there cannot be fewer than 0 worker processes"
+            )
         self.readers = {"train": train, "val": val, "test": test or val}
         self.num_classes = num_classes
         self.resize = resize

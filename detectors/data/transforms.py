@@ -192,10 +192,12 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def canvas_size(size: int | list[int]) -> tuple[int, int]:
     """(height, width) of a side or a pair."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"an image size must be positive, found {size}")
-    return height, width
+    sides = [size, size] if isinstance(size, int) else size
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(
+            f"found image_size={size!r}, expected pixels of a side, or [height, width]"
+        )
+    return sides[0], sides[1]
 
 
 def _probability(value: float) -> float:

@@ -239,6 +239,11 @@ def test_configured_real_data_gives_batches(data_root, name) -> None:
     assert (boxes[..., 2:] <= frames[..., 2:])[batch.targets.valid].all()
 
 
+def test_an_empty_batch_is_refused_at_once(data) -> None:
+    with pytest.raises(ValueError, match="found batch_size=0"):
+        data(batch_size=0)
+
+
 @pytest.mark.parametrize("name", ["voc", "coco", "yolo"])
 def test_data_sets_that_are_not_here_say_what_to_do(monkeypatch, name) -> None:
     monkeypatch.delenv("DETECTORS_DATA", raising=False)

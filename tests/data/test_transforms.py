@@ -173,6 +173,8 @@ def test_impossible_settings_are_refused() -> None:
         lambda: ScaleJitter(2, 1),
         lambda: Translate(0.1, visible=0),
         lambda: Letterbox(0),
+        lambda: Letterbox("abc"),
+        lambda: Letterbox([1, 2, 3]),
     ):
         with pytest.raises(ValueError, match="found"):
             wrong()
