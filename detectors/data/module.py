@@ -35,7 +35,8 @@ class DetectionData(LightningDataModule):
         min_objects: rows of the smallest bucket of targets; larger ones double it.
 
     Raises:
-        ValueError: batch_size or num_workers is out of range; when read, the splits disagree with `num_classes`, `classes` or each other.
+        ValueError: batch_size or num_workers is out of range; or, when read, the splits disagree
+            with `num_classes`, `classes` or each other.
     """
 
     def __init__(
