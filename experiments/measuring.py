@@ -1,0 +1,75 @@
+"""Seconds and bytes that calls take, measured so that they can be compared."""
+
+import ctypes
+import gc
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+Call = Callable[[], object]
+
+
+def seconds_in_turn(
+    calls: Mapping[str, Call], rounds: Iterable[int], device: torch.device
+) -> dict[str, list[float]]:
+    """Duration of each call in each round; all calls once, then all again."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in rounds:
+        for name, call in calls.items():
+            seconds[name].append(seconds_of(call, device))
+    return seconds
+
+
+def seconds_of(call: Call, device: torch.device) -> float:
+    """Duration of one call, until the device has done all of it."""
+    _synchronize(device)
+    start = time.perf_counter()
+    call()
+    _synchronize(device)
+    return time.perf_counter() - start
+
+
+def peak_bytes(call: Call, device: torch.device) -> int | None:
+    """Most memory during a call above that before it: of torch on a GPU, else of the process.
+
+    None on a CPU whose system does not tell a process its peak since a moment of its choice, which
+    Linux alone does.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    if sys.platform != "linux":
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls have freed goes back to the system
+    Path("/proc/self/clear_refs").write_text("5")  # man proc(5): resets the peak
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    (kilobytes,) = re.findall(rf"{field}:\s+(\d+) kB", status)
+    return 1024 * int(kilobytes)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def processor(device: torch.device) -> str:
+    """Name of what a device computes with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    described = Path("/proc/cpuinfo")  # Linux
+    names = re.findall(r"model name\s*: (.*)", described.read_text()) if described.exists() else []
+    return names[0] if names else platform.processor()
