@@ -38,14 +38,19 @@ class BestShape(nn.Module):
 
 
 def holds_center(priors: Priors, objects: Tensor) -> Tensor:
-    """Whether the cell of a prior holds the centre of an object, [B, M, N] bool.
+    """Whether the cell of a prior holds the centre of an object, [B, M, N] bool."""
+    return (cells_away(priors, objects) == 0).all(-1)
+
+
+def cells_away(priors: Priors, objects: Tensor) -> Tensor:
+    """Whole cells (x, y) from the centre of an object to a prior on its level, [B, M, N, 2].
 
     A centre on a border belongs to the cell on its right or below; one on the far border of the
-    canvas to the last cell.
+    canvas, or beyond it, to the nearest cell.
     """
     stride = priors.stride[:, None]
     height, width = priors.canvas
     limit = torch.tensor([width, height], device=objects.device)
     own = torch.floor(centers(priors.boxes) / stride)[:, None]  # [1, 1, N, 2]
     inside = centers(objects)[:, :, None].clamp(min=0).minimum(limit - 1e-3)
-    return (torch.floor(inside / stride) == own).all(-1)
+    return own - torch.floor(inside / stride)

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.best_shape import holds_center
+from detectors.assigners.best_shape import cells_away
 from detectors.assigners.resolve import assignable, last, multi_hot
-from detectors.ops.boxes import centers, sides
+from detectors.ops.boxes import sides
 from detectors.structures import Assignment, Predictions, Targets
 
 
@@ -31,17 +31,14 @@ class Gaussian(nn.Module):
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] points, with class targets in [0, 1]."""
         priors, real = predictions.priors, assignable(targets)
-        stride = priors.stride[:, None]
-        cells = torch.floor(centers(priors.boxes) / stride)[:, None]  # [1, 1, N, 2]
-        home = torch.floor(centers(targets.boxes) / stride[0])[:, :, None]  # [B, M, 1, 2]
-        away = (cells - home).abs()
-        side = sides(targets.boxes) / stride[0]
+        away = cells_away(priors, targets.boxes).abs()
+        side = sides(targets.boxes) / priors.stride[0]
         radius = self.radius(side.ceil(), self.overlap).floor().clamp(min=0)[:, :, None]
         sigma = (2 * radius + 1) / 6
         heat = torch.exp(-away.square().sum(-1) / (2 * sigma.square()))  # [B, M, N]
         drawn = real[:, :, None] & (away.amax(-1) <= radius)
         heat = torch.where(drawn & (heat >= HEAT_EPSILON), heat, 0.0)
-        matched, positive = last(holds_center(priors, targets.boxes) & real[:, :, None])
+        matched, positive = last((away == 0).all(-1) & real[:, :, None])
         scores = multi_hot(heat, targets.labels, predictions.logits.shape[-1])
         return Assignment(matched, positive, torch.zeros_like(positive), scores)
 

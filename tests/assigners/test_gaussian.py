@@ -1,0 +1,158 @@
+"""CenterNet's heat map against the sheet's radii and against rendering cell by cell."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from detectors.assigners.gaussian import RADII, Gaussian
+from detectors.structures import Assignment, Targets
+from tests.examples import assignable_rows, points, predictions, random_targets, targets
+
+CLASSES = 3
+CELLS = 16  # per side of a canvas of 64 px at stride 4
+SIZES = [(4, 4), (8, 8), (8, 16), (16, 16), (32, 32), (32, 64), (64, 64), (100, 100), (128, 128)]
+TABLE = {"released": [1, 2, 2, 4, 8, 11, 17, 27, 34], "exact": [0, 0, 0, 1, 2, 3, 5, 8, 10]}
+
+
+def radius_by_case(height: int, width: int, overlap: float, kind: str) -> float:
+    """The least of three roots, with the divisors and signs of the release or of the algebra."""
+    total, product = height + width, height * width
+    quadratics = [
+        (1, -total, product * (1 - overlap) / (1 + overlap)),
+        (4, -2 * total, (1 - overlap) * product),
+        (4 * overlap, 2 * overlap * total, (overlap - 1) * product),
+    ]
+    roots = []
+    for case, (a, b, c) in enumerate(quadratics):
+        root = math.sqrt(b * b - 4 * a * c)
+        if kind == "released":
+            roots.append((-b + root) / 2)
+        else:
+            roots.append((-b + (root if case == 2 else -root)) / (2 * a))
+    return min(roots)
+
+
+def by_loop(objects: Targets, kind: str) -> Assignment:
+    """Every Gaussian drawn cell by cell, as CornerNet's `draw_gaussian` does."""
+    batch = len(objects.boxes)
+    heat = torch.zeros(batch, CELLS * CELLS, CLASSES)
+    matched = torch.zeros(batch, CELLS * CELLS, dtype=torch.int64)
+    positive = torch.zeros(batch, CELLS * CELLS, dtype=torch.bool)
+    for image in range(batch):
+        for row in assignable_rows(objects, image):
+            x1, y1, x2, y2 = (objects.boxes[image, row] / 4).tolist()
+            column, line = int((x1 + x2) / 2), int((y1 + y2) / 2)
+            size = math.ceil(y2 - y1), math.ceil(x2 - x1)
+            radius = max(0, int(radius_by_case(*size, 0.7, kind)))
+            draw(
+                heat[image, :, objects.labels[image, row]].view(CELLS, CELLS), column, line, radius
+            )
+            matched[image, line * CELLS + column] = row
+            positive[image, line * CELLS + column] = True
+    return Assignment(matched, positive, torch.zeros_like(positive), heat)
+
+
+def draw(plane: Tensor, column: int, line: int, radius: int) -> None:
+    sigma = (2 * radius + 1) / 6
+    for y in range(max(0, line - radius), min(CELLS, line + radius + 1)):
+        for x in range(max(0, column - radius), min(CELLS, column + radius + 1)):
+            value = math.exp(-((x - column) ** 2 + (y - line) ** 2) / (2 * sigma**2))
+            plane[y, x] = max(plane[y, x].item(), value if value >= 1.2e-7 else 0.0)
+
+
+def assigned(objects: Targets, kind: str = "released") -> Assignment:
+    priors = points([4])
+    raw = predictions(priors, len(objects.boxes), CLASSES)
+    return Gaussian(kind)(raw, priors.boxes, objects)
+
+
+def planes(found: Assignment) -> Tensor:
+    """Heat map of the first image, [C, H, W]."""
+    assert found.scores is not None
+    return found.scores[0].T.unflatten(1, (CELLS, CELLS))
+
+
+@pytest.mark.parametrize("kind", ["released", "exact"])
+@pytest.mark.parametrize("seed", range(4))
+def test_is_the_map_drawn_cell_by_cell(kind: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    objects = random_targets(2, 12, CLASSES)
+    found, expected = assigned(objects, kind), by_loop(objects, kind)
+    assert torch.equal(found.matched, expected.matched)
+    assert torch.equal(found.positive, expected.positive)
+    assert not found.ignored.any()
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_radii_of_the_sheet(kind: str) -> None:
+    radii = RADII[kind](torch.tensor(SIZES).float(), 0.7)
+    assert radii.floor().int().tolist() == TABLE[kind]
+
+
+@pytest.mark.parametrize("kind", TABLE)
+@pytest.mark.parametrize("overlap", [0.5, 0.7])
+def test_radii_are_the_least_of_three_roots_for_all_sizes(kind: str, overlap: float) -> None:
+    sizes = [(h, w) for h in range(1, 129, 3) for w in range(1, 129)]
+    radii = RADII[kind](torch.tensor(sizes).float(), overlap).floor().int().tolist()
+    assert radii == [int(radius_by_case(h, w, overlap, kind)) for h, w in sizes]
+
+
+@pytest.mark.parametrize("size", [(8.0, 8.0), (30.0, 12.0), (128.0, 100.0)])
+def test_a_shift_by_the_exact_radius_keeps_the_overlap(size: tuple[float, float]) -> None:
+    """The worst of the three cases keeps just 0.7, the others more."""
+    (w, h), r = size, float(RADII["exact"](torch.tensor(size), 0.7))
+    shifted = (w - r) * (h - r) / (2 * w * h - (w - r) * (h - r))
+    inwards = (w - 2 * r) * (h - 2 * r) / (w * h)
+    outwards = w * h / ((w + 2 * r) * (h + 2 * r))
+    assert min(shifted, inwards, outwards) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_exactly_one_at_the_cell_of_the_centre() -> None:
+    """Positives are found by equality with one: nothing may round it."""
+    objects = random_targets(4, 12, CLASSES)
+    found = assigned(objects)
+    assert found.scores is not None
+    peaks = (found.scores == 1.0).any(-1)
+    assert torch.equal(peaks, found.positive)
+    labels = objects.labels.gather(1, found.matched)
+    own = found.scores.gather(2, labels[..., None]).squeeze(-1)
+    assert (own[found.positive] == 1.0).all()
+
+
+def test_two_of_a_class_keep_the_larger_value() -> None:
+    """Radius 4 around columns 4 and 8: they meet at column 6, both with the value at distance 2."""
+    one, other = (0, -16, 0, 48, 64), (0, 0, 0, 64, 64)
+    (first, *_), (second, *_) = (planes(assigned(targets([box]))) for box in (one, other))
+    (both, *rest) = planes(assigned(targets([one, other])))
+    assert torch.equal(both, first.maximum(second))
+    assert both[8, 6] == pytest.approx(math.exp(-4 / (2 * 1.5**2)))
+    assert sum(plane.sum() for plane in rest) == 0
+
+
+def test_classes_have_planes_of_their_own() -> None:
+    heat = planes(assigned(targets([(0, 0, 0, 40, 40), (2, 2, 2, 42, 42)])))
+    assert (heat == 1.0).sum((1, 2)).tolist() == [1, 0, 1]
+
+
+def test_of_two_in_one_cell_the_later_keeps_the_box_and_one_peak_remains() -> None:
+    found = assigned(targets([(1, 0, 0, 18, 18), (1, 1, 1, 19, 19)]))
+    assert found.positive.sum() == 1
+    assert found.matched[found.positive].tolist() == [1]
+    assert (planes(found) == 1.0).sum() == 1
+
+
+@pytest.mark.parametrize("center", [(64, 64), (64, 30), (70, 80), (-3, 20)])
+def test_a_centre_on_the_border_or_beyond_still_has_its_peak(center: tuple) -> None:
+    """Where a positive is, there is a one: else its box would be learned at a cell not shown."""
+    x, y = center
+    found = assigned(targets([(0, x - 9, y - 9, x + 9, y + 9)]))
+    assert found.positive.sum() == 1
+    assert torch.equal(planes(found)[0].flatten() == 1.0, found.positive[0])
+
+
+def test_unknown_radius_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'paper' is unknown: .*'exact', 'released'"):
+        Gaussian(radius="paper")
