@@ -64,7 +64,13 @@ def run(command: str, arguments: list[str]) -> Any:
     program = sys.argv[0]
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
-    return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
+    try:
+        return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
+    except SystemExit as stop:  # Hydra has printed what went wrong
+        if stop.code not in (0, None):
+            hints = importlib.import_module("detectors.commands.hints")
+            sys.exit(hints.hint(command, arguments) or stop.code)
+        raise
 
 
 def _relaunch(arguments: list[str]) -> list[str]:
