@@ -48,7 +48,8 @@ class Focal(nn.Module):
         logits, target = matched.predictions.logits, matched.target_scores
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         p = logits.sigmoid()
-        miss = p + target - 2 * p * target  # 1 - p_t
+        # 1 - p_t; not quite 0, where a power below 1 has an infinite slope
+        miss = (p + target - 2 * p * target).clamp(min=1e-12)
         alpha = self.alpha * target + (1 - self.alpha) * (1 - target)
         loss = alpha * miss.pow(self.gamma) * cross_entropy
         return self.weight * total(loss.sum(-1) * matched.counted, matched)
