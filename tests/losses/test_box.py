@@ -1,0 +1,92 @@
+"""Box losses by formula, against torchvision and against darknet's deltas."""
+
+import pytest
+import torch
+import torchvision
+
+from detectors.losses.box import Overlap, SmoothL1, YoloBox
+from detectors.structures import Matched
+from tests.examples import random_boxes
+from tests.losses.loss_examples import gradients, matched
+
+STATES = ("+-i--+i-", "-++--ii-")
+TORCHVISION = {
+    "giou": torchvision.ops.generalized_box_iou_loss,
+    "diou": torchvision.ops.distance_box_iou_loss,
+    "ciou": torchvision.ops.complete_box_iou_loss,
+}
+
+
+def positives(given: Matched) -> torch.Tensor:
+    return given.positive > 0
+
+
+@pytest.mark.parametrize("beta", [0.0, 1 / 9, 1.0])
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (0.5, 0.5, 0.05, 0.05)])
+def test_smooth_l1_is_its_formula(beta: float, weights: tuple) -> None:
+    """Fast R-CNN, eq. 3: half a square over beta below beta, from there a line of slope one."""
+    given = matched(*STATES)
+    rows = positives(given)
+    errors = (given.predictions.deltas - given.target_deltas)[rows].abs().tolist()
+    expected = sum(
+        weight * (error**2 / 2 / beta if error < beta else error - beta / 2)
+        for row in errors
+        for error, weight in zip(row, weights, strict=True)
+    )
+    assert SmoothL1(beta, weights)(given).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_iou_loss_by_hand() -> None:
+    """Half of a box found: 1/2; nothing of the other: 1."""
+    given = matched("++")._replace(
+        boxes=torch.tensor([[[0.0, 0, 10, 5], [50, 50, 60, 60]]]),
+        target_boxes=torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10]]]),
+    )
+    assert Overlap("iou", weight=2.0)(given).item() == pytest.approx(2 * 1.5)
+
+
+@pytest.mark.parametrize("kind", TORCHVISION)
+def test_overlap_losses_and_gradients_are_torchvisions(kind: str) -> None:
+    """Boxes that meet and boxes far apart."""
+    given = matched(*STATES)
+    given = given._replace(target_boxes=random_boxes(2, 8))
+    rows = positives(given)
+    expected = TORCHVISION[kind](given.boxes[rows], given.target_boxes[rows], reduction="sum")
+    torch.testing.assert_close(Overlap(kind)(given), expected)
+    (slope,) = torch.autograd.grad(expected, given.boxes)
+    torch.testing.assert_close(gradients(Overlap(kind), given).boxes, slope)
+
+
+def test_yolo_box_has_darknets_deltas_as_gradient() -> None:
+    """`delta_yolo_box`: scale * (truth - sigmoid) of x and y, scale * (truth - raw) of w and h."""
+    given = matched(*STATES)
+    height, width = given.predictions.priors.canvas
+    sides = given.target_boxes[..., 2:] - given.target_boxes[..., :2]
+    scale = 2 - sides[..., :1] / width * sides[..., 1:] / height
+    raw, truth = given.predictions.deltas, given.target_deltas
+    center = raw[..., :2].sigmoid() - truth[..., :2].sigmoid()
+    delta = -scale * torch.cat([center, raw[..., 2:] - truth[..., 2:]], dim=-1)
+    found = gradients(YoloBox(), given).deltas
+    rows = positives(given)
+    torch.testing.assert_close(-found[rows], delta[rows])
+    torch.testing.assert_close(gradients(YoloBox(weight=3.0), given).deltas, 3 * found)
+
+
+def test_yolo_box_counts_small_objects_almost_twice() -> None:
+    """An object as large as the canvas weighs 1, a tiny one 2."""
+    given = matched("+")
+    height, width = given.predictions.priors.canvas
+    whole = torch.tensor([[[0.0, 0, width, height]]])
+    tiny = torch.tensor([[[3.0, 3, 3.001, 3.001]]])
+    large, small = (YoloBox()(given._replace(target_boxes=boxes)) for boxes in (whole, tiny))
+    torch.testing.assert_close(small, 2 * large)
+
+
+@pytest.mark.parametrize("kind", ["iou", *TORCHVISION])
+def test_the_right_box_costs_nothing(kind: str) -> None:
+    given = matched(*STATES)
+    assert Overlap(kind)(given._replace(boxes=given.target_boxes)).item() == pytest.approx(
+        0, abs=1e-5
+    )
+    right = given.predictions._replace(deltas=given.target_deltas)
+    assert SmoothL1(0.1)(given._replace(predictions=right)) == 0

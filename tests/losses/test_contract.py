@@ -1,0 +1,132 @@
+"""What holds for every loss term of `conf/class_loss`, `box_loss` and `quality_loss`."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+import detectors
+from detectors.coders import CenterOffset, Delta, Distance, Yolo
+from detectors.heads.matching import Criterion
+from detectors.losses.classification import SoftmaxCrossEntropy
+from detectors.losses.reduction import per_batch_positives
+from detectors.structures import Assignment, Matched
+from tests.examples import points, predictions, shapes, targets
+from tests.losses.loss_examples import gradients, image_of, matched
+
+CONF = Path(detectors.__file__).parents[1] / "conf"
+
+
+def configured(group: str) -> dict[str, nn.Module]:
+    """The loss terms of one group by the names of their files."""
+    configs = {path.stem: OmegaConf.load(path) for path in sorted((CONF / group).glob("*.yaml"))}
+    return {
+        f"{group}={name}": instantiate(config, _convert_="all")
+        for name, config in configs.items()
+        if "_target_" in config
+    }
+
+
+BOX_TERMS = configured("box_loss")
+TERMS = configured("class_loss") | BOX_TERMS | configured("quality_loss")
+ONLY_POSITIVES = BOX_TERMS | {"quality_loss=centerness": TERMS["quality_loss=centerness"]}
+CODERS = {
+    "delta": (Delta(), shapes([8], [[(10.0, 13.0)]])),
+    "distance": (Distance(), points([8])),
+    "yolo": (Yolo(1.2), shapes([8], [[(373.0, 326.0)]])),
+    "center offset": (CenterOffset(), points([8])),
+}
+
+terms = partial(pytest.mark.parametrize, "term")
+all_terms = terms(TERMS.values(), ids=TERMS.keys())
+
+
+@all_terms
+def test_is_a_finite_scalar_with_finite_gradients_even_without_positives(term: nn.Module) -> None:
+    for given in (matched("+-i--+", "--i--i"), matched("-i---", "iiiii")):
+        assert term(given).shape == ()
+        assert term(given).isfinite()
+        assert all(field.isfinite().all() for field in gradients(term, given))
+
+
+@all_terms
+def test_ignored_priors_are_not_looked_at(term: nn.Module) -> None:
+    given = matched("+-i--+i", "--i--ii")
+    ignored = given.counted == 0
+    assert all((field[ignored] == 0).all() for field in gradients(term, given))
+
+
+@terms(ONLY_POSITIVES.values(), ids=ONLY_POSITIVES.keys())
+def test_boxes_and_centerness_are_taught_to_positives_alone(term: nn.Module) -> None:
+    given = matched("+-i--+i", "--+--ii")
+    found, positive = gradients(term, given), given.positive > 0
+    assert all((field[~positive] == 0).all() for field in found)
+    taught = sum(
+        field.abs().flatten(2).sum(2) if field.dim() > 2 else field.abs() for field in found
+    )
+    assert (taught[positive] > 0).all()
+
+
+@terms(ONLY_POSITIVES.values(), ids=ONLY_POSITIVES.keys())
+def test_nothing_to_teach_costs_nothing(term: nn.Module) -> None:
+    assert term(matched("-i--", "----")) == 0
+
+
+@all_terms
+def test_is_the_sum_of_images_each_by_its_own_normaliser(term: nn.Module) -> None:
+    given = matched("+-i--+i", "-++--ii")
+    weighted = given._replace(normalizer=torch.tensor([2.0, 5.0]))
+    first, second = (term(image_of(given, image)) for image in range(2))
+    torch.testing.assert_close(term(weighted), first / 2 + second / 5)
+
+
+@all_terms
+@pytest.mark.parametrize("size", [20.0, 1e4])
+def test_a_network_that_is_too_sure_gets_finite_gradients(term: nn.Module, size: float) -> None:
+    given = matched("+-i--+i", "-++--ii")
+    raw = given.predictions
+    sure = {name: (getattr(raw, name).sign() * size) for name in ("logits", "deltas", "quality")}
+    given = given._replace(predictions=raw._replace(**sure))
+    assert term(given).isfinite()
+    assert all(field.isfinite().all() for field in gradients(term, given))
+
+
+@terms(BOX_TERMS.values(), ids=BOX_TERMS.keys())
+@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("value", [-1e4, -3.0, 0.0, 3.0, 1e4])
+def test_unmatched_priors_teach_no_box_whatever_they_predict(
+    term: nn.Module, coder: str, value: float
+) -> None:
+    """An unmatched prior is its own target; boxes without area or of enormous sides included."""
+    code, priors = CODERS[coder]
+    raw = predictions(priors, 2, 1)
+    deltas = torch.full_like(raw.deltas, value).requires_grad_()
+    nothing = torch.zeros(raw.quality.shape, dtype=torch.bool)
+    assignment = Assignment(nothing.long(), nothing, nothing)
+    criterion = Criterion(1, code, {"box": term}, per_batch_positives)
+    boxes = code.decode(deltas, priors)
+    loss = criterion(raw._replace(deltas=deltas), boxes, targets([], []), assignment)["box"]
+    loss.backward()
+    assert loss == 0
+    assert deltas.grad is not None
+    assert (deltas.grad == 0).all()
+
+
+def test_softmax_meets_the_same_rules() -> None:
+    """Its logits have one column more, so it stands apart."""
+    given = matched("+-i--+i", "-++--ii", classes=3)
+    wide = given._replace(target_scores=given.target_scores[..., :2])
+    term = SoftmaxCrossEntropy()
+    found = gradients(term, wide)
+    assert (found.logits[wide.counted == 0] == 0).all()
+    assert (found.logits[wide.counted == 1].abs().sum(-1) > 0).all()
+    sure = _with_logits(wide, wide.predictions.logits * 1e4)
+    assert gradients(term, sure).logits.isfinite().all()
+
+
+def _with_logits(given: Matched, logits: torch.Tensor) -> Matched:
+    return given._replace(predictions=given.predictions._replace(logits=logits))

@@ -1,0 +1,65 @@
+"""Objectness and centre-ness by formula and by hand."""
+
+import math
+
+import pytest
+import torch
+
+from detectors.losses.quality import Centerness, Objectness, centerness
+from detectors.ops.boxes import centers
+from tests.losses.loss_examples import matched
+
+STATES = ("+-i--+i-", "-++--ii-")
+
+
+def cross_entropy(logit: float, target: float) -> float:
+    p = 1 / (1 + math.exp(-logit))
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ((5.0, 10.0), 1.0),  # the middle
+        ((2.0, 10.0), math.sqrt(2 / 8)),
+        ((2.0, 4.0), math.sqrt(2 / 8 * 4 / 16)),
+        ((0.0, 10.0), 0.0),  # on a side
+        ((-3.0, 10.0), 0.0),  # outside
+        ((12.0, 25.0), 0.0),  # outside twice
+    ],
+)
+def test_centerness_by_hand(point: tuple, expected: float) -> None:
+    """In a box of 10 x 20 (FCOS, eq. 3)."""
+    found = centerness(torch.tensor(point), torch.tensor([0.0, 0, 10, 20]))
+    assert found.item() == pytest.approx(expected)
+
+
+def test_centerness_of_an_empty_box_is_nothing() -> None:
+    assert centerness(torch.tensor([5.0, 5]), torch.tensor([5.0, 5, 5, 5])) == 0
+
+
+def test_centerness_teaches_positives_how_central_they_are() -> None:
+    given = matched(*STATES)
+    points = centers(given.predictions.priors.boxes).expand(2, -1, -1)
+    half = 1 + 30 * torch.rand(2, 8, 4)
+    around = torch.cat([points - half[..., :2], points + half[..., 2:]], dim=-1)
+    given = given._replace(target_boxes=around)
+    rows = given.positive > 0
+    quality = given.predictions.quality
+    assert quality is not None
+    targets = centerness(points[rows], around[rows]).tolist()
+    expected = sum(map(cross_entropy, quality[rows].tolist(), targets))
+    assert Centerness(weight=2.0)(given).item() == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_objectness_is_one_for_positives_zero_for_background_and_neither_between() -> None:
+    given = matched(*STATES)
+    quality = given.predictions.quality
+    assert quality is not None
+    states = "".join(STATES)
+    expected = sum(
+        cross_entropy(logit, float(state == "+"))
+        for logit, state in zip(quality.flatten().tolist(), states, strict=True)
+        if state != "i"
+    )
+    assert Objectness(weight=2.0)(given).item() == pytest.approx(2 * expected, rel=1e-5)
