@@ -30,7 +30,7 @@ def _unknown(key: str, cfg: DictConfig, groups: set[str]) -> str:
         if not isinstance(node, DictConfig):
             return ""
         known = sorted({str(k) for k in node} | (groups if depth == 0 else set()))
-        if name not in node:
+        if name not in known:  # `in node` denies a value that is still missing
             return _told(name, ".".join(path[:depth]), known)
         node = node._get_node(name)
     return ""

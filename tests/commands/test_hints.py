@@ -21,3 +21,7 @@ def test_a_misspelt_key_gets_the_nearest_one(word, told) -> None:
 @pytest.mark.parametrize("word", ["optimizer.lr=1", "+new=1", "model=fcoss", "--help", "seed=1"])
 def test_other_words_get_none(word) -> None:
     assert hint("train", [word]) == ""
+
+
+def test_a_key_without_a_value_yet_is_known() -> None:
+    assert hint("predict", ["ckpt_path=no.ckpt", "source=here"]) == ""
