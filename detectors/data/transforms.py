@@ -194,9 +194,7 @@ def canvas_size(size: int | list[int]) -> tuple[int, int]:
     """(height, width) of a side or a pair."""
     sides = [size, size] if isinstance(size, int) else size
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError(
-            f"found image_size={size!r}, expected pixels: a side or [height, width]"
-        )
+        raise ValueError(f"found image_size={size!r}, expected pixels: a side or [height, width]")
     return sides[0], sides[1]
 
 
