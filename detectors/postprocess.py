@@ -115,7 +115,7 @@ class Greedy(nn.Module):
 
 
 class Peaks(nn.Module):
-    """A cell that no better neighbour of its class beats stays (CenterNet, sec. 4).
+    """A cell that no better neighbour of its class and level beats stays (CenterNet, sec. 4).
 
     The same as comparing the heat map with its 3 x 3 maximum: a better neighbour of a candidate
     ranks above it, so it is a candidate too.
@@ -128,8 +128,8 @@ class Peaks(nn.Module):
         ].unsqueeze(-1)
         near = ((cells[:, :, None] - cells[:, None]).abs() < 1.5).all(-1)
         beaten = near & (ranked.scores[:, :, None] > ranked.scores[:, None])
-        same_class = ranked.labels[:, :, None] == ranked.labels[:, None]
-        return one_round(beaten & same_class, ranked.valid)
+        maps = ranked.labels * len(ranked.priors.level_sizes) + _levels(ranked)
+        return one_round(beaten & (maps[:, :, None] == maps[:, None]), ranked.valid)
 
 
 def _higher(groups: Tensor) -> Tensor:
