@@ -68,10 +68,9 @@ class Suppression(nn.Module):
         classes = scores.shape[-1]
         best, pairs, start = [], [], 0
         for size in priors.level_sizes:
-            level = scores[:, start : start + size].flatten(1)
-            top, index = level.topk(min(self.per_level, level.shape[1]), dim=1)
+            top, pair = _top_pairs(scores[:, start : start + size], self.per_level)
             best.append(top)
-            pairs.append(index + start * classes)
+            pairs.append(pair + start * classes)
             start += size
         merged, order = _stable_top(torch.cat(best, 1), sum(level.shape[1] for level in best))
         pair = torch.cat(pairs, 1).gather(1, order)
@@ -83,6 +82,18 @@ class Suppression(nn.Module):
         ranked = clip(ranked, frames[:, None])
         valid = (merged > self.score_threshold) & (sides(ranked) >= self.smallest).all(-1)
         return Ranked(ranked, merged, labels, valid, prior, priors)
+
+
+def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The best (prior, class) pairs of `scores` [B, N, C] and their indices `prior * C + class`.
+
+    They lie on as many priors at most, those whose best class scores highest: a search of N and
+    `most` C numbers instead of N C.
+    """
+    count, classes = scores.shape[1:]
+    _, priors = scores.amax(-1).topk(min(most, count), dim=1)
+    top, index = gather_rows(scores, priors).flatten(1).topk(min(most, count * classes), dim=1)
+    return top, priors.gather(1, index // classes) * classes + index % classes
 
 
 def _stable_top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
