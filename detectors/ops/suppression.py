@@ -45,7 +45,7 @@ def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -
     """Greedy suppression of ranked boxes by IoU above `threshold`, each group for itself.
 
     The same result as `fixed_point` on the IoU relation, without the [K, K] matrix: torchvision's
-    sequential kernel, image by image.
+    sequential kernel, image by image and group by group.
 
     Args:
         boxes: [B, K, 4] xyxy, scores falling.
@@ -57,16 +57,15 @@ def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -
         [B, K] bool.
     """
     keep = torch.zeros_like(valid)
+    falling = torch.arange(valid.shape[1], 0, -1, device=boxes.device, dtype=boxes.dtype)
     for image in range(len(boxes)):
         (rows,) = valid[image].nonzero(as_tuple=True)
-        if len(rows) == 0:
-            continue
-        # Groups are moved apart; in float64, so that the move costs no precision.
-        corners = boxes[image, rows].double()
-        gap = corners.max() - corners.min() + 1
-        apart = corners + (groups[image, rows] * gap)[:, None]
-        falling = torch.arange(len(rows), 0, -1, device=boxes.device, dtype=apart.dtype)
-        keep[image, rows[torchvision.ops.nms(apart, falling, threshold)]] = True
+        group, order = groups[image, rows].sort(stable=True)  # ranks still fall within a group
+        rows = rows[order]
+        counts = group.unique_consecutive(return_counts=True)[1].tolist()
+        for own, corners in zip(rows.split(counts), boxes[image, rows].split(counts), strict=True):
+            best = torchvision.ops.nms(corners, falling[: len(own)], threshold)
+            keep[image].index_fill_(0, own[best], True)
     return keep
 
 
