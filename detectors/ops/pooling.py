@@ -36,7 +36,7 @@ def roi_align_pyramid(
         sampling: sampling points per side of a bin.
 
     Returns:
-        [B, R, C, size, size], float32.
+        [B, R, C, size, size], summed in float32, of the features' type.
     """
     batch, rois = boxes.shape[:2]
     table = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in features], dim=1)
@@ -64,7 +64,8 @@ def roi_align_pyramid(
         per_sample_weights=weights.reshape(-1, neighbours) / sampling**2,
         mode="sum",
     )
-    return pooled.view(batch, rois, size, size, -1).permute(0, 1, 4, 2, 3)
+    bins = pooled.to(table.dtype).view(batch, rois, size, size, -1)
+    return bins.permute(0, 1, 4, 2, 3)
 
 
 def _level_geometry(features: list[Tensor], strides: list[int], device: torch.device) -> Tensor:
