@@ -15,6 +15,7 @@ from detectors.ops.selection import gather_rows
 from detectors.structures import (
     Assignment,
     Candidates,
+    Detections,
     FeatureSpec,
     Predictions,
     Priors,
@@ -104,7 +105,7 @@ class TwoStageHead(nn.Module):
         """Proposals [B, R, 4] and which are real, [B, R]; in training the objects are appended."""
         candidates = self.proposal_head.detect(predictions)
         if targets is None:
-            proposed = self.test_proposals(candidates, frames)
+            proposed = without_padding(self.test_proposals(candidates, frames))
             return proposed.boxes, proposed.valid
         proposed = self.train_proposals(candidates, frames)
         objects = targets.valid & ~targets.ignore
@@ -153,6 +154,18 @@ class TwoStageHead(nn.Module):
         boxes = self.coder.decode(regions.deltas, per_class)
         scores = self.score(regions.logits, None) * output.valid[..., None]
         return Candidates(boxes, scores, priors)
+
+
+def without_padding(detections: Detections) -> Detections:
+    """The rows [B, 1 <= k <= K] up to the last one that is real in any image.
+
+    Each row less is one that the second stage need not look at. While a graph is captured all rows
+    stay, for there a shape cannot depend on data.
+    """
+    if torch.compiler.is_compiling():
+        return detections
+    most = max(int(detections.valid.sum(dim=1).max()), 1)
+    return Detections(*(field[:, :most] for field in detections))
 
 
 def _as_priors(boxes: Tensor, canvas: tuple[int, int]) -> Priors:
