@@ -129,7 +129,8 @@ class Peaks(nn.Module):
     """A cell that no better neighbour of its class and level beats stays (CenterNet, sec. 4).
 
     The same as comparing the heat map with its 3 x 3 maximum: a better neighbour of a candidate
-    ranks above it, so it is a candidate too.
+    ranks above it, so it is a candidate too. Of a heat map so broad that the best `per_level` pairs
+    hold fewer than `detections` peaks, the weakest peaks are missing.
     """
 
     def forward(self, ranked: Ranked) -> Tensor:

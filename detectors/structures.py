@@ -24,7 +24,7 @@ class Sample(NamedTuple):
     image: np.ndarray  # [H, W, 3] uint8, RGB
     boxes: np.ndarray  # [n, 4] float32, xyxy pixels of `image`
     labels: np.ndarray  # [n] int64 in 0..C-1
-    ignore: np.ndarray  # [n] bool: VOC difficult, COCO crowd; neither object nor background
+    ignore: np.ndarray  # [n] bool: VOC difficult, COCO crowd; never assigned to a prior
     id: int  # unique in its data set
     to_original: np.ndarray  # [4] float32 scale x, y and shift x, y: original = box * scale + shift
     frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills
@@ -55,7 +55,7 @@ class Targets(NamedTuple):
     boxes: Tensor  # [B, M, 4]
     labels: Tensor  # [B, M] int64 in 0..C-1
     valid: Tensor  # [B, M] bool
-    ignore: Tensor  # [B, M] bool, real rows that are neither object nor background
+    ignore: Tensor  # [B, M] bool, real rows that are never assigned to a prior
 
 
 class Batch(NamedTuple):

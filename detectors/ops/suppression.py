@@ -26,7 +26,6 @@ def fixed_point(relation: Tensor, valid: Tensor) -> Tensor:
     Returns:
         [B, K] bool, the result of greedy suppression in rank order.
     """
-    relation = relation & valid[:, :, None]
     keep = valid.clone()
     while True:  # settles at least the best unsettled candidate each round: at most K rounds
         following = one_round(relation, keep) & valid
