@@ -16,8 +16,8 @@ class IoU(nn.Module):
         negative: IoU below which a prior is background.
         forced: also take, for each object, every prior that no other prior beats for it
             (Faster R-CNN, sec. 3.1.2 (i)); as in torchvision such a prior predicts the object *it*
-            overlaps most, which need not be the one that forced it. An object that overlaps no prior
-            forces none, where torchvision would take them all.
+            overlaps most, which need not be the one that forced it. An object that overlaps no
+            prior forces none, where torchvision would take them all.
     """
 
     def __init__(self, positive: float, negative: float, forced: bool) -> None:
