@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detectors.ops.boxes import centers, clip, pairwise_overlap, sides
+from detectors.ops.boxes import center_distance, centers, clip, pairwise_overlap, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import fixed_point, greedy_iou, one_round
 from detectors.structures import Candidates, Detections, Priors
@@ -111,6 +111,33 @@ class Greedy(nn.Module):
             relation = pairwise_overlap(ranked.boxes, ranked.boxes) > self.threshold
             return fixed_point(relation & _higher(groups), ranked.valid)
         return greedy_iou(ranked.boxes, groups, ranked.valid, self.threshold)
+
+
+class DIoU(nn.Module):
+    """Greedy suppression by IoU less a power of the centres' distance, class by class.
+
+    The lower score goes where `IoU - (d^2 / c^2)^beta > threshold`, d the distance of the centres,
+    c the diagonal of the hull: boxes far from the winner's centre stay.
+
+    Args:
+        threshold: of the difference.
+        beta: 1 is DIoU-NMS (Zheng et al. 2020, "NMS using DIoU"); 0.6 is darknet's `greedynms`,
+            and its `diounms` with `beta_nms=0.6` (`src/box.c`).
+    """
+
+    def __init__(self, threshold: float, beta: float) -> None:
+        super().__init__()
+        self.threshold, self.beta = threshold, beta
+
+    def forward(self, ranked: Ranked) -> Tensor:
+        """Candidates that stay, [B, K] bool."""
+        near = torch.stack([self._near(boxes) for boxes in ranked.boxes])
+        return fixed_point(near & _higher(ranked.labels), ranked.valid)
+
+    def _near(self, boxes: Tensor) -> Tensor:
+        """Pairs of boxes [K, 4] that are too close, [K, K] bool; image by image saves memory."""
+        distance = center_distance(boxes[:, None], boxes[None])
+        return pairwise_overlap(boxes, boxes) - distance.pow(self.beta) > self.threshold
 
 
 class Peaks(nn.Module):

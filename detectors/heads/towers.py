@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detectors.heads.dense import Maps
 from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
 
 
@@ -168,6 +169,31 @@ def _split_anchors(level: Tensor, anchors: int) -> Maps:
     per_anchor = level.unflatten(1, (anchors, -1))
     logits, deltas = per_anchor[:, :, 5:].flatten(1, 2), per_anchor[:, :, :4].flatten(1, 2)
     return logits, deltas, per_anchor[:, :, 4]
+
+
+class SingleTower(nn.Module):
+    """YOLOv2 and the tiny YOLOs: per level one 1 x 1 convolution for all predictions.
+
+    `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36. Channels stand in darknet's
+    order, see `LevelTower`.
+
+    Args:
+        specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * (5 + num_classes), 1)
+            for spec, anchors in zip(specs, per_cell, strict=True)
+        )
+        self.per_cell = per_cell
+        init_darknet(self)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, quality is objectness."""
+        levels = zip(self.levels, features, self.per_cell, strict=True)
+        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
 
 class BranchTower(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detectors.losses.reduction import total
 from detectors.ops.boxes import OverlapKind, area, overlap
+from detectors.ops.selection import gather_rows
 from detectors.structures import Matched
 
 
@@ -32,7 +33,7 @@ class SmoothL1(nn.Module):
 
 
 class Overlap(nn.Module):
-    """One minus the overlap of decoded positives with their objects.
+    """One minus the overlap of decoded positives with their objects, each pair of them alone.
 
     Args:
         kind: "iou", "giou", "diou" or "ciou", see `ops.boxes.overlap`.
@@ -45,8 +46,16 @@ class Overlap(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """Scalar."""
-        loss = 1 - overlap(matched.boxes, matched.target_boxes, self.kind)
-        return self.weight * total(loss * matched.positive, matched)
+        boxes, objects, weight = _pairs(matched)
+        return self.weight * total((1 - overlap(boxes, objects, self.kind)) * weight, matched)
+
+
+def _pairs(matched: Matched) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted boxes [B, P, 4], those of their objects [B, P, 4], weights [B, P]."""
+    if matched.pairs is None:
+        return matched.boxes, matched.target_boxes, matched.positive
+    prior, objects, weight = matched.pairs
+    return gather_rows(matched.boxes, prior), objects, weight
 
 
 class YoloBox(nn.Module):
