@@ -118,3 +118,46 @@ def _check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
             f"{len(specs)} (strides {[spec.stride for spec in specs]}): choose a `priors` and a "
             "`neck` of as many levels"
         )
+
+
+class CellShapes(nn.Module):
+    """Boxes in the middle of each cell, their shapes given in cells (YOLOv2, sec. 2).
+
+    Args:
+        shapes: per level, the (width, height) in cells of each prior of a cell.
+    """
+
+    def __init__(self, shapes: list[list[tuple[float, float]]]) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.per_cell = [len(level) for level in shapes]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors of all levels, finest first; within a level cell by cell, then shape by shape."""
+        _check_levels(self.per_cell, specs)
+        pixels = [
+            [(width * spec.stride, height * spec.stride) for width, height in level]
+            for level, spec in zip(self.shapes, specs, strict=True)
+        ]
+        return BoxGrid(pixels)(features, specs)
+
+
+class WholeImage(nn.Module):
+    """Boxes as large as the canvas in the middle of each cell of one level.
+
+    YOLOv1 has no priors, but predicts sides relative to the image (sec. 2): so the image is one.
+
+    Args:
+        count: boxes per cell, B in the paper.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.per_cell = [count]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors cell by cell."""
+        _check_levels(self.per_cell, specs)
+        height, width = canvas_size(features, specs)
+        shapes = [(float(width), float(height))] * self.per_cell[0]
+        return BoxGrid([shapes])(features, specs)
