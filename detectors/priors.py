@@ -3,11 +3,15 @@
 Recomputed from the feature shapes at each call, never a buffer, so any input size works.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import from_center
 from detectors.structures import FeatureSpec, Priors
+
+Shape = tuple[float, float]  # width and height in pixels
 
 
 def cell_positions(
@@ -89,6 +93,35 @@ def _anchor_shape(size: float, ratio: float) -> tuple[float, float]:
     root = torch.tensor(ratio).sqrt()
     width, height = (1 / root) * size, root * size
     return 2 * float((width / 2).round()), 2 * float((height / 2).round())
+
+
+def default_boxes(
+    sizes: list[tuple[float, float]], ratios: list[list[float]], largest: float = math.inf
+) -> BoxGrid:
+    """SSD's default boxes (sec. 2.2): two squares, then each ratio lying and standing.
+
+    Args:
+        sizes: per level, the side of the small square in pixels and that of the next level's; the
+            second square is their geometric mean.
+        ratios: per level, width over height above one.
+        largest: longer sides are cut to this; torchvision's are to the image's.
+    """
+    shapes = [
+        [_cut(shape, largest) for shape in _default_shapes(small, following, level)]
+        for (small, following), level in zip(sizes, ratios, strict=True)
+    ]
+    return BoxGrid(shapes)
+
+
+def _default_shapes(small: float, following: float, ratios: list[float]) -> list[Shape]:
+    mean = math.sqrt(small * following)
+    pairs = [(small * math.sqrt(ratio), small / math.sqrt(ratio)) for ratio in ratios]
+    flipped = [shape for long, short in pairs for shape in ((long, short), (short, long))]
+    return [(small, small), (mean, mean), *flipped]
+
+
+def _cut(shape: Shape, largest: float) -> Shape:
+    return min(shape[0], largest), min(shape[1], largest)
 
 
 class Points(nn.Module):
