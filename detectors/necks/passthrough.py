@@ -42,8 +42,9 @@ class Passthrough(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         fine, coarse = features[-2:]
         height, width = coarse.shape[-2:]
+        deep = self.deepen(coarse)  # before the squeeze, as in the cfg
         passed = _padded(self.squeeze(fine), 2 * height, 2 * width)
-        return [self.merge(torch.cat([reorg(passed), self.deepen(coarse)], dim=1))]
+        return [self.merge(torch.cat([reorg(passed), deep], dim=1))]
 
 
 def _two_coarsest(specs: Sequence[FeatureSpec]) -> tuple[FeatureSpec, FeatureSpec]:
