@@ -56,6 +56,12 @@ def test_operations_as_published(published: tuple[Detector, tuple]) -> None:
     assert found / 1e9 == pytest.approx(gflops, rel=1e-4)
 
 
+def test_yolov1_with_batch_norm() -> None:
+    with torch.device("meta"):
+        detector = detectors.build("yolov1", ["norm=batch_darknet"], num_classes=20)
+    assert _count(detector) == 271_716_734  # two numbers for each of 13,184 filters, but no bias
+
+
 def test_darknet19() -> None:
     with torch.device("meta"):
         network = Darknet19(nn.BatchNorm2d, ACT)
