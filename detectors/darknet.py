@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Layer(NamedTuple):
     tensors: list[Tensor]  # the model's own, in the order of the file
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Numbers in the file."""
         return sum(tensor.numel() for tensor in self.tensors)
 
@@ -86,7 +86,7 @@ def read_weights(model: nn.Module, path: str | Path, classes: int | None = None)
     if filled == 0 or ends[filled - 1] != len(numbers):
         raise ValueError(f"{path}: {_misfit(model, layers, counts, len(numbers))}")
     for layer, count, end in zip(layers[:filled], counts, ends, strict=False):
-        if count == layer.count:
+        if count == layer.size:
             _fill(layer, numbers[end - count : end])
     _report(path, layers, counts, filled)
     return header
@@ -131,7 +131,7 @@ def file_layers(model: nn.Module, transposed: bool = False) -> list[Layer]:
     return layers
 
 
-def _tensors(layer: nn.Module, norm: nn.Module | None, transposed: bool) -> list:
+def _tensors(layer: Any, norm: Any, transposed: bool) -> list:
     """Biases, then what batch norm has, then weights; those of a connected layer stand earlier."""
     connected = isinstance(layer, nn.Linear)
     weight = layer.weight.detach().T if connected and transposed else layer.weight
@@ -150,8 +150,9 @@ def _in_file_order(model: nn.Module) -> Iterator[nn.Module]:
     if not isinstance(model, Detector):
         yield from _owners(model)
         return
-    yield from _owners(model.backbone)
-    executed, ready = _execution(model.neck, model.backbone.specs)
+    backbone: Any = model.backbone
+    yield from _owners(backbone)
+    executed, ready = _execution(model.neck, backbone.specs)
     tower = getattr(model.head, "tower", model.head)
     levels = list(getattr(tower, "levels", [tower]))
     if len(levels) != len(ready):  # a tower that all levels share
@@ -232,17 +233,18 @@ def _fill(layer: Layer, numbers: np.ndarray) -> None:
 def _per_class(model: nn.Module, layers: list[Layer]) -> list[int]:
     """How many numbers each layer of `file_layers` grows by with one more class."""
     growth = dict.fromkeys((layer.name for layer in layers), 0)
-    if isinstance(model, Detector) and hasattr(model.head.tower, "levels"):
+    tower: Any = getattr(getattr(model, "head", None), "tower", None)
+    if hasattr(tower, "levels"):
         names = {module: name for name, module in model.named_modules()}
-        for level, anchors in zip(model.head.tower.levels, model.head.tower.per_cell, strict=True):
+        for level, anchors in zip(tower.levels, tower.per_cell, strict=True):
             *_, last = (module for module in level.modules() if isinstance(module, nn.Conv2d))
             growth[names[last]] = anchors * (last.in_channels + 1)
     return list(growth.values())
 
 
-def _counts_in_file(model: nn.Module, layers: list[Layer], classes: int | None) -> list[int]:
+def _counts_in_file(model: Any, layers: list[Layer], classes: int | None) -> list[int]:
     """Numbers of each layer in a file with so many classes."""
-    counts = [layer.count for layer in layers]
+    counts = [layer.size for layer in layers]
     if classes is None:
         return counts
     growth = _per_class(model, layers)
@@ -252,7 +254,7 @@ def _counts_in_file(model: nn.Module, layers: list[Layer], classes: int | None) 
     return [count + more * step for count, step in zip(counts, growth, strict=True)]
 
 
-def _misfit(model: nn.Module, layers: list[Layer], counts: list[int], given: int) -> str:
+def _misfit(model: Any, layers: list[Layer], counts: list[int], given: int) -> str:
     """What is wrong with a file of so many numbers, and what it may be instead."""
     total, used = sum(counts), 0
     if given > total:
@@ -279,5 +281,5 @@ def _report(path: str | Path, layers: list[Layer], counts: list[int], filled: in
     if filled < len(layers):
         _log.info("%s: ends before %s, which stays as it was", path, layers[filled].name)
     pairs = zip(layers[:filled], counts, strict=False)
-    if other := [layer.name for layer, count in pairs if count != layer.count]:
+    if other := [layer.name for layer, count in pairs if count != layer.size]:
         _log.info("%s: left out for another number of classes: %s", path, ", ".join(other))

@@ -101,7 +101,7 @@ def test_sizes_are_those_of_the_published_files(
 ) -> None:
     with torch.device("meta"):
         ours = file_layers(detectors.build(model, num_classes=classes))
-    assert header + 4 * sum(layer.count for layer in ours[:layers]) == size, file
+    assert header + 4 * sum(layer.size for layer in ours[:layers]) == size, file
     if file.endswith(".weights"):
         assert len(ours) == layers
 
@@ -175,7 +175,7 @@ def test_a_classifier_is_its_backbone_and_a_convolution(tmp_path: Path) -> None:
         read_weights(backbone, tmp_path / "x")
     with torch.device("meta"):  # csdarknet53-omega.weights with its running statistics
         whole = nn.Sequential(CSPDarknet(nn.BatchNorm2d, nn.Mish), nn.Conv2d(1024, 1000, 1))
-        assert sum(layer.count for layer in file_layers(whole)) == 27_642_184 + 35_328
+        assert sum(layer.size for layer in file_layers(whole)) == 27_642_184 + 35_328
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class TinyDarknet(nn.Module):
         self.stages = nn.ModuleList(_pooled(width * stride // 2, norm, act) for stride in used)
         if used[-1] == 32:
             last = ConvNormAct(width * 32, width * 64, 3, norm=norm, act=act)
-            self.stages[-1].extend([DarkPool(2, stride=1), last])
+            self.stages[-1] = nn.Sequential(self.stages[-1], DarkPool(2, stride=1), last)
         channels = {stride: width * stride for stride in used} | {32: width * 64}
         self.specs = [FeatureSpec(channels[stride], stride) for stride in strides]
         init_darknet(self)

@@ -46,16 +46,21 @@ class Overlap(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """Scalar."""
-        boxes, objects, weight = _pairs(matched)
-        return self.weight * total((1 - overlap(boxes, objects, self.kind)) * weight, matched)
+        objects, weight = paired_objects(matched)
+        loss = 1 - overlap(paired(matched.boxes, matched), objects, self.kind)
+        return self.weight * total(loss * weight, matched)
 
 
-def _pairs(matched: Matched) -> tuple[Tensor, Tensor, Tensor]:
-    """Predicted boxes [B, P, 4], those of their objects [B, P, 4], weights [B, P]."""
+def paired(values: Tensor, matched: Matched) -> Tensor:
+    """Rows [B, P, ...] of `values` [B, N, ...] that the pairs name; all of them without pairs."""
+    return values if matched.pairs is None else gather_rows(values, matched.pairs.prior)
+
+
+def paired_objects(matched: Matched) -> tuple[Tensor, Tensor]:
+    """Boxes [B, P, 4] and weights [B, P] beside what `paired` gives."""
     if matched.pairs is None:
-        return matched.boxes, matched.target_boxes, matched.positive
-    prior, objects, weight = matched.pairs
-    return gather_rows(matched.boxes, prior), objects, weight
+        return matched.target_boxes, matched.positive
+    return matched.pairs.boxes, matched.pairs.weight
 
 
 class YoloBox(nn.Module):
