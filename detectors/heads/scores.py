@@ -21,3 +21,17 @@ def root_of_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
 def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor:
     """Softmax over background and C classes [B, N, 1 + C], the C classes of it (Fast R-CNN)."""
     return logits.softmax(-1)[..., 1:]
+
+
+def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """Exclusive classes times objectness (YOLOv2; darknet `src/region_layer.c`)."""
+    return logits.softmax(-1) * quality.sigmoid()[..., None]
+
+
+def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """Class times confidence without any squashing (YOLOv1, eq. 1), cut to [0, 1].
+
+    The cut is ours: darknet ranks by what exceeds one as well. As there, two negative numbers make
+    a positive score.
+    """
+    return (logits * quality[..., None]).clamp(0, 1)

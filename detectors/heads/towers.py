@@ -162,6 +162,57 @@ def _split_anchors(level: Tensor, anchors: int) -> Maps:
     return logits, deltas, per_anchor[:, :, 4]
 
 
+class SingleTower(nn.Module):
+    """YOLOv2 and the tiny YOLOs: per level one 1 x 1 convolution for all predictions.
+
+    `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36. Channels stand in darknet's
+    order, see `LevelTower`.
+
+    Args:
+        specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * (5 + num_classes), 1)
+            for spec, anchors in zip(specs, per_cell, strict=True)
+        )
+        self.per_cell = per_cell
+        init_darknet(self)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, quality is objectness."""
+        levels = zip(self.levels, features, self.per_cell, strict=True)
+        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+
+
+class SourceTower(nn.Module):
+    """SSD: per level one 3 x 3 convolution for background and classes and one for boxes (sec. 2.1).
+
+    Args as `SharedTower`, but levels may differ. Logits are 1 + C per prior, background first.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        levels = list(zip(specs, per_cell, strict=True))
+        self.logits = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * (1 + num_classes), 3, padding=1)
+            for spec, anchors in levels
+        )
+        self.deltas = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * 4, 3, padding=1) for spec, anchors in levels
+        )
+        for conv in (*self.logits, *self.deltas):
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        levels = zip(self.logits, self.deltas, features, strict=True)
+        return [(logits(feature), deltas(feature), None) for logits, deltas, feature in levels]
+
+
 class BranchTower(nn.Module):
     """CenterNet: classes, sizes and offsets, each from its own 3 x 3 and 1 x 1 convolution.
 
