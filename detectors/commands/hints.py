@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -23,7 +24,8 @@ def hint(command: str, words: Sequence[str]) -> str:
 
 
 def _unknown(key: str, cfg: DictConfig, groups: set[str]) -> str:
-    node, path = cfg, key.split(".")
+    node: Any = cfg
+    path = key.split(".")
     if key in groups:
         return ""
     for depth, name in enumerate(path):
