@@ -84,6 +84,8 @@ def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
     _, priors = scores.amax(-1).topk(min(most, count), dim=1)
     top, index = gather_rows(scores, priors).flatten(1).topk(min(most, count * classes), dim=1)
     return top, priors.gather(1, index // classes) * classes + index % classes
+
+
 class SuppressionByClass(nn.Module):
     """Threshold, best priors per class, suppression within each, best detections (SSD, sec. 3.7).
 

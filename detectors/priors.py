@@ -3,8 +3,8 @@
 Recomputed from the feature shapes at each call, never a buffer, so any input size works.
 """
 
-from typing import Protocol
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
