@@ -111,7 +111,7 @@ class SuppressionByClass(nn.Module):
         return _best(Ranked._make((*by_image[:-1], ranked.priors)), by_image[-1], self.detections)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
-        """The best `per_class` priors of each class, which is an image of its own here, [B C, K]."""
+        """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
         boxes, scores, priors = candidates
         classes = scores.shape[-1]
         by_class = scores.transpose(1, 2).flatten(0, 1)
