@@ -70,7 +70,7 @@ class BoxGrid(nn.Module):
 
     def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
         """Priors of all levels, finest first; within a level cell by cell, then shape by shape."""
-        _check_levels(self.per_cell, specs)
+        check_levels(self.per_cell, specs)
         canvas = canvas_size(features, specs)
         boxes, strides = [], []
         for feature, spec, level in zip(features, specs, self.shapes, strict=True):
@@ -151,11 +151,16 @@ class Points(nn.Module):
     def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
         """Priors of all levels, finest first, cell by cell."""
         shapes = [[(float(spec.stride), float(spec.stride))] for spec in specs]
-        _check_levels(self.per_cell, specs)
+        check_levels(self.per_cell, specs)
         return BoxGrid(shapes, self.offset, self.fitted)(features, specs)
 
 
-def _check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
+def check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
+    """Refuse priors for another number of levels than there are.
+
+    Raises:
+        ValueError: names both numbers.
+    """
     if len(per_cell) != len(specs):
         raise ValueError(
             f"the priors are made for {len(per_cell)} feature levels, but the neck delivers "

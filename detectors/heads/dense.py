@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from detectors.coders import Coder
 from detectors.heads.matching import Criterion, Normalizer
-from detectors.priors import PriorGrid
+from detectors.heads.scores import needs_quality
+from detectors.priors import PriorGrid, check_levels
 from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
 
 Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
@@ -19,13 +20,17 @@ class DenseHead(nn.Module):
     Args:
         specs: feature levels, finest first.
         num_classes: C.
-        tower: `(specs, num_classes, per_cell) -> module` from features to `Maps` per level.
+        tower: `(specs, num_classes, per_cell) -> module` from features to `Maps` per level; says
+            by `predicts_quality` whether there is one.
         priors: where predictions start from.
         coder: how deltas become boxes.
         assigner: which object a prior is to predict.
         losses: named loss terms; None leaves one out.
         score: `(logits, quality) -> scores`, one of `heads.scores`.
         normalizer: one of `losses.reduction`.
+
+    Raises:
+        ValueError: parts do not fit each other.
     """
 
     def __init__(
@@ -41,10 +46,12 @@ class DenseHead(nn.Module):
         normalizer: Normalizer,
     ) -> None:
         super().__init__()
+        check_levels(priors.per_cell, specs)
         self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell)
         self.criterion = Criterion(num_classes, coder, losses, normalizer)
         self.score = score
+        _check_quality(self.tower, self.criterion.losses, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
@@ -69,6 +76,21 @@ class DenseHead(nn.Module):
         """All priors, decoded and scored."""
         boxes = self.coder.decode(output.deltas, output.priors)
         return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
+
+
+def _check_quality(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse to teach a quality that is not predicted, and to score by one that is not taught."""
+    teachers = [type(term).__name__ for term in losses.values() if needs_quality(term)]
+    if teachers and not tower.predicts_quality:
+        raise ValueError(
+            f"{teachers[0]} teaches a quality, but {type(tower).__name__} predicts none: choose "
+            "quality_loss=none and score=class, or tower=shared_quality or level"
+        )
+    if needs_quality(score) and not teachers:
+        raise ValueError(
+            f"{getattr(score, 'func', score).__name__} scores by a quality, but no loss teaches "
+            "one: choose score=class, or a quality_loss and a tower that predicts what it teaches"
+        )
 
 
 def _flatten_level(maps: Maps) -> tuple[Tensor, Tensor, Tensor | None]:

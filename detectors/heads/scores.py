@@ -1,6 +1,16 @@
-"""How logits and quality become scores in [0, 1]: `(logits, quality) -> scores [B, N, C]`."""
+"""How logits and quality become scores in [0, 1]: `(logits, quality) -> scores [B, N, C]`.
+
+Those that cannot do without a quality say so by an attribute `needs_quality`, like loss terms.
+"""
+
+from collections.abc import Callable
 
 from torch import Tensor
+
+
+def needs_quality(part: Callable) -> bool:
+    """Whether a score, which Hydra gives as a partial, or a loss term needs a quality."""
+    return getattr(getattr(part, "func", part), "needs_quality", False)
 
 
 def class_score(logits: Tensor, quality: Tensor | None) -> Tensor:
@@ -13,9 +23,15 @@ def class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
     return logits.sigmoid() * quality.sigmoid()[..., None]
 
 
+class_times_quality.needs_quality = True  # type: ignore[attr-defined]
+
+
 def root_of_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
     """The geometric mean of class and centre-ness (released FCOS): same ranking, higher numbers."""
     return class_times_quality(logits, quality).sqrt()
+
+
+root_of_class_times_quality.needs_quality = True  # type: ignore[attr-defined]
 
 
 def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor:

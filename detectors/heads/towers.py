@@ -1,7 +1,7 @@
 """Towers: the convolutions between the neck and the predictions of a dense head.
 
 `Tower(specs, num_classes=, per_cell=, ...)` maps feature levels to (logits, deltas, quality) per
-level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None.
+level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None; `predicts_quality` says which.
 """
 
 import math
@@ -65,6 +65,7 @@ class SharedTower(nn.Module):
         self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
+        self.predicts_quality = quality
         normal_init(self, 0.01)
         expect(probability, self.logits)
 
@@ -103,6 +104,8 @@ class ProposalTower(nn.Module):
     Args as `SharedTower`.
     """
 
+    predicts_quality = False
+
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "ProposalTower")
@@ -129,6 +132,8 @@ class LevelTower(nn.Module):
         specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
         norm, act: of the 3 x 3 convolution.
     """
+
+    predicts_quality = True  # objectness
 
     def __init__(
         self,
@@ -223,6 +228,8 @@ class BranchTower(nn.Module):
         probability: what a fresh class score shall be.
     """
 
+    predicts_quality = False
+
     def __init__(
         self,
         specs: list[FeatureSpec],
@@ -236,6 +243,11 @@ class BranchTower(nn.Module):
             raise ValueError(
                 f"BranchTower reads one feature level, the neck delivers {len(specs)}: "
                 "choose neck=deconv, or tower=shared"
+            )
+        if per_cell != [1]:
+            raise ValueError(
+                f"BranchTower predicts one box a cell, the priors are {per_cell[0]} a cell: choose "
+                "priors=points_single, or tower=shared"
             )
         channels = specs[0].channels
         self.logits = _branch(channels, width, num_classes)

@@ -69,5 +69,14 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
 
 
 def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018) by channels alone, so that it fits the norm slot."""
+    """Group normalisation (Wu and He 2018) by channels alone, so that it fits the norm slot.
+
+    Raises:
+        ValueError: the groups cannot share out the channels.
+    """
+    if channels % groups:
+        raise ValueError(
+            f"group norm of {groups} groups cannot share out the {channels} channels of a layer: "
+            "choose another norm, fewer groups or wider layers"
+        )
     return nn.GroupNorm(groups, channels)

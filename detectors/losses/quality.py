@@ -1,4 +1,4 @@
-"""Loss terms on the quality logit of a prior."""
+"""Loss terms on the quality logit of a prior; `needs_quality` tells a head so."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from detectors.structures import Matched
 
 class Objectness(nn.Module):
     """Cross-entropy: one for positives, zero for background (YOLOv3, sec. 2.1)."""
+
+    needs_quality = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -25,6 +27,8 @@ class Objectness(nn.Module):
 
 class Centerness(nn.Module):
     """Cross-entropy with how central a positive point lies in its object (FCOS, eq. 3)."""
+
+    needs_quality = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

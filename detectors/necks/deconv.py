@@ -12,9 +12,9 @@ from detectors.structures import FeatureSpec
 class Deconv(nn.Module):
     """The coarsest level, doubled by transposed convolutions until it has the wanted stride.
 
-    Each is 4x4, stride 2, without bias, drawn from N(0, 0.001), then norm and activation: "res" of
-    CenterNet (Zhou et al. 2019, sec. 5), after Xiao et al. 2018, "Simple baselines for human pose
-    estimation", sec. 2. The finer levels of the backbone are not looked at.
+    Each is 4x4, stride 2, drawn from N(0, 0.001), then norm and activation: "res" of CenterNet (Zhou
+    et al. 2019, sec. 5), after Xiao et al. 2018, "Simple baselines for human pose estimation",
+    sec. 2. It has a bias only without a norm. The finer levels of the backbone are not looked at.
 
     Raises:
         ValueError: doubling does not lead from the coarsest stride to `stride`.
@@ -23,7 +23,7 @@ class Deconv(nn.Module):
     def __init__(
         self,
         specs: Sequence[FeatureSpec],
-        norm: Norm,
+        norm: Norm | None,
         act: Activation,
         stride: int = 4,
         channels: int = 256,
@@ -47,7 +47,7 @@ def _doublings(coarse: int, fine: int) -> int:
     return steps
 
 
-def _double(in_channels: int, channels: int, norm: Norm, act: Activation) -> nn.Sequential:
-    deconv = nn.ConvTranspose2d(in_channels, channels, 4, stride=2, padding=1, bias=False)
+def _double(in_channels: int, channels: int, norm: Norm | None, act: Activation) -> nn.Sequential:
+    deconv = nn.ConvTranspose2d(in_channels, channels, 4, stride=2, padding=1, bias=norm is None)
     nn.init.normal_(deconv.weight, std=0.001)  # CenterNet `networks/msra_resnet.py`
-    return nn.Sequential(deconv, norm(channels), act())
+    return nn.Sequential(deconv, *([norm(channels)] if norm else []), act())

@@ -1,0 +1,129 @@
+"""Every file of conf works somewhere, words cross freely, and what cannot work is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import detectors
+from detectors.__main__ import CONF
+from detectors.commands.composition import compose, instantiate, used_slots
+from detectors.structures import Targets
+
+FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+# Groups whose choice is a part of the model, ...
+SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name in FAMILIES))
+# ... and those beside it. `loader` is included by the files of data; recipes have their own test.
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader"}
+SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
+
+
+def choices(groups: set[str]) -> list[tuple[str, str]]:
+    """(group, choice) of every file of these groups."""
+    files = sorted(path for group in groups for path in (CONF / group).glob("*.yaml"))
+    return [(path.parent.name, path.stem) for path in files]
+
+
+def works(family: str, *words: str) -> None:
+    """Shapes fit from the images to the losses and detections, tried without any values.
+
+    As in a graph: only there no shape depends on values.
+    """
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        detector = detectors.build(family, ["size=small", *words], num_classes=3)
+        images, rows = torch.empty(2, 3, 128, 160), (2, 8)
+        valid, ignore = torch.empty(2, *rows, dtype=torch.bool)
+        boxes, labels = torch.empty(*rows, 4), torch.empty(rows, dtype=torch.int64)
+        losses = detector.loss(images, Targets(boxes, labels, valid, ignore))
+        assert all(term.shape == () for term in losses.values())
+        assert len(detector(images).boxes) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_works_at_its_published_size(family: str) -> None:
+    works(family, "size=full")
+
+
+@pytest.mark.parametrize(("slot", "choice"), choices(SLOTS))
+def test_every_part_works_in_some_family(slot: str, choice: str) -> None:
+    reasons = []
+    for family in FAMILIES:
+        try:
+            works(family, f"{slot}={choice}")
+            return
+        except ValueError as reason:  # it belongs elsewhere
+            reasons.append(f"{family}: {reason}")
+    pytest.fail("\n".join(reasons))
+
+
+@pytest.mark.parametrize(("group", "choice"), choices(OTHERS))
+def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path: Path) -> None:
+    word = f"{group}=[{choice}]" if group in SEVERAL else f"{group}={choice}"
+    cfg = compose(["model=fcos", word, "device=cpu", f"run_dir={tmp_path}"])
+    for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
+        OmegaConf.update(cfg, key, 1)
+    for key in ("data", "optimizer", "schedule", "trainer"):
+        assert instantiate(cfg, key) is not None
+
+
+def unsaid(node: Any, path: str = "") -> Iterator[str]:
+    """What a user has to say, for it stands as ??? in the files."""
+    if node == "???":
+        yield path
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield from unsaid(child, f"{path}.{name}" if path else name)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fcos backbone=darknet_small neck=fpn_c5 act=mish",
+        "fcos tower=level norm=group32",
+        "fcos tower=shared quality_loss=none score=class assigner=iou",
+        "retinanet priors=points coder=distance assigner=center box_loss=giou",
+        "retinanet box_loss=giou norm=group32 pixels=unit",
+        "retinanet assigner=iou_sampled class_loss=bce normalizer=counted",
+        "retinanet tower=shared_quality quality_loss=centerness score=class_times_quality",
+        "yolov3 backbone=resnet_small box_loss=ciou",
+        "yolov3 neck=fpn norm=batch act=silu score=class class_loss=focal",
+        "centernet backbone=darknet_small norm=none act=leaky postprocess=nms",
+        "centernet neck=deconv tower=shared box_loss=giou",
+        "faster_rcnn backbone=mobilenetv3 box_loss=giou norm=frozen",
+        "faster_rcnn head=dense postprocess=nms",
+    ],
+)
+def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
+    works(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [
+        ("retinanet neck=topdown", ["priors", "5 feature levels", "neck delivers 3"]),
+        ("yolov3 neck=fpn_p5", ["priors", "3 feature levels", "neck delivers 5"]),
+        (
+            "centernet neck=fpn part.levels=[16,32] part.priors.levels=2",
+            ["BranchTower", "neck delivers 2"],
+        ),
+        ("centernet priors=anchors part.priors.sizes=[[32]]", ["BranchTower", "priors are 3"]),
+        ("yolov3 tower=shared", ["SharedTower", "neck"]),
+        ("retinanet head=two_stage", ["pooled from strides [4, 8, 16, 32]", "neck offers"]),
+        ("retinanet quality_loss=objectness", ["Objectness", "SharedTower predicts none"]),
+        ("centernet quality_loss=centerness", ["Centerness", "BranchTower"]),
+        ("retinanet score=root", ["root_of_class_times_quality", "quality_loss"]),
+        ("fcos quality_loss=none", ["root_of_class_times_quality", "no loss", "score=class"]),
+        ("faster_rcnn quality_loss=objectness", ["does not use 'quality_loss'", "box_loss"]),
+        ("fcos part.levels=[8,16,64]", ["resnet18", "stride 64", "[2, 4, 8, 16, 32]"]),
+        ("yolov3 norm=group32", ["32 groups", "8 channels"]),
+    ],
+)
+def test_what_cannot_work_is_refused_by_the_names_of_both_ends(words: str, ends: list[str]) -> None:
+    family, *rest = words.split()
+    with torch.device("meta"), pytest.raises(ValueError, match=r"\w") as refusal:
+        detectors.build(family, ["size=small", *rest])
+    assert [end for end in ends if end not in str(refusal.value)] == [], str(refusal.value)

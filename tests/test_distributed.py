@@ -1,0 +1,101 @@
+"""Two processes with N images each take the step of one process with 2 N, in every family."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import detectors
+from detectors.__main__ import CONF
+from detectors.assigners.sampled import Sampler
+from detectors.detector import Detector
+from detectors.postprocess import Suppression
+from detectors.structures import Targets
+
+FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+SIDE, CLASSES, ROWS = 96, 3, 8
+OBJECTS = torch.tensor([5, 1, 0, 0])  # of four images: the second process has none at all
+HALVES = (slice(0, 2), slice(2, 4))  # images of each process
+Gradients = dict[str, Tensor]
+
+
+class Loss(nn.Module):
+    """A detector whose forward is what is minimised, as DDP wants it."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor, targets: Targets) -> Tensor:
+        return torch.stack(list(self.detector.loss(images, targets).values())).sum()
+
+
+def new_loss(family: str) -> Loss:
+    """With the same weights in every process; what is drawn at random is taken whole."""
+    torch.manual_seed(0)
+    detector = detectors.build(family, ["size=small", "norm=frozen"], num_classes=CLASSES)
+    for part in detector.modules():
+        if isinstance(part, Sampler):
+            part.count = part.most_positive = 10**6
+        if isinstance(part, Suppression):
+            part.per_level, part.detections = 30, 20
+    return Loss(detector).train()
+
+
+def images_and_targets(rows: slice) -> tuple[Tensor, Targets]:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8, generator=draw)
+    corner = torch.rand(4, ROWS, 2, generator=draw) * 0.6 * SIDE
+    side = (0.1 + 0.3 * torch.rand(4, ROWS, 2, generator=draw)) * SIDE
+    targets = Targets(
+        boxes=torch.cat([corner, corner + side], dim=-1),
+        labels=torch.randint(0, CLASSES, (4, ROWS), generator=draw),
+        valid=torch.arange(ROWS) < OBJECTS[:, None],
+        ignore=torch.zeros(4, ROWS, dtype=torch.bool),
+    )
+    return images[rows], Targets(*(field[rows] for field in targets))
+
+
+def gradients(loss: nn.Module, rows: slice) -> Gradients:
+    loss(*images_and_targets(rows)).backward()
+    return {
+        name.removeprefix("module."): parameter.grad
+        for name, parameter in loss.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def process(rank: int, folder: Path) -> None:
+    """One of two; leaves the gradients of every family in `folder`."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    for family in FAMILIES:
+        found = gradients(DistributedDataParallel(new_loss(family)), HALVES[rank])
+        if rank == 0:
+            torch.save(found, folder / f"{family}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the gradients that two processes agree on."""
+    folder = tmp_path_factory.mktemp("gradients")
+    multiprocessing.spawn(process, (folder,), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_are_one_with_all_images(family: str, of_two: Path) -> None:
+    found = torch.load(of_two / f"{family}.pt")
+    expected = gradients(new_loss(family), slice(None))
+    assert found.keys() == expected.keys() == dict(new_loss(family).named_parameters()).keys()
+    for name, gradient in expected.items():
+        # Sums of float32 in another order; relative to the layer, since single numbers cancel out.
+        scale = gradient.abs().max()
+        assert scale > 0, name
+        torch.testing.assert_close(
+            found[name], gradient, rtol=0, atol=1e-4 * scale.item(), msg=name
+        )

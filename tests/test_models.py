@@ -1,0 +1,235 @@
+"""What every family of conf/model promises, at its small size on tiny pictures."""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
+from torch.utils._pytree import tree_leaves
+
+import detectors
+from detectors.__main__ import CONF
+from detectors.assigners.sampled import Sampler
+from detectors.detector import Detector
+from detectors.heads.matching import Criterion
+from detectors.postprocess import Suppression
+from detectors.structures import Targets
+
+FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+HEIGHT, WIDTH, CLASSES = 96, 128, 3
+ROWS = 8  # of padded targets
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    """A small one that detects something; whatever is drawn at random is taken whole instead."""
+    torch.manual_seed(0)
+    built = detectors.build(request.param, ["size=small"], num_classes=CLASSES)
+    for part in built.modules():
+        if isinstance(part, Sampler):
+            part.count = part.most_positive = 10**6
+        if isinstance(part, Suppression):
+            part.score_threshold, part.per_level, part.detections = 0.0, 30, 20
+    return lively(built)
+
+
+def lively(detector: Detector) -> Detector:
+    """The same with weights in the head that make scores and boxes vary from place to place."""
+    for name, parameter in detector.named_parameters():
+        if name.startswith("head.") and parameter.dim() > 1:
+            nn.init.kaiming_normal_(parameter)
+        elif name.startswith("head.") and name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return detector
+
+
+@pytest.fixture(autouse=True)
+def _fresh_graphs() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+class Case(NamedTuple):
+    """What a detector's loss takes."""
+
+    images: Tensor
+    targets: Targets
+    frames: Tensor
+
+    def alone(self) -> "list[Case]":
+        """Each image by itself."""
+        images, frames = self.images.split(1), self.frames.split(1)
+        targets = zip(*(field.split(1) for field in self.targets), strict=True)
+        return [Case(*one) for one in zip(images, map(Targets._make, targets), frames, strict=True)]
+
+
+def case(*counts: int, seed: int = 0) -> Case:
+    """Blocks of colour with so many objects in each image; the padded rows hold nonsense."""
+    draw = torch.Generator().manual_seed(seed)
+    batch = len(counts)
+    coarse = torch.randint(0, 256, (batch, 3, 6, 8), dtype=torch.uint8, generator=draw)
+    images = coarse.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    limit = torch.tensor([WIDTH, HEIGHT])
+    corner = torch.rand(batch, ROWS, 2, generator=draw) * 0.6 * limit
+    side = (0.1 + 0.3 * torch.rand(batch, ROWS, 2, generator=draw)) * limit
+    valid = torch.arange(ROWS) < torch.tensor(counts)[:, None]
+    targets = Targets(
+        boxes=torch.cat([corner, corner + side], dim=-1),
+        labels=torch.randint(0, CLASSES, (batch, ROWS), generator=draw),
+        valid=valid,
+        ignore=torch.rand(batch, ROWS, generator=draw) < 0.1,
+    )
+    frames = torch.tensor([0.0, 0.0, WIDTH, HEIGHT]).repeat(batch, 1)
+    return Case(images, targets, frames)
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Losses are equal up to the order of float32 sums."""
+    assert found.keys() == expected.keys()
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name], term, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(5, 0), (0, 0)], ids=["one_empty", "all_empty"])
+def test_losses_are_finite_scalars_that_teach_every_parameter(
+    detector: Detector, counts: tuple[int, int]
+) -> None:
+    detector.train().zero_grad(set_to_none=True)
+    losses = detector.loss(*case(*counts))
+    assert all(term.shape == () and term.isfinite() for term in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    for name, parameter in detector.named_parameters():
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_padding_changes_nothing(detector: Detector) -> None:
+    images, targets, frames = case(3, 0)
+    nonsense = case(0, 0, seed=1).targets
+    longer = Targets(*(torch.cat(pair, dim=1) for pair in zip(targets, nonsense, strict=True)))
+    detector.eval()
+    same(detector.loss(images, longer, frames), detector.loss(images, targets, frames))
+
+
+def test_order_of_objects_changes_nothing(detector: Detector) -> None:
+    images, targets, frames = case(ROWS, 4)
+    order = torch.randperm(ROWS)
+    shuffled = Targets(*(field[:, order] for field in targets))
+    detector.eval()
+    same(detector.loss(images, shuffled, frames), detector.loss(images, targets, frames))
+
+
+def test_loss_of_two_is_what_each_gives_alone(detector: Detector) -> None:
+    pair = case(5, 2)
+    detector.eval()
+    stages = zip(*(criteria(detector, one) for one in (pair, *pair.alone())), strict=True)
+    for (both, normalizer), *alone in stages:
+        for name, term in both.items():
+            sums = [losses[name] * by for losses, by in alone]  # before they were divided
+            same({name: term}, {name: (torch.cat(sums) / normalizer).sum()})
+
+
+def criteria(detector: Detector, given: Case) -> list[tuple[dict[str, Tensor], Tensor]]:
+    """Loss terms of each stage, and what each image's were divided by, [B]."""
+    found = []
+
+    def keep(criterion: Criterion, arguments: tuple, losses: dict[str, Tensor]) -> None:
+        found.append((losses, criterion.match(*arguments).normalizer))
+
+    parts = [part for part in detector.modules() if isinstance(part, Criterion)]
+    hooks = [part.register_forward_hook(keep) for part in parts]
+    detector.loss(*given)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def test_detections_of_two_are_those_of_each_alone(detector: Detector) -> None:
+    pair = case(0, 0)
+    detector.eval()
+    together = detector(pair.images, pair.frames)
+    for index, single in enumerate(pair.alone()):
+        alone = detector(single.images, single.frames)
+        alike = torch.cdist(together.boxes[index], alone.boxes[0], p=torch.inf) < 1e-2
+        alike &= (together.scores[index, :, None] - alone.scores[0]).abs() < 1e-4
+        alike &= together.labels[index, :, None] == alone.labels[0]
+        kept, expected = together.valid[index], alone.valid[0]
+        assert kept.sum() == expected.sum() > 5
+        assert alike[kept][:, expected].any(0).all()
+        assert alike[kept][:, expected].any(1).all()
+
+
+def test_detections_are_as_promised(detector: Detector) -> None:
+    images, _, frames = case(0, 0)
+    frames[1] = torch.tensor([20.0, 0.0, 110.0, 96.0])
+    found = detector.eval()(images, frames)
+    rows = found.scores.shape[1]
+    assert found.boxes.shape == (2, rows, 4)
+    assert found.scores.shape == found.labels.shape == found.valid.shape == (2, rows)
+    assert (found.scores.dtype, found.labels.dtype) == (torch.float32, torch.int64)
+    assert (found.scores.diff(dim=1) <= 0).all()
+    assert ((found.scores > 0) == found.valid).all()
+    assert ((found.labels >= 0) & (found.labels < CLASSES)).all()
+    low, high = frames[:, None, :2], frames[:, None, 2:]
+    for corner in (found.boxes[..., :2], found.boxes[..., 2:]):
+        assert ((corner >= low) & (corner <= high)).all()
+    assert (found.boxes[..., 2:] >= found.boxes[..., :2]).all()
+
+
+def test_one_graph_serves_all_object_counts(detector: Detector) -> None:
+    graphs = CompileCounter()
+    compiled = torch.compile(detector.eval().loss, fullgraph=True, dynamic=False, backend=graphs)
+    for counts in ((5, 0), (1, ROWS), (0, 0)):
+        given = case(*counts, seed=sum(counts))
+        same(compiled(*given), detector.loss(*given))
+    assert graphs.frame_count == 1
+
+
+def test_detecting_is_one_graph(detector: Detector) -> None:
+    images, _, frames = case(0, 0)
+    compiled = torch.compile(detector.eval(), fullgraph=True, dynamic=False, backend="eager")
+    for found, expected in zip(compiled(images, frames), detector(images, frames), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:
+    """Under autocast too: all that a criterion and its loss terms see and give."""
+    seen: list[object] = []
+
+    def keep(part: nn.Module, arguments: tuple, result: object) -> None:
+        seen.append((arguments, result))
+
+    criteria = [part for part in detector.modules() if isinstance(part, Criterion)]
+    parts = [*criteria, *(term for part in criteria for term in part.losses.values())]
+    hooks = [part.register_forward_hook(keep) for part in parts]
+    images, targets, frames = case(5, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector.eval().loss(images, targets, frames)
+        detections = detector(images, frames)
+    for hook in hooks:
+        hook.remove()
+    tensors = [leaf for leaf in tree_leaves((seen, losses, detections)) if isinstance(leaf, Tensor)]
+    assert len(seen) == len(parts)
+    assert {leaf.dtype for leaf in tensors if leaf.is_floating_point()} == {torch.float32}
+
+
+def test_weights_are_the_whole_state(detector: Detector) -> None:
+    images, _, frames = case(0, 0)
+    other = copy.deepcopy(detector)
+    for parameter in other.parameters():
+        nn.init.normal_(parameter)
+    other.load_state_dict(detector.state_dict())
+    for found, expected in zip(
+        other.eval()(images, frames), detector.eval()(images, frames), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+def test_bytes_and_floats_are_the_same_picture(detector: Detector) -> None:
+    images, targets, frames = case(5, 2)
+    detector.eval()
+    same(detector.loss(images.float(), targets, frames), detector.loss(images, targets, frames))
