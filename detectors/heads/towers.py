@@ -121,6 +121,23 @@ class ProposalTower(nn.Module):
         return [(self.logits(level), self.deltas(level), None) for level in hidden]
 
 
+class SoftmaxProposalTower(nn.Module):
+    """One 3 x 3 convolution and two 1 x 1 siblings, background having a logit of its own.
+
+    Faster R-CNN, sec. 3.1 "2k scores". Logits are 1 + C per prior, background first.
+
+    Args as `SharedTower`.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        return self.siblings(features)
+
+
 class LevelTower(nn.Module):
     """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
 
