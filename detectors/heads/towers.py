@@ -221,6 +221,11 @@ class SourceTower(nn.Module):
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
+        if len(specs) != len(per_cell):
+            raise ValueError(
+                f"the priors are made for {len(per_cell)} feature levels, but the neck delivers "
+                f"{len(specs)}: choose `priors` and a `neck` of as many levels"
+            )
         levels = list(zip(specs, per_cell, strict=True))
         self.logits = nn.ModuleList(
             nn.Conv2d(spec.channels, anchors * (1 + num_classes), 3, padding=1)
