@@ -123,6 +123,23 @@ class ProposalTower(nn.Module):
         return [(self.logits(level), self.deltas(level), None) for level in hidden]
 
 
+class SoftmaxProposalTower(nn.Module):
+    """One 3 x 3 convolution and two 1 x 1 siblings, background having a logit of its own.
+
+    Faster R-CNN, sec. 3.1 "2k scores". Logits are 1 + C per prior, background first.
+
+    Args as `SharedTower`.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        return self.siblings(features)
+
+
 class LevelTower(nn.Module):
     """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
 
@@ -200,6 +217,11 @@ class SourceTower(nn.Module):
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
+        if len(specs) != len(per_cell):
+            raise ValueError(
+                f"the priors are made for {len(per_cell)} feature levels, but the neck delivers "
+                f"{len(specs)}: choose `priors` and a `neck` of as many levels"
+            )
         levels = list(zip(specs, per_cell, strict=True))
         self.logits = nn.ModuleList(
             nn.Conv2d(spec.channels, anchors * (1 + num_classes), 3, padding=1)
