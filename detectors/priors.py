@@ -183,7 +183,7 @@ class CellShapes(nn.Module):
 
     def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
         """Priors of all levels, finest first; within a level cell by cell, then shape by shape."""
-        _check_levels(self.per_cell, specs)
+        check_levels(self.per_cell, specs)
         pixels = [
             [(width * spec.stride, height * spec.stride) for width, height in level]
             for level, spec in zip(self.shapes, specs, strict=True)
@@ -206,7 +206,7 @@ class WholeImage(nn.Module):
 
     def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
         """Priors cell by cell."""
-        _check_levels(self.per_cell, specs)
+        check_levels(self.per_cell, specs)
         height, width = canvas_size(features, specs)
         shapes = [(float(width), float(height))] * self.per_cell[0]
         return BoxGrid([shapes])(features, specs)
