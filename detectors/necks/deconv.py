@@ -13,8 +13,8 @@ class Deconv(nn.Module):
     """The coarsest level, doubled by transposed convolutions until it has the wanted stride.
 
     Each is 4x4, stride 2, drawn from N(0, 0.001), then norm and activation: "res" of CenterNet
-    (Zhou et al. 2019, sec. 5), after Xiao et al. 2018, "Simple baselines for human pose estimation",
-    sec. 2. It has a bias only without a norm. The finer levels of the backbone are not looked at.
+    (Zhou et al. 2019, sec. 5), after the simple baselines of Xiao et al. 2018, sec. 2. It has a
+    bias only without a norm. The finer levels of the backbone are not looked at.
 
     Raises:
         ValueError: doubling does not lead from the coarsest stride to `stride`.
