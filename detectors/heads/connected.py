@@ -41,6 +41,8 @@ class ConnectedTower(nn.Module):
         ValueError: there are several levels, or, in `forward`, images of another size.
     """
 
+    predicts_quality = True  # confidence
+
     def __init__(
         self,
         specs: list[FeatureSpec],

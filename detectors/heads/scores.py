@@ -44,6 +44,9 @@ def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
     return logits.softmax(-1) * quality.sigmoid()[..., None]
 
 
+softmax_times_quality.needs_quality = True  # type: ignore[attr-defined]
+
+
 def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
     """Class times confidence without any squashing (YOLOv1, eq. 1), cut to [0, 1].
 
@@ -51,3 +54,6 @@ def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
     a positive score.
     """
     return (logits * quality[..., None]).clamp(0, 1)
+
+
+linear_class_times_quality.needs_quality = True  # type: ignore[attr-defined]

@@ -131,6 +131,8 @@ class SoftmaxProposalTower(nn.Module):
     Args as `SharedTower`.
     """
 
+    predicts_quality = False
+
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
         self.siblings = ProposalTower(specs, 1 + num_classes, per_cell)
@@ -194,6 +196,8 @@ class SingleTower(nn.Module):
         specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
     """
 
+    predicts_quality = True  # objectness
+
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
@@ -214,6 +218,8 @@ class SourceTower(nn.Module):
 
     Args as `SharedTower`, but levels may differ. Logits are 1 + C per prior, background first.
     """
+
+    predicts_quality = False
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()

@@ -56,6 +56,8 @@ class SquaredObjectness(nn.Module):
         background: weight of the others, but for ignored ones.
     """
 
+    needs_quality = True
+
     def __init__(self, activation: nn.Module, positive: float, background: float) -> None:
         super().__init__()
         self.activation, self.positive, self.background = activation, positive, background
