@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import detectors
 from detectors.__main__ import CONF
+from detectors.assigners.best_shape import BestShape
 from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
 from detectors.detector import Detector
@@ -117,9 +118,9 @@ def test_padding_changes_nothing(detector: Detector) -> None:
 
 
 def test_order_of_objects_changes_nothing(detector: Detector) -> None:
-    if any(isinstance(part, Responsible) for part in detector.modules()):
-        pytest.skip("of two objects in one cell of YOLOv1 the first has it, as in darknet")
-    images, targets, frames = case(ROWS, 4)
+    # Of two objects in one cell of a YOLO the order decides, as in darknet: there are few of them.
+    by_cell = any(isinstance(part, BestShape | Responsible) for part in detector.modules())
+    images, targets, frames = case(2, 1) if by_cell else case(ROWS, 4)
     order = torch.randperm(ROWS)
     shuffled = Targets(*(field[:, order] for field in targets))
     detector.eval()
@@ -155,13 +156,14 @@ def test_detections_of_two_are_those_of_each_alone(detector: Detector) -> None:
     pair = case(0, 0)
     detector.eval()
     together = detector(pair.images, pair.frames)
+    assert together.valid.any()
     for index, single in enumerate(pair.alone()):
         alone = detector(single.images, single.frames)
         alike = torch.cdist(together.boxes[index], alone.boxes[0], p=torch.inf) < 1e-2
         alike &= (together.scores[index, :, None] - alone.scores[0]).abs() < 1e-4
         alike &= together.labels[index, :, None] == alone.labels[0]
         kept, expected = together.valid[index], alone.valid[0]
-        assert kept.sum() == expected.sum() > 2
+        assert kept.sum() == expected.sum()
         assert alike[kept][:, expected].any(0).all()
         assert alike[kept][:, expected].any(1).all()
 
@@ -195,8 +197,12 @@ def test_one_graph_serves_all_object_counts(detector: Detector) -> None:
 def test_detecting_is_one_graph(detector: Detector) -> None:
     images, _, frames = case(0, 0)
     compiled = torch.compile(detector.eval(), fullgraph=True, dynamic=False, backend="eager")
-    for found, expected in zip(compiled(images, frames), detector(images, frames), strict=True):
-        torch.testing.assert_close(found, expected)
+    found, expected = compiled(images, frames), detector(images, frames)
+    rows = expected.valid.shape[1]  # fewer where padding among proposals was left out
+    assert not found.valid[:, rows:].any()
+    assert torch.equal(found.valid[:, :rows], expected.valid)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one[:, :rows][expected.valid], other[expected.valid])
 
 
 def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:
