@@ -132,3 +132,24 @@ class CenterOffset(nn.Module):
         stride = priors.stride[:, None]
         center = centers(priors.boxes) + (deltas[..., :2] - 0.5) * stride
         return from_center(center, deltas[..., 2:].clamp(min=0) * stride)
+
+
+class YoloV1(nn.Module):
+    """Offset of the centre from the cell's corner, roots of the sides (YOLOv1, sec. 2.2).
+
+    Offsets are in strides, sides relative to the priors, which are as large as the image and stand
+    in the middle of their cells. All four numbers are linear; a root is squared, so that a negative
+    one does no harm.
+    """
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """(offset x, offset y, root of width, root of height) [..., N, 4]."""
+        shift = (centers(boxes) - centers(priors.boxes)) / priors.stride[:, None]
+        share = (sides(boxes) / sides(priors.boxes)).clamp(min=0)
+        return torch.cat([shift + 0.5, share.sqrt()], dim=-1)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        shift = (deltas[..., :2] - 0.5) * priors.stride[:, None]
+        side = deltas[..., 2:].square() * sides(priors.boxes)
+        return from_center(centers(priors.boxes) + shift, side)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detectors.ops.boxes import centers, clip, pairwise_overlap, sides
+from detectors.ops.boxes import center_distance, centers, clip, pairwise_overlap, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import fixed_point, greedy_iou, one_round
 from detectors.structures import Candidates, Detections, Priors
@@ -50,17 +50,7 @@ class Suppression(nn.Module):
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
         ranked = self.rank(candidates, frames)
-        keep = self.suppressor(ranked) & ranked.valid
-        best, index = _stable_top(
-            ranked.scores.masked_fill(~keep, -1.0), min(self.detections, keep.shape[1])
-        )
-        valid = keep.gather(1, index)
-        return Detections(
-            boxes=gather_rows(ranked.boxes, index),
-            scores=best.masked_fill(~valid, 0.0),
-            labels=ranked.labels.gather(1, index),
-            valid=valid,
-        )
+        return _best(ranked, self.suppressor(ranked) & ranked.valid, self.detections)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_level` (prior, class) pairs of each level, merged and sorted by score."""
@@ -96,6 +86,59 @@ def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
     return top, priors.gather(1, index // classes) * classes + index % classes
 
 
+class SuppressionByClass(nn.Module):
+    """Threshold, best priors per class, suppression within each, best detections (SSD, sec. 3.7).
+
+    Args:
+        suppressor, score_threshold, detections: as `Suppression`.
+        per_class: priors kept of each class before suppression.
+    """
+
+    def __init__(
+        self, suppressor: nn.Module, score_threshold: float, per_class: int, detections: int
+    ) -> None:
+        super().__init__()
+        self.suppressor, self.score_threshold = suppressor, score_threshold
+        self.per_class, self.detections = per_class, detections
+
+    @torch.no_grad()
+    def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
+        """Detections of candidates, boxes clipped to `frames` [B, 4]."""
+        batch = len(candidates.boxes)
+        ranked = self.rank(candidates, frames)
+        keep = self.suppressor(ranked) & ranked.valid
+        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in (*ranked[:-1], keep)]
+        return _best(Ranked._make((*by_image[:-1], ranked.priors)), by_image[-1], self.detections)
+
+    def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
+        """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
+        boxes, scores, priors = candidates
+        classes = scores.shape[-1]
+        by_class = scores.transpose(1, 2).flatten(0, 1)
+        best, prior = by_class.topk(min(self.per_class, scores.shape[1]), dim=1)
+        if boxes.dim() == 4:  # class-specific heads
+            ranked = gather_rows(boxes.transpose(1, 2).flatten(0, 1), prior)
+        else:
+            ranked = gather_rows(boxes, prior.view(len(boxes), -1)).view(*prior.shape, 4)
+        ranked = clip(ranked, frames.repeat_interleave(classes, 0)[:, None])
+        labels = torch.arange(classes, device=scores.device).repeat(len(boxes))
+        labels = labels[:, None].expand_as(prior)
+        return Ranked(ranked, best, labels, best > self.score_threshold, prior, priors)
+
+
+def _best(ranked: Ranked, keep: Tensor, detections: int) -> Detections:
+    """The highest scores among those to keep, [B, K] bool."""
+    kept = ranked.scores.masked_fill(~keep, -1.0)
+    best, index = _stable_top(kept, min(detections, keep.shape[1]))
+    valid = keep.gather(1, index)
+    return Detections(
+        boxes=gather_rows(ranked.boxes, index),
+        scores=best.masked_fill(~valid, 0.0),
+        labels=ranked.labels.gather(1, index),
+        valid=valid,
+    )
+
+
 def _stable_top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` highest of each row [B, N]; equal scores keep their order."""
     values, index = scores.sort(dim=1, descending=True, stable=True)
@@ -123,6 +166,33 @@ class Greedy(nn.Module):
             relation = pairwise_overlap(ranked.boxes, ranked.boxes) > self.threshold
             return fixed_point(relation & _higher(groups), ranked.valid)
         return greedy_iou(ranked.boxes, groups, ranked.valid, self.threshold)
+
+
+class DIoU(nn.Module):
+    """Greedy suppression by IoU less a power of the centres' distance, class by class.
+
+    The lower score goes where `IoU - (d^2 / c^2)^beta > threshold`, d the distance of the centres,
+    c the diagonal of the hull: boxes far from the winner's centre stay.
+
+    Args:
+        threshold: of the difference.
+        beta: 1 is DIoU-NMS (Zheng et al. 2020, "NMS using DIoU"); 0.6 is darknet's `greedynms`,
+            and its `diounms` with `beta_nms=0.6` (`src/box.c`).
+    """
+
+    def __init__(self, threshold: float, beta: float) -> None:
+        super().__init__()
+        self.threshold, self.beta = threshold, beta
+
+    def forward(self, ranked: Ranked) -> Tensor:
+        """Candidates that stay, [B, K] bool."""
+        near = torch.stack([self._near(boxes) for boxes in ranked.boxes])
+        return fixed_point(near & _higher(ranked.labels), ranked.valid)
+
+    def _near(self, boxes: Tensor) -> Tensor:
+        """Pairs of boxes [K, 4] that are too close, [K, K] bool; image by image saves memory."""
+        distance = center_distance(boxes[:, None], boxes[None])
+        return pairwise_overlap(boxes, boxes) - distance.pow(self.beta) > self.threshold
 
 
 class Peaks(nn.Module):

@@ -3,6 +3,7 @@
 Recomputed from the feature shapes at each call, never a buffer, so any input size works.
 """
 
+import math
 from typing import Protocol
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from detectors.ops.boxes import from_center
 from detectors.structures import FeatureSpec, Priors
+
+Shape = tuple[float, float]  # width and height in pixels
 
 
 class PriorGrid(Protocol):
@@ -103,6 +106,35 @@ def _anchor_shape(size: float, ratio: float) -> tuple[float, float]:
     return 2 * float((width / 2).round()), 2 * float((height / 2).round())
 
 
+def default_boxes(
+    sizes: list[tuple[float, float]], ratios: list[list[float]], largest: float = math.inf
+) -> BoxGrid:
+    """SSD's default boxes (sec. 2.2): two squares, then each ratio lying and standing.
+
+    Args:
+        sizes: per level, the side of the small square in pixels and that of the next level's; the
+            second square is their geometric mean.
+        ratios: per level, width over height above one.
+        largest: longer sides are cut to this; torchvision's are to the image's.
+    """
+    shapes = [
+        [_cut(shape, largest) for shape in _default_shapes(small, following, level)]
+        for (small, following), level in zip(sizes, ratios, strict=True)
+    ]
+    return BoxGrid(shapes)
+
+
+def _default_shapes(small: float, following: float, ratios: list[float]) -> list[Shape]:
+    mean = math.sqrt(small * following)
+    pairs = [(small * math.sqrt(ratio), small / math.sqrt(ratio)) for ratio in ratios]
+    flipped = [shape for long, short in pairs for shape in ((long, short), (short, long))]
+    return [(small, small), (mean, mean), *flipped]
+
+
+def _cut(shape: Shape, largest: float) -> Shape:
+    return min(shape[0], largest), min(shape[1], largest)
+
+
 class Points(nn.Module):
     """One point a cell, as a square one stride wide (FCOS sec. 3.1, CenterNet sec. 3).
 
@@ -135,3 +167,46 @@ def check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
             f"{len(specs)} (strides {[spec.stride for spec in specs]}): choose a `priors` and a "
             "`neck` of as many levels"
         )
+
+
+class CellShapes(nn.Module):
+    """Boxes in the middle of each cell, their shapes given in cells (YOLOv2, sec. 2).
+
+    Args:
+        shapes: per level, the (width, height) in cells of each prior of a cell.
+    """
+
+    def __init__(self, shapes: list[list[tuple[float, float]]]) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.per_cell = [len(level) for level in shapes]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors of all levels, finest first; within a level cell by cell, then shape by shape."""
+        check_levels(self.per_cell, specs)
+        pixels = [
+            [(width * spec.stride, height * spec.stride) for width, height in level]
+            for level, spec in zip(self.shapes, specs, strict=True)
+        ]
+        return BoxGrid(pixels)(features, specs)
+
+
+class WholeImage(nn.Module):
+    """Boxes as large as the canvas in the middle of each cell of one level.
+
+    YOLOv1 has no priors, but predicts sides relative to the image (sec. 2): so the image is one.
+
+    Args:
+        count: boxes per cell, B in the paper.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.per_cell = [count]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """Priors cell by cell."""
+        check_levels(self.per_cell, specs)
+        height, width = canvas_size(features, specs)
+        shapes = [(float(width), float(height))] * self.per_cell[0]
+        return BoxGrid([shapes])(features, specs)

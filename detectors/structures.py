@@ -94,6 +94,14 @@ class Candidates(NamedTuple):
     priors: Priors
 
 
+class Pairs(NamedTuple):
+    """Priors beside one object each, for losses on boxes; a prior may stand in several pairs."""
+
+    prior: Tensor  # [B, P] int64
+    boxes: Tensor  # [B, P, 4] of the objects
+    weight: Tensor  # [B, P] float32; 0 where a row is no pair
+
+
 class Assignment(NamedTuple):
     """Which object each prior is to predict."""
 
@@ -101,6 +109,7 @@ class Assignment(NamedTuple):
     positive: Tensor  # [B, N] bool
     ignored: Tensor  # [B, N] bool, disjoint from positive: takes no part in classification
     scores: Tensor | None = None  # [B, N, C] soft or multi-hot class targets; None: one-hot
+    pairs: Pairs | None = None  # where a prior trains on several boxes; None: on `matched` alone
 
 
 class Matched(NamedTuple):
@@ -115,6 +124,7 @@ class Matched(NamedTuple):
     positive: Tensor  # [B, N] float32 0 or 1
     counted: Tensor  # [B, N] float32 0 or 1: positive or background, not ignored
     normalizer: Tensor  # [B] what the summed loss of each image is divided by
+    pairs: Pairs | None = None  # as in `Assignment`
 
 
 class Detections(NamedTuple):

@@ -9,28 +9,35 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from detectors.darknet import read_weights
+
 State = dict[str, Tensor]
 
 
 def load_weights(detector: nn.Module, source: str) -> None:
-    """Fills `detector` from `source`, every tensor of it.
+    """Fills `detector` from `source`, every tensor of it unless a darknet file ends early.
 
     Args:
         detector: of the architecture that the file holds.
-        source: `torchvision:PATH` for a state dict of torchvision's RetinaNet, FCOS or Faster R-CNN
-            (R50-FPN v1). Class 0 of those is never trained: RetinaNet and FCOS want
-            `num_classes` as there (91), Faster R-CNN one less, for there it is the background.
+        source: `torchvision:PATH` for a state dict of torchvision's RetinaNet, FCOS, Faster R-CNN
+            (R50-FPN v1) or SSD300. Class 0 of those is never trained: RetinaNet and FCOS want
+            `num_classes` as there (91), the others one less, for there it is the background.
             The released RetinaNet and Faster R-CNN expect `norm=frozen part.norm.eps=0.0`.
+            `darknet:PATH` for a `.weights` file, which may end early, see `detectors.darknet`.
 
     Raises:
         ValueError: the source or file is unknown, or a tensor is missing, left over or of another
             shape; the message lists them.
     """
     kind, _, path = source.partition(":")
-    if kind not in READERS or not path:
-        raise ValueError(f"weights={source!r}: expected KIND:PATH with KIND one of {list(READERS)}")
+    if kind not in (*READERS, "darknet") or not path:
+        known = [*READERS, "darknet"]
+        raise ValueError(f"weights={source!r}: expected KIND:PATH with KIND one of {known}")
     if not Path(path).is_file():
         raise ValueError(f"weights={source!r}: there is no file {path}; download it first")
+    if kind == "darknet":
+        read_weights(detector, path)
+        return
     state = torch.load(path, map_location="cpu", weights_only=True)
     renamed = READERS[kind](state)
     _check(detector.state_dict(), renamed, source)
@@ -51,6 +58,9 @@ def _renamed(name: str) -> str:
     return re.sub(r"_stack\.pair(\d)\.", lambda pair: f"_stack.{2 * int(pair.group(1))}.", name)
 
 
+# Where the convolutions of VGG-16 up to conv4_3 stand among torchvision's layers, per stage.
+VGG16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21))
+
 TORCHVISION = [
     (r"^backbone\.fpn\.inner_blocks\.(\d)(\.0)?\.", r"neck.lateral.\1.conv."),
     (r"^backbone\.fpn\.layer_blocks\.(\d)(\.0)?\.", r"neck.output.\1.conv."),
@@ -69,6 +79,25 @@ TORCHVISION = [
     (r"^roi_heads\.box_head\.fc7\.", r"head.region_head.hidden.2."),
     (r"^roi_heads\.box_predictor\.cls_score\.", r"head.region_head.logits."),
     (r"^roi_heads\.box_predictor\.bbox_pred\.", r"head.region_head.deltas."),
+    (r"^backbone\.scale_weight$", r"backbone.l2norm.scale"),
+    *(
+        (rf"^backbone\.features\.{layer}\.", rf"backbone.stages.{stage}.{position}.conv.")
+        for stage, layers in enumerate(VGG16)
+        for position, layer in enumerate(layers)
+    ),
+    *(
+        (rf"^backbone\.extra\.0\.{2 * position + 1}\.", rf"backbone.stages.4.{position}.conv.")
+        for position in range(3)
+    ),
+    (r"^backbone\.extra\.0\.7\.1\.", r"backbone.fc6.conv."),
+    (r"^backbone\.extra\.0\.7\.3\.", r"backbone.fc7.conv."),
+    *(
+        (rf"^backbone\.extra\.{level}\.{layer}\.", rf"neck.levels.conv{level + 7}.{name}.conv.")
+        for level in range(1, 5)
+        for layer, name in ((0, "squeeze"), (2, "reduce"))
+    ),
+    (r"^head\.classification_head\.module_list\.(\d)\.", r"head.tower.logits.\1."),
+    (r"^head\.regression_head\.module_list\.(\d)\.", r"head.tower.deltas.\1."),
 ]
 
 READERS = {"torchvision": from_torchvision}

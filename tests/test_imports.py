@@ -12,7 +12,7 @@ STAIR = (
     {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
-    {"detector", "data", "tricks", "metrics", "optim", "pictures", "weights"},
+    {"detector", "data", "tricks", "metrics", "optim", "pictures", "weights", "darknet"},
     {"module", "callbacks"},
     {"commands", "__main__", "__init__"},
     {"experiments"},

@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 import detectors
 from detectors.__main__ import CONF
+from detectors.assigners.best_shape import BestShape
+from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
 from detectors.detector import Detector
 from detectors.heads.matching import Criterion
@@ -27,7 +29,8 @@ ROWS = 8  # of padded targets
 def detector(request: pytest.FixtureRequest) -> Detector:
     """A small one that detects something; whatever is drawn at random is taken whole instead."""
     torch.manual_seed(0)
-    built = detectors.build(request.param, ["size=small"], num_classes=CLASSES)
+    words = ["size=small", f"image_size=[{HEIGHT},{WIDTH}]"]
+    built = detectors.build(request.param, words, num_classes=CLASSES)
     for part in built.modules():
         if isinstance(part, Sampler):
             part.count = part.most_positive = 10**6
@@ -115,7 +118,9 @@ def test_padding_changes_nothing(detector: Detector) -> None:
 
 
 def test_order_of_objects_changes_nothing(detector: Detector) -> None:
-    images, targets, frames = case(ROWS, 4)
+    # Of two objects in one cell of a YOLO the order decides, as in darknet: there are few of them.
+    by_cell = any(isinstance(part, BestShape | Responsible) for part in detector.modules())
+    images, targets, frames = case(2, 1) if by_cell else case(ROWS, 4)
     order = torch.randperm(ROWS)
     shuffled = Targets(*(field[:, order] for field in targets))
     detector.eval()
@@ -151,13 +156,14 @@ def test_detections_of_two_are_those_of_each_alone(detector: Detector) -> None:
     pair = case(0, 0)
     detector.eval()
     together = detector(pair.images, pair.frames)
+    assert together.valid.any()
     for index, single in enumerate(pair.alone()):
         alone = detector(single.images, single.frames)
         alike = torch.cdist(together.boxes[index], alone.boxes[0], p=torch.inf) < 1e-2
         alike &= (together.scores[index, :, None] - alone.scores[0]).abs() < 1e-4
         alike &= together.labels[index, :, None] == alone.labels[0]
         kept, expected = together.valid[index], alone.valid[0]
-        assert kept.sum() == expected.sum() > 5
+        assert kept.sum() == expected.sum()
         assert alike[kept][:, expected].any(0).all()
         assert alike[kept][:, expected].any(1).all()
 
@@ -191,8 +197,12 @@ def test_one_graph_serves_all_object_counts(detector: Detector) -> None:
 def test_detecting_is_one_graph(detector: Detector) -> None:
     images, _, frames = case(0, 0)
     compiled = torch.compile(detector.eval(), fullgraph=True, dynamic=False, backend="eager")
-    for found, expected in zip(compiled(images, frames), detector(images, frames), strict=True):
-        torch.testing.assert_close(found, expected)
+    found, expected = compiled(images, frames), detector(images, frames)
+    rows = expected.valid.shape[1]  # fewer where padding among proposals was left out
+    assert not found.valid[:, rows:].any()
+    assert torch.equal(found.valid[:, :rows], expected.valid)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one[:, :rows][expected.valid], other[expected.valid])
 
 
 def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:

@@ -9,6 +9,17 @@ from detectors.layers.dark import DarkBlock, init_darknet
 from detectors.structures import FeatureSpec
 
 
+def check_strides(strides: Sequence[int], offered: list[int], network: str) -> list[int]:
+    """Those of the strides offered, rising, that are needed for the strides asked for.
+
+    Raises:
+        ValueError: a stride is not offered.
+    """
+    if not strides or not set(strides) <= set(offered):
+        raise ValueError(f"strides {list(strides)}: this {network} offers {offered}")
+    return offered[: offered.index(max(strides)) + 1]
+
+
 class Darknet(nn.Module):
     """A stem, then stages of one 3x3 convolution of stride 2 and some residual blocks.
 
@@ -33,10 +44,7 @@ class Darknet(nn.Module):
         strides: Sequence[int] = (8, 16, 32),
     ) -> None:
         super().__init__()
-        offered = [2 ** (i + 1) for i in range(len(depths))]
-        if not strides or not set(strides) <= set(offered):
-            raise ValueError(f"strides {list(strides)}: this Darknet offers {offered}")
-        used = offered[: offered.index(max(strides)) + 1]
+        used = check_strides(strides, [2 ** (i + 1) for i in range(len(depths))], "Darknet")
         self.specs = [FeatureSpec(width * stride, stride) for stride in used if stride in strides]
         self.returned = [stride in strides for stride in used]
         self.stem = ConvNormAct(3, width, 3, norm=norm, act=act)

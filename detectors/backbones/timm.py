@@ -71,7 +71,8 @@ def _offered(name: str, kwargs: dict) -> list[int]:
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; see timm.list_models()")
     with torch.device("meta"):
-        return _levels(timm.create_model(name, features_only=True, **kwargs)).reduction()
+        levels = _levels(timm.create_model(name, features_only=True, **kwargs))
+    return [level["reduction"] for level in levels.info]  # DLA leaves the first out by default
 
 
 def _levels(body: nn.Module) -> Any:

@@ -117,15 +117,24 @@ class Translate:
         return window(sample, top, left, height, width, self.visible)
 
 
-def window(sample: Sample, top: int, left: int, height: int, width: int, visible: float) -> Sample:
+def window(
+    sample: Sample,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    visible: float,
+    fill: int | tuple[int, int, int] = FILL,
+) -> Sample:
     """The sample seen through a window, which may reach out of the image; pixels are copied.
 
     Args:
         top, left, height, width: whole pixels of `sample.image`; top and left may be negative.
         visible: least part of its area by which an object is kept, in (0, 1].
+        fill: grey level or RGB where there is no picture.
     """
     rows, columns = sample.image.shape[:2]
-    image = np.full((height, width, 3), FILL, np.uint8)
+    image = np.full((height, width, 3), fill, np.uint8)
     y0, y1 = np.clip([top, top + height], 0, rows)
     x0, x1 = np.clip([left, left + width], 0, columns)
     image[y0 - top : y1 - top, x0 - left : x1 - left] = sample.image[y0:y1, x0:x1]

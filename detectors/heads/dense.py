@@ -81,7 +81,7 @@ class DenseHead(nn.Module):
 def _check_quality(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
     """Refuse to teach a quality that is not predicted, and to score by one that is not taught."""
     teachers = [type(term).__name__ for term in losses.values() if needs_quality(term)]
-    if teachers and not tower.predicts_quality:
+    if teachers and not getattr(tower, "predicts_quality", True):
         raise ValueError(
             f"{teachers[0]} teaches a quality, but {type(tower).__name__} predicts none: choose "
             "quality_loss=none and score=class, or tower=shared_quality or level"

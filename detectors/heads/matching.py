@@ -69,6 +69,7 @@ class Criterion(nn.Module):
             positive=positive.float(),
             counted=counted,
             normalizer=self.normalizer(positive.float(), counted),
+            pairs=assignment.pairs,
         )
 
     def _one_hot(self, labels: Tensor, positive: Tensor) -> Tensor:

@@ -37,3 +37,23 @@ root_of_class_times_quality.needs_quality = True  # type: ignore[attr-defined]
 def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor:
     """Softmax over background and C classes [B, N, 1 + C], the C classes of it (Fast R-CNN)."""
     return logits.softmax(-1)[..., 1:]
+
+
+def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """Exclusive classes times objectness (YOLOv2; darknet `src/region_layer.c`)."""
+    return logits.softmax(-1) * quality.sigmoid()[..., None]
+
+
+softmax_times_quality.needs_quality = True  # type: ignore[attr-defined]
+
+
+def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
+    """Class times confidence without any squashing (YOLOv1, eq. 1), cut to [0, 1].
+
+    The cut is ours: darknet ranks by what exceeds one as well. As there, two negative numbers make
+    a positive score.
+    """
+    return (logits * quality[..., None]).clamp(0, 1)
+
+
+linear_class_times_quality.needs_quality = True  # type: ignore[attr-defined]

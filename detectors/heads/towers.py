@@ -123,6 +123,25 @@ class ProposalTower(nn.Module):
         return [(self.logits(level), self.deltas(level), None) for level in hidden]
 
 
+class SoftmaxProposalTower(nn.Module):
+    """One 3 x 3 convolution and two 1 x 1 siblings, background having a logit of its own.
+
+    Faster R-CNN, sec. 3.1 "2k scores". Logits are 1 + C per prior, background first.
+
+    Args as `SharedTower`.
+    """
+
+    predicts_quality = False
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        return self.siblings(features)
+
+
 class LevelTower(nn.Module):
     """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
 
@@ -165,6 +184,66 @@ def _split_anchors(level: Tensor, anchors: int) -> Maps:
     per_anchor = level.unflatten(1, (anchors, -1))
     logits, deltas = per_anchor[:, :, 5:].flatten(1, 2), per_anchor[:, :, :4].flatten(1, 2)
     return logits, deltas, per_anchor[:, :, 4]
+
+
+class SingleTower(nn.Module):
+    """YOLOv2 and the tiny YOLOs: per level one 1 x 1 convolution for all predictions.
+
+    `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36. Channels stand in darknet's
+    order, see `LevelTower`.
+
+    Args:
+        specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
+    """
+
+    predicts_quality = True  # objectness
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * (5 + num_classes), 1)
+            for spec, anchors in zip(specs, per_cell, strict=True)
+        )
+        self.per_cell = per_cell
+        init_darknet(self)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, quality is objectness."""
+        levels = zip(self.levels, features, self.per_cell, strict=True)
+        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+
+
+class SourceTower(nn.Module):
+    """SSD: per level one 3 x 3 convolution for background and classes and one for boxes (sec. 2.1).
+
+    Args as `SharedTower`, but levels may differ. Logits are 1 + C per prior, background first.
+    """
+
+    predicts_quality = False
+
+    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+        super().__init__()
+        if len(specs) != len(per_cell):
+            raise ValueError(
+                f"the priors are made for {len(per_cell)} feature levels, but the neck delivers "
+                f"{len(specs)}: choose `priors` and a `neck` of as many levels"
+            )
+        levels = list(zip(specs, per_cell, strict=True))
+        self.logits = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * (1 + num_classes), 3, padding=1)
+            for spec, anchors in levels
+        )
+        self.deltas = nn.ModuleList(
+            nn.Conv2d(spec.channels, anchors * 4, 3, padding=1) for spec, anchors in levels
+        )
+        for conv in (*self.logits, *self.deltas):
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        levels = zip(self.logits, self.deltas, features, strict=True)
+        return [(logits(feature), deltas(feature), None) for logits, deltas, feature in levels]
 
 
 class BranchTower(nn.Module):

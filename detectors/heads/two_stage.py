@@ -10,7 +10,6 @@ from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
 from detectors.heads.dense import DenseHead
 from detectors.heads.matching import Criterion, Normalizer
-from detectors.ops.pooling import roi_align_pyramid
 from detectors.ops.selection import gather_rows
 from detectors.structures import (
     Assignment,
@@ -41,8 +40,8 @@ class TwoStageHead(nn.Module):
         proposal_head: partial of a `DenseHead` for one class, "object".
         train_proposals: post-process that thins out proposals when targets are given.
         test_proposals: the same when none are.
+        pooler: `(specs) -> module` from features and boxes to pooled regions, `heads.poolers`.
         region_head: `(channels, num_classes) -> module` from pooled regions to logits and deltas.
-        region_strides: levels that regions are pooled from.
         coder: of the second stage.
         assigner: of objects to regions.
         sampler: thins out regions in training.
@@ -58,8 +57,8 @@ class TwoStageHead(nn.Module):
         proposal_head: Callable[..., DenseHead],
         train_proposals: nn.Module,
         test_proposals: nn.Module,
+        pooler: Callable[..., nn.Module],
         region_head: Callable[..., nn.Module],
-        region_strides: list[int],
         coder: Coder,
         assigner: nn.Module,
         sampler: Sampler,
@@ -68,17 +67,10 @@ class TwoStageHead(nn.Module):
         normalizer: Normalizer,
     ) -> None:
         super().__init__()
-        offered = [spec.stride for spec in specs]
-        if missing := set(region_strides) - set(offered):
-            raise ValueError(
-                f"regions are to be pooled from strides {region_strides}, but the neck offers "
-                f"{offered}, without {sorted(missing)}: choose another neck or `region_strides`"
-            )
         self.proposal_head = proposal_head(specs, num_classes=1)
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
-        self.region_strides = list(region_strides)
-        self.levels = [offered.index(stride) for stride in self.region_strides]
-        self.region_head = region_head(specs[self.levels[0]].channels, num_classes=num_classes)
+        self.pooler = pooler(specs)
+        self.region_head = region_head(self.pooler.channels, num_classes=num_classes)
         self.coder, self.assigner, self.sampler, self.score = coder, assigner, sampler, score
         self.criterion = Criterion(num_classes, coder, losses, normalizer)
 
@@ -91,10 +83,7 @@ class TwoStageHead(nn.Module):
         assignment = None
         if targets is not None:
             boxes, valid, assignment = self._sample(boxes, valid, targets, proposals.priors.canvas)
-        pooled = roi_align_pyramid(
-            [features[level] for level in self.levels], boxes, self.region_strides
-        )
-        logits, deltas = self.region_head(pooled)
+        logits, deltas = self.region_head(self.pooler(features, boxes))
         regions = Predictions(logits, deltas, None, _as_priors(boxes, proposals.priors.canvas))
         return TwoStageOutput(proposals, regions, valid, assignment)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detectors.losses.reduction import total
 from detectors.ops.boxes import OverlapKind, area, overlap
+from detectors.ops.selection import gather_rows
 from detectors.structures import Matched
 
 
@@ -32,7 +33,7 @@ class SmoothL1(nn.Module):
 
 
 class Overlap(nn.Module):
-    """One minus the overlap of decoded positives with their objects.
+    """One minus the overlap of decoded positives with their objects, each pair of them alone.
 
     Args:
         kind: "iou", "giou", "diou" or "ciou", see `ops.boxes.overlap`.
@@ -45,8 +46,21 @@ class Overlap(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """Scalar."""
-        loss = 1 - overlap(matched.boxes, matched.target_boxes, self.kind)
-        return self.weight * total(loss * matched.positive, matched)
+        objects, weight = paired_objects(matched)
+        loss = 1 - overlap(paired(matched.boxes, matched), objects, self.kind)
+        return self.weight * total(loss * weight, matched)
+
+
+def paired(values: Tensor, matched: Matched) -> Tensor:
+    """Rows [B, P, ...] of `values` [B, N, ...] that the pairs name; all of them without pairs."""
+    return values if matched.pairs is None else gather_rows(values, matched.pairs.prior)
+
+
+def paired_objects(matched: Matched) -> tuple[Tensor, Tensor]:
+    """Boxes [B, P, 4] and weights [B, P] beside what `paired` gives."""
+    if matched.pairs is None:
+        return matched.target_boxes, matched.positive
+    return matched.pairs.boxes, matched.pairs.weight
 
 
 class YoloBox(nn.Module):

@@ -1,6 +1,6 @@
 """The neck of YOLOv3."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
-from detectors.layers.dark import init_darknet
+from detectors.layers.dark import five_set, init_darknet
 from detectors.structures import FeatureSpec
 
 
@@ -18,10 +18,18 @@ class TopDown(nn.Module):
     `cfg/yolov3.cfg`, layers 75 to 79, 83 to 91 and 95 to 103. A level comes out with half the
     channels of the backbone's: 128, 256 and 512 on Darknet-53. The 3x3 convolution that
     follows there, once per level, belongs to the head.
+
+    Args:
+        coarsest: `(channels, width, norm, act) -> module`, the set of the coarsest level;
+            YOLOv3-SPP has `layers.pool.pyramid_set` there.
     """
 
     def __init__(
-        self, specs: Sequence[FeatureSpec], norm: Norm | None, act: Activation | None
+        self,
+        specs: Sequence[FeatureSpec],
+        norm: Norm | None,
+        act: Activation | None,
+        coarsest: Callable[..., nn.Module] = five_set,
     ) -> None:
         super().__init__()
         self.specs = [FeatureSpec(spec.channels // 2, spec.stride) for spec in specs]
@@ -32,9 +40,10 @@ class TopDown(nn.Module):
         )
         entering = [width + spec.channels for width, spec in zip(widths, specs, strict=True)]
         entering[-1] = specs[-1].channels
+        kinds = [five_set] * (len(specs) - 1) + [coarsest]
         self.sets = nn.ModuleList(
-            _five(channels, width, norm, act)
-            for channels, width in zip(entering, widths, strict=True)
+            kind(channels, width, norm, act)
+            for kind, channels, width in zip(kinds, entering, widths, strict=True)
         )
         init_darknet(self)
 
@@ -44,14 +53,3 @@ class TopDown(nn.Module):
             coarser = F.interpolate(self.squeezes[i](outputs[0]), size=features[i].shape[-2:])
             outputs.insert(0, self.sets[i](torch.cat([coarser, features[i]], dim=1)))
         return outputs
-
-
-def _five(in_channels: int, width: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
-    """1x1 to `width`, 3x3 to twice that, 1x1, 3x3, 1x1."""
-    return nn.Sequential(
-        ConvNormAct(in_channels, width, 1, norm=norm, act=act),
-        ConvNormAct(width, 2 * width, 3, norm=norm, act=act),
-        ConvNormAct(2 * width, width, 1, norm=norm, act=act),
-        ConvNormAct(width, 2 * width, 3, norm=norm, act=act),
-        ConvNormAct(2 * width, width, 1, norm=norm, act=act),
-    )

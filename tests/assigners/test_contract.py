@@ -61,6 +61,11 @@ def check_alike(a: Assignment, b: Assignment, of_a: Targets, of_b: Targets) -> N
         assert torch.equal(a.scores, b.scores)
 
 
+def fields(found: Assignment) -> list[Tensor | None]:
+    """All tensors of an assignment, those of its pairs too."""
+    return [*found[:-1], *(found.pairs or ())]
+
+
 def reordered(objects: Targets, order: list[int]) -> Targets:
     return Targets(*(field[:, order] for field in objects))
 
@@ -99,7 +104,7 @@ def test_two_images_equal_each_alone(assigner, guess, objects) -> None:
             logits=raw.logits[rows], deltas=raw.deltas[rows], quality=raw.quality[rows]
         )
         alone = assigner(own, boxes[rows], Targets(*(field[rows] for field in objects)))
-        for field, expected in zip(alone, together, strict=True):
+        for field, expected in zip(fields(alone), fields(together), strict=True):
             assert field is None if expected is None else torch.equal(field, expected[rows])
 
 
@@ -126,4 +131,4 @@ def test_only_objects_to_ignore_are_as_good_as_none(assigner, guess) -> None:
 def test_assignment_takes_no_gradient(assigner, guess, objects) -> None:
     raw, boxes = guess
     found = assigner(raw, boxes.requires_grad_(), objects)
-    assert not any(field.requires_grad for field in found if field is not None)
+    assert not any(field.requires_grad for field in fields(found) if field is not None)

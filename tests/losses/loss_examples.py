@@ -57,4 +57,4 @@ def image_of(given: Matched, image: int) -> Matched:
     rows = slice(image, image + 1)
     raw = given.predictions
     own = raw._replace(logits=raw.logits[rows], deltas=raw.deltas[rows], quality=raw.quality[rows])
-    return Matched(own, *(field[rows] for field in given[1:]))
+    return Matched(own, *(None if field is None else field[rows] for field in given[1:]))

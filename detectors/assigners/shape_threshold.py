@@ -1,0 +1,83 @@
+"""YOLOv4: every prior of similar shape in the cell that holds the object's centre."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detectors.assigners.best_shape import holds_center
+from detectors.assigners.resolve import assignable, last, multi_hot
+from detectors.ops.boxes import pairwise_overlap, pairwise_shape_overlap, sides
+from detectors.ops.selection import gather_rows
+from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
+
+
+class ShapeThreshold(nn.Module):
+    """The prior of best shape, and all others whose shape is similar, on every level.
+
+    darknet's yolo layer with `iou_thresh` (`src/yolo_layer.c`; YOLOv4, sec. 3.4 "multiple anchors
+    for a single ground truth"). Only the cell of the centre is looked at, once per level. A prior
+    that several objects want gets all of their classes, and as darknet it is drawn to each of their
+    boxes, with a weight of one over the number of its classes; losses that do not look at `pairs`
+    see the last object's box.
+
+    Args:
+        threshold: least IoU, exclusive, of the shapes on a common centre; 1 leaves only the best.
+        ignore: a background prior whose decoded box overlaps any object by more is ignored,
+        gate: provided that one of its class scores is higher than this.
+        unused: (width, height) of shapes that take part in the choice of the best, though no level
+            has them: where one wins, there is no best prior. YOLOv4-tiny's masks leave one out.
+        most: priors that an object may train; a cell's on all levels together.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        ignore: float,
+        gate: float,
+        unused: Sequence[tuple[float, float]] = (),
+        most: int = 9,
+    ) -> None:
+        super().__init__()
+        self.threshold, self.ignore, self.gate = threshold, ignore, gate
+        self.unused, self.most = list(unused), most
+
+    @torch.no_grad()
+    def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        """Assignment of [B, N] priors, with multi-hot class targets and pairs."""
+        priors, real = predictions.priors, assignable(targets)[:, :, None]
+        shape = pairwise_shape_overlap(sides(targets.boxes), sides(priors.boxes))
+        home = holds_center(priors, targets.boxes) & real
+        shape = shape.masked_fill(~home, -1.0)
+        similar = (shape > self.threshold) | self._best(shape, priors, targets)
+        assigned = similar & home
+        matched, positive = last(assigned)
+        covered = pairwise_overlap(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
+        sure = predictions.logits.sigmoid().amax(-1) > self.gate
+        scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
+        return Assignment(
+            matched,
+            positive,
+            ~positive & sure & (covered > self.ignore),
+            scores,
+            self._pairs(shape.masked_fill(~assigned, -1.0), scores, targets),
+        )
+
+    def _best(self, shape: Tensor, priors: Priors, targets: Targets) -> Tensor:
+        """Priors of the one best shape, [B, M, N] bool; the same shape may stand on two levels."""
+        best, index = shape.max(dim=2)
+        winner = gather_rows(sides(priors.boxes), index)[:, :, None]
+        same = ((sides(priors.boxes)[:, None] - winner).abs() < 1e-2).all(-1)  # pixels
+        if not self.unused:
+            return same
+        rivals = torch.tensor(self.unused, dtype=torch.float32, device=shape.device)[None]
+        rival = pairwise_shape_overlap(sides(targets.boxes), rivals).amax(2)
+        return same & (best > rival)[:, :, None]
+
+    def _pairs(self, shape: Tensor, scores: Tensor, targets: Targets) -> Pairs:
+        """All assigned pairs; `shape` [B, M, N] is negative elsewhere."""
+        value, prior = shape.topk(min(self.most, shape.shape[2]), dim=2)
+        boxes = targets.boxes[:, :, None].expand(*prior.shape, 4)
+        prior = prior.flatten(1)
+        classes = scores.sum(-1).clamp(min=1).gather(1, prior)
+        return Pairs(prior, boxes.flatten(1, 2), (value.flatten(1) >= 0).float() / classes)

@@ -1,0 +1,29 @@
+"""Deep layer aggregation (Yu et al. 2018) for images of any size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from detectors.backbones.timm import TimmBackbone
+from detectors.layers.conv import Norm
+
+
+def dla(
+    name: str,
+    strides: Sequence[int] = (4, 8, 16, 32),
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    frozen_stride: int = 0,
+    norm: Norm | None = None,
+) -> TimmBackbone:
+    """timm's DLA, its pools rounding up as its convolutions do.
+
+    A block adds the pooled input to what a convolution of stride 2 makes of it; where a side is odd
+    they would differ by a cell. Arguments as `TimmBackbone`.
+    """
+    network = TimmBackbone(name, strides, pretrained, weights, frozen_stride, norm)
+    for layer in network.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode = True
+    return network

@@ -1,0 +1,132 @@
+"""Stacked hourglasses."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.structures import FeatureSpec
+
+
+class StackedHourglass(nn.Module):
+    """A stem of stride 4, then hourglasses; each gives a level of that stride.
+
+    The defaults are Hourglass-104 (CornerNet, sec. 3.5; CenterNet's `networks/large_hourglass.py`).
+    The levels do not differ in stride but in how often they were looked at: use head=stacked.
+
+    Args:
+        norm, act: of every convolution.
+        stem: channels behind the first one, 7x7.
+        widths: channels at each stride of an hourglass, from 4 on.
+        depths: residual blocks there.
+        stacks: hourglasses.
+    """
+
+    def __init__(
+        self,
+        norm: Norm,
+        act: Activation,
+        stem: int = 128,
+        widths: Sequence[int] = (256, 256, 384, 384, 384, 512),
+        depths: Sequence[int] = (2, 2, 2, 2, 2, 4),
+        stacks: int = 2,
+    ) -> None:
+        super().__init__()
+        width = widths[0]
+        self.stem = nn.Sequential(
+            ConvNormAct(3, stem, 7, stride=2, norm=norm, act=act),
+            Residual(stem, width, 2, norm, act),
+        )
+        self.hourglasses = nn.ModuleList(
+            Hourglass(widths, depths, norm, act) for _ in range(stacks)
+        )
+        self.outputs = nn.ModuleList(
+            ConvNormAct(width, width, 3, norm=norm, act=act) for _ in range(stacks)
+        )
+        self.joints = nn.ModuleList(Joint(width, norm, act) for _ in range(stacks - 1))
+        self.specs = [FeatureSpec(width, 4)] * stacks
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> one [B, channels, H / 4, W / 4] per stack."""
+        x = self.stem(images)
+        features = [self.outputs[0](self.hourglasses[0](x))]
+        further = zip(self.joints, self.hourglasses[1:], self.outputs[1:], strict=True)
+        for joint, hourglass, output in further:
+            x = joint(x, features[-1])
+            features.append(output(hourglass(x)))
+        return features
+
+
+class Hourglass(nn.Module):
+    """Down to a half, another hourglass there, up again, plus what stayed in full size.
+
+    Args:
+        widths: channels here and at each half further down.
+        depths: residual blocks at each of them.
+        norm, act: of every convolution.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], depths: Sequence[int], norm: Norm, act: Activation
+    ) -> None:
+        super().__init__()
+        (width, inner), depth = widths[:2], depths[0]
+        self.stay = _blocks([width] * (depth + 1), norm, act)
+        self.down = nn.Sequential(
+            Residual(width, inner, 2, norm, act), _blocks([inner] * depth, norm, act)
+        )
+        self.middle: nn.Module = (
+            Hourglass(widths[1:], depths[1:], norm, act)
+            if len(widths) > 2
+            else _blocks([inner] * (depths[1] + 1), norm, act)
+        )
+        self.up = _blocks([inner] * depth + [width], norm, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] alike."""
+        small = self.up(self.middle(self.down(x)))
+        return self.stay(x) + F.interpolate(small, size=x.shape[-2:])
+
+
+class Joint(nn.Module):
+    """What enters the next hourglass: the input of the last one and its output, mixed."""
+
+    def __init__(self, width: int, norm: Norm, act: Activation) -> None:
+        super().__init__()
+        self.before = ConvNormAct(width, width, 1, norm=norm, act=None)
+        self.after = ConvNormAct(width, width, 1, norm=norm, act=None)
+        self.act = act()
+        self.block = Residual(width, width, 1, norm, act)
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        return self.block(self.act(self.before(before) + self.after(after)))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions plus the input, which a 1x1 one fits where sizes differ."""
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, norm: Norm, act: Activation
+    ) -> None:
+        super().__init__()
+        self.first = ConvNormAct(in_channels, channels, 3, stride, norm=norm, act=act)
+        self.second = ConvNormAct(channels, channels, 3, norm=norm, act=None)
+        alike = stride == 1 and in_channels == channels
+        self.skip: nn.Module = (
+            nn.Identity()
+            if alike
+            else ConvNormAct(in_channels, channels, 1, stride, norm=norm, act=None)
+        )
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.second(self.first(x)) + self.skip(x))
+
+
+def _blocks(widths: Sequence[int], norm: Norm, act: Activation) -> nn.Sequential:
+    """A residual block between each two widths."""
+    return nn.Sequential(
+        *(Residual(before, after, 1, norm, act) for before, after in pairwise(widths))
+    )

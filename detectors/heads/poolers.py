@@ -1,0 +1,74 @@
+"""Poolers: from feature levels and regions to a map of fixed size for each region.
+
+`Pooler(specs, ...)` is a module `(features, boxes [B, R, 4]) -> [B, R, c, size, size]`,
+float32.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_pool
+
+from detectors.ops.pooling import roi_align_pyramid
+from detectors.structures import FeatureSpec
+
+
+class Align(nn.Module):
+    """RoIAlign from the level that fits the region's size; see `ops.pooling.roi_align_pyramid`.
+
+    Args:
+        specs: feature levels, finest first.
+        strides: levels to pool from; one of them means always that one.
+        size: bins per side.
+        sampling: sampling points per side of a bin.
+    """
+
+    def __init__(
+        self, specs: list[FeatureSpec], strides: list[int], size: int = 7, sampling: int = 2
+    ) -> None:
+        super().__init__()
+        self.levels = [_level(specs, stride) for stride in strides]
+        self.channels = specs[self.levels[0]].channels
+        self.strides, self.size, self.sampling = list(strides), size, sampling
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """[B, R, channels, size, size]."""
+        levels = [features[level] for level in self.levels]
+        return roi_align_pyramid(levels, boxes, self.strides, self.size, self.sampling)
+
+
+class MaxPool(nn.Module):
+    """RoI max pooling from one level: ends of regions and of bins in whole cells.
+
+    Fast R-CNN, sec. 2.1; torchvision's `roi_pool`.
+
+    Args:
+        specs: feature levels.
+        stride: of the level.
+        size: bins per side.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], stride: int, size: int = 7) -> None:
+        super().__init__()
+        self.level = _level(specs, stride)
+        self.channels = specs[self.level].channels
+        self.stride, self.size = stride, size
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """[B, R, channels, size, size]."""
+        batch, regions = boxes.shape[:2]
+        image = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)
+        rows = torch.cat([image[:, None, None].expand(batch, regions, 1), boxes], dim=-1)
+        feature = features[self.level].float()
+        with torch.autocast(boxes.device.type, enabled=False):
+            pooled = roi_pool(feature, rows.flatten(0, 1), self.size, 1 / self.stride)
+        return pooled.unflatten(0, (batch, regions))
+
+
+def _level(specs: list[FeatureSpec], stride: int) -> int:
+    offered = [spec.stride for spec in specs]
+    if stride not in offered:
+        raise ValueError(
+            f"regions are to be pooled from stride {stride}, but the neck offers {offered}: "
+            "choose another neck or other strides of the pooler"
+        )
+    return offered.index(stride)

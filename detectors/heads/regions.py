@@ -1,0 +1,99 @@
+"""Region heads of the single-level Faster R-CNN.
+
+`RegionHead(channels, num_classes, ...)` maps pooled regions [B, R, c, s, s] to logits [B, R, 1 + C]
+with background first, and deltas [B, R, C, 4], both float32.
+"""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from detectors.backbones.timm import TimmBackbone
+from detectors.layers.conv import Norm
+
+
+class DropoutHead(nn.Module):
+    """VGG-16's fc6 and fc7 with dropout, then classes and boxes (Fast R-CNN, sec. 2.1 and 2.2).
+
+    Drawn from N(0, 0.01), the boxes from N(0, 0.001), biases zero (Fast R-CNN, sec. 2.3; the hidden
+    layers too, which the paper takes from ImageNet).
+
+    Args:
+        channels: of a pooled region.
+        num_classes: C.
+        size: bins per side of a pooled region.
+        width: of the hidden layers.
+        dropout: probability of a hidden unit to be left out.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        size: int = 7,
+        width: int = 4096,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(channels * size**2, width)
+        self.fc7 = nn.Linear(width, width)
+        self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        _draw(self.fc6, self.fc7, self.logits)
+        _draw(self.deltas, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2)))))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class StageHead(nn.Module):
+    """The last stage of a ResNet on each region, its mean, then classes and boxes ("C4").
+
+    He et al. 2016, appendix A; Detectron's `ResNet_roi_conv5_head`.
+
+    Args:
+        channels: of a pooled region, those that the stage takes.
+        num_classes: C.
+        name, pretrained, weights, norm: the ResNet, as `TimmBackbone` takes them.
+
+    Raises:
+        ValueError: the stage takes another number of channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        name: str,
+        norm: Norm | None,
+        pretrained: bool = False,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        whole = TimmBackbone(name, [16, 32], pretrained, weights, norm=norm)
+        takes, gives = (spec.channels for spec in whole.specs)
+        if channels != takes:
+            raise ValueError(
+                f"the last stage of {name} takes {takes} channels, regions have {channels}: "
+                "choose the ResNet of the backbone for the region head"
+            )
+        self.stage: nn.Module = whole.body.layer4  # type: ignore[assignment]
+        self.logits = nn.Linear(gives, 1 + num_classes)
+        self.deltas = nn.Linear(gives, 4 * num_classes)
+        _draw(self.logits)
+        _draw(self.deltas, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.stage(pooled.flatten(0, 1)).mean((-2, -1)).unflatten(0, pooled.shape[:2])
+        return self.logits(hidden).float(), self.deltas(hidden).unflatten(-1, (-1, 4)).float()
+
+
+def _draw(*layers: nn.Linear, std: float = 0.01) -> None:
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)

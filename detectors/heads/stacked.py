@@ -1,0 +1,48 @@
+"""The same head on each of several levels that all see the whole picture."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
+
+
+class StackedOutput(NamedTuple):
+    """What each head says, the last one's word being final."""
+
+    stacks: tuple[Predictions, ...]
+
+
+class StackedHead(nn.Module):
+    """Intermediate supervision: one head per level, losses averaged, the last one detects.
+
+    Newell et al. 2016, "Stacked hourglass networks", sec. 3.2; CenterNet's `trains/ctdet.py`.
+
+    Args:
+        specs: levels, the one to be used last.
+        head: `(specs) -> head` for one level; every level gets one with parts of its own.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], head: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.heads: Any = nn.ModuleList(deepcopy(head)([spec]) for spec in specs)
+
+    def forward(
+        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+    ) -> StackedOutput:
+        """Predictions of every level."""
+        levels = zip(self.heads, features, strict=True)
+        return StackedOutput(tuple(head([level], frames, targets) for head, level in levels))
+
+    def loss(self, output: StackedOutput, targets: Targets) -> dict[str, Tensor]:
+        """Mean of each term over the levels."""
+        levels = zip(self.heads, output.stacks, strict=True)
+        losses = [head.loss(stack, targets) for head, stack in levels]
+        return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]}
+
+    def detect(self, output: StackedOutput) -> Candidates:
+        """Candidates of the last level."""
+        return self.heads[-1].detect(output.stacks[-1])

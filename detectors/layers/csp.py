@@ -1,0 +1,70 @@
+"""Cross stage partial blocks: some features are processed, some are kept (Wang et al. 2019)."""
+
+import torch
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import DarkBlock
+
+
+class CSPStage(nn.Module):
+    """Half the size, then residual blocks on one of two branches.
+
+    `cfg/yolov4.cfg`, layers 11 to 23: both branches are 1x1 convolutions of the same input, and the
+    processed one comes first when they are joined. Children stand in the order of the file.
+
+    Args:
+        in_channels, channels: before and after.
+        depth: residual blocks.
+        split: channels of each branch.
+        hidden: channels inside a block.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        depth: int,
+        split: int,
+        hidden: int,
+        norm: Norm | None,
+        act: Activation | None,
+    ) -> None:
+        super().__init__()
+        self.down = ConvNormAct(in_channels, channels, 3, stride=2, norm=norm, act=act)
+        self.aside = ConvNormAct(channels, split, 1, norm=norm, act=act)
+        self.enter = ConvNormAct(channels, split, 1, norm=norm, act=act)
+        self.blocks = nn.Sequential(*(DarkBlock(split, norm, act, hidden) for _ in range(depth)))
+        self.leave = ConvNormAct(split, split, 1, norm=norm, act=act)
+        self.merge = ConvNormAct(2 * split, channels, 1, norm=norm, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] -> [B, channels, ceil(H / 2), ceil(W / 2)]."""
+        x = self.down(x)
+        processed = self.leave(self.blocks(self.enter(x)))
+        return self.merge(torch.cat([processed, self.aside(x)], dim=1))
+
+
+class TinyCSPStage(nn.Module):
+    """3x3 convolutions, the later ones on the second half of the channels.
+
+    `cfg/yolov4-tiny.cfg`, layers 2 to 8. The joined result goes to the next stage, its second half
+    is what a neck reads.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, norm: Norm | None, act: Activation | None
+    ) -> None:
+        super().__init__()
+        half = channels // 2
+        self.whole = ConvNormAct(in_channels, channels, 3, norm=norm, act=act)
+        self.first = ConvNormAct(half, half, 3, norm=norm, act=act)
+        self.second = ConvNormAct(half, half, 3, norm=norm, act=act)
+        self.merge = ConvNormAct(channels, channels, 1, norm=norm, act=act)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """For the next stage [B, 2 channels, H, W], for a neck [B, channels, H, W]."""
+        whole = self.whole(x)
+        first = self.first(whole.chunk(2, dim=1)[1])
+        merged = self.merge(torch.cat([self.second(first), first], dim=1))
+        return torch.cat([whole, merged], dim=1), merged

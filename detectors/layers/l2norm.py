@@ -1,0 +1,20 @@
+"""Normalisation of each location by its own length."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ScaledL2Norm(nn.Module):
+    """Every location's vector of channels at length one, times a learnt scale per channel.
+
+    ParseNet (Liu et al. 2015, sec. 3.3); SSD, sec. 3.1, starts the scale at 20.
+    """
+
+    def __init__(self, channels: int, scale: float = 20.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] alike."""
+        return (F.normalize(x.float()) * self.scale.view(1, -1, 1, 1)).to(x.dtype)

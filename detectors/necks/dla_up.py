@@ -1,0 +1,91 @@
+"""The neck of CenterNet on DLA: iterative deep aggregation with deformable convolutions."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, Norm
+from detectors.layers.deformable import DeformableConv, bilinear_init
+from detectors.structures import FeatureSpec
+
+
+class DLAUp(nn.Module):
+    """Merges all levels into one of the finest stride.
+
+    CenterNet (Zhou et al. 2019), appendix A and `networks/pose_dla_dcn.py`, classes DLAUp and
+    DLASeg: from the coarsest level on, ladder after ladder takes one finer level in and carries
+    what there is up to it; the best of each stride but the coarsest are then merged once more.
+
+    Args:
+        specs: levels of the backbone, each of twice the stride before.
+        norm, act: behind every deformable convolution.
+    """
+
+    def __init__(self, specs: Sequence[FeatureSpec], norm: Norm, act: Activation) -> None:
+        super().__init__()
+        widths = [spec.channels for spec in specs]
+        strides = [spec.stride for spec in specs]
+        self.ladders = nn.ModuleList()
+        entering, at = list(widths), list(strides)
+        for start in reversed(range(len(specs) - 1)):
+            self.ladders.append(Ladder(entering[start:], at[start:], norm, act))
+            entering[start:] = [widths[start]] * len(entering[start:])
+            at[start:] = [strides[start]] * len(at[start:])
+        self.last = Ladder(widths[:-1], strides[:-1], norm, act)
+        self.specs = [specs[0]]
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        levels = list(features)
+        merged: list[Tensor] = []
+        for start, ladder in zip(reversed(range(len(levels) - 1)), self.ladders, strict=True):
+            levels[start:] = ladder(levels[start:])
+            merged.insert(0, levels[-1])
+        return [self.last(merged)[-1]]
+
+
+class Ladder(nn.Module):
+    """Each level is brought to the first one's width and size, then mixed with the one before.
+
+    Class IDAUp of the release. Depthwise transposed convolutions enlarge, bilinear at first.
+
+    Args:
+        widths, strides: channels and stride of each level that comes in, the finest first.
+        norm, act: behind every deformable convolution.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], strides: Sequence[int], norm: Norm, act: Activation
+    ) -> None:
+        super().__init__()
+        width, factors = widths[0], [stride // strides[0] for stride in strides[1:]]
+        self.project = nn.ModuleList(_mix(before, width, norm, act) for before in widths[1:])
+        self.enlarge = nn.ModuleList(_enlarge(width, factor) for factor in factors)
+        self.node = nn.ModuleList(_mix(width, width, norm, act) for _ in factors)
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """The first level as it is, then the mixture that each further one leads to."""
+        outputs = levels[:1]
+        height, width = levels[0].shape[-2:]
+        steps = zip(self.project, self.enlarge, self.node, levels[1:], strict=True)
+        for project, enlarge, node, level in steps:
+            larger = enlarge(project(level))[..., :height, :width]
+            outputs.append(node(larger + outputs[-1]))
+        return outputs
+
+
+def _mix(in_channels: int, channels: int, norm: Norm, act: Activation) -> nn.Sequential:
+    return nn.Sequential(DeformableConv(in_channels, channels), norm(channels), act())
+
+
+def _enlarge(channels: int, factor: int) -> nn.ConvTranspose2d:
+    deconv = nn.ConvTranspose2d(
+        channels,
+        channels,
+        2 * factor,
+        stride=factor,
+        padding=factor // 2,
+        groups=channels,
+        bias=False,
+    )
+    bilinear_init(deconv)
+    return deconv

@@ -1,0 +1,65 @@
+"""The neck of YOLOv4."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.dark import five_set, init_darknet
+from detectors.structures import FeatureSpec
+
+
+class PAN(nn.Module):
+    """A path from coarse to fine, then one back; levels are concatenated, not added.
+
+    YOLOv4, sec. 3.4 and fig. 6; `cfg/yolov4.cfg`, layers 105 to 136, 141 to 147 and 152 to 158. On
+    the way down what comes from the side stands first, on the way up what comes from below. Unless
+    told otherwise a level comes out with half the channels of the backbone's: 128, 256 and 512 on
+    CSPDarknet-53. The 3x3 convolution that follows there, once per level, belongs to the head.
+
+    Args:
+        coarsest: `(channels, width, norm, act) -> module` before the paths, on the coarsest level;
+            `layers.pool.pyramid_set` in YOLOv4.
+        channels: of every level; half of the backbone's if None.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[FeatureSpec],
+        norm: Norm | None,
+        act: Activation | None,
+        coarsest: Callable[..., nn.Module],
+        channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.specs = [FeatureSpec(channels or spec.channels // 2, spec.stride) for spec in specs]
+        widths = [spec.channels for spec in self.specs]
+        steps = list(pairwise(widths))
+        self.enter = coarsest(specs[-1].channels, widths[-1], norm, act)
+        self.squeezes = nn.ModuleList(
+            ConvNormAct(coarser, finer, 1, norm=norm, act=act) for finer, coarser in steps
+        )
+        self.laterals = nn.ModuleList(
+            ConvNormAct(spec.channels, width, 1, norm=norm, act=act)
+            for spec, width in zip(specs[:-1], widths[:-1], strict=True)
+        )
+        self.top_down = nn.ModuleList(five_set(2 * w, w, norm, act) for w in widths[:-1])
+        self.reductions = nn.ModuleList(
+            ConvNormAct(finer, coarser, 3, stride=2, norm=norm, act=act) for finer, coarser in steps
+        )
+        self.bottom_up = nn.ModuleList(five_set(2 * w, w, norm, act) for w in widths[1:])
+        init_darknet(self)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        levels = [self.enter(features[-1])]
+        for i in reversed(range(len(self.squeezes))):
+            coarser = F.interpolate(self.squeezes[i](levels[0]), size=features[i].shape[-2:])
+            side = self.laterals[i](features[i])
+            levels.insert(0, self.top_down[i](torch.cat([side, coarser], dim=1)))
+        outputs = levels[:1]
+        for reduction, join, level in zip(self.reductions, self.bottom_up, levels[1:], strict=True):
+            outputs.append(join(torch.cat([reduction(outputs[-1]), level], dim=1)))
+        return outputs

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import Tensor
+
+from detectors.ops.boxes import overlap
+from detectors.postprocess import DIoU, Ranked
+from detectors.structures import Priors
+
+
+def _ranked(boxes: Tensor, labels: Tensor, valid: Tensor) -> Ranked:
+    images, count = labels.shape
+    scores = torch.linspace(1, 0, count).expand(images, count)
+    priors = Priors(boxes[:1], torch.ones(count), (count,), (100, 100))
+    return Ranked(boxes, scores, labels, valid, torch.arange(count).expand(images, -1), priors)
+
+
+def _greedy(boxes: Tensor, labels: Tensor, valid: Tensor, threshold: float, beta: float) -> Tensor:
+    """darknet `diounms_sort`, pair by pair."""
+    keep = valid.clone()
+    for i in range(len(boxes)):
+        for j in range(i + 1, len(boxes)):
+            if keep[i] and labels[i] == labels[j]:
+                (ax, ay, bx, by), (cx, cy, dx, dy) = boxes[i].tolist(), boxes[j].tolist()
+                diagonal = (max(bx, dx) - min(ax, cx)) ** 2 + (max(by, dy) - min(ay, cy)) ** 2
+                apart = ((ax + bx - cx - dx) ** 2 + (ay + by - cy - dy) ** 2) / 4
+                value = overlap(boxes[i], boxes[j]).item() - (apart / diagonal) ** beta
+                keep[j] &= value <= threshold
+    return keep
+
+
+@pytest.mark.parametrize(("threshold", "beta"), [(0.6, 0.6), (0.45, 0.6), (0.5, 1.0)])
+def test_equals_the_loop(threshold: float, beta: float) -> None:
+    corner = torch.rand(2, 60, 2) * 20
+    boxes = torch.cat([corner, corner + 5 + 15 * torch.rand(2, 60, 2)], dim=-1)
+    labels, valid = torch.randint(2, (2, 60)), torch.rand(2, 60) < 0.9
+    found = DIoU(threshold, beta)(_ranked(boxes, labels, valid))
+    for image in range(2):
+        expected = _greedy(boxes[image], labels[image], valid[image], threshold, beta)
+        assert torch.equal(found[image], expected)
+    assert not torch.equal(found, valid)
+
+
+def test_a_box_far_from_the_winners_centre_stays() -> None:
+    # IoU 0.5 both times: inside the winner around its centre, and inside on one side of it
+    boxes = torch.tensor([[[0.0, 0, 20, 20], [0, 5, 20, 15], [0, 0, 20, 10]]])
+    labels, valid = torch.zeros(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool)
+    # the distance is 5, the diagonal 28.3: 0.5 - 0.03125
+    assert DIoU(0.49, beta=1.0)(_ranked(boxes, labels, valid)).tolist() == [[True, False, True]]

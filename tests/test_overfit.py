@@ -1,0 +1,84 @@
+"""Every family learns eight real images by heart: what it cannot find even there is a bug."""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+import detectors
+from detectors.commands.hardware import has_bf16
+from detectors.data.module import DetectionData
+from detectors.data.transforms import Stretch
+from detectors.data.voc import read_voc
+from detectors.metrics import DetectionMetric
+
+CLASSES, IMAGES, SIDE = ("RBC", "WBC", "Platelets"), 8, 256
+
+
+class Recipe(NamedTuple):
+    """How a family is fitted to cells of 10 to 100 pixels and to a minute or two on one core."""
+
+    steps: int
+    rate: float  # largest learning rate
+    words: list[str]
+
+
+SLIM = ["part.neck.channels=64", "part.tower.depth=2"]
+FEW = "{per_level: 200, detections: 100}"
+RECIPES = {
+    "retinanet": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=[*SLIM, "part.priors.sizes=[[10,13],[20,26],[40,52],[80,100],[160,200]]"],
+    ),
+    "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "yolov3": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=[
+            "norm=batch",  # darknet's running statistics take 500 steps to arrive
+            "part.backbone.width=16",
+            "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]",
+        ],
+    ),
+    "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
+    "faster_rcnn": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=[
+            *SLIM[:1],
+            "part.priors.sizes=[[10],[20],[40],[80],[160]]",
+            f"part.head.train_proposals={FEW}",
+            f"part.head.test_proposals={FEW}",
+            "part.head.sampler.count=64",
+        ],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", RECIPES)
+def test_learns_eight_images(family: str, data_root: Path) -> None:
+    steps, rate, words = RECIPES[family]
+    read = partial(read_voc, data_root / "bccd", "trainval", CLASSES, one_based=False)
+    data = DetectionData(read, read, len(CLASSES), Stretch(SIDE), batch_size=IMAGES, num_workers=0)
+    batch = next(iter(data.val_dataloader()))
+    detector = detectors.build(family, ["size=small", *words], num_classes=len(CLASSES))
+    optimizer = AdamW(detector.parameters(), rate)
+    schedule = OneCycleLR(optimizer, rate, steps)
+    for _ in range(steps):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
+            losses = detector.loss(batch.images, batch.targets, batch.frames)
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        clip_grad_norm_(detector.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+    metric = DetectionMetric(data.annotations("val"))
+    metric.update(detector.eval()(batch.images, batch.frames), batch)
+    assert metric.compute()["AP50"] > 0.9
