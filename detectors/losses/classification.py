@@ -45,14 +45,18 @@ class Focal(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """Scalar."""
-        logits, target = matched.predictions.logits, matched.target_scores
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        p = logits.sigmoid()
-        # 1 - p_t; not quite 0, where a power below 1 has an infinite slope
-        miss = (p + target - 2 * p * target).clamp(min=1e-12)
-        alpha = self.alpha * target + (1 - self.alpha) * (1 - target)
-        loss = alpha * miss.pow(self.gamma) * cross_entropy
-        return self.weight * total(loss.sum(-1) * matched.counted, matched)
+        logits = matched.predictions.logits
+        # Every class is denied by every prior, but a positive affirms its own instead.
+        denied = (1 - self.alpha) * self._of_denying(logits).sum(-1)
+        own = logits.gather(-1, matched.labels[..., None]).squeeze(-1)
+        affirmed = self.alpha * self._of_denying(-own) - (1 - self.alpha) * self._of_denying(own)
+        loss = denied + affirmed * matched.positive
+        return self.weight * total(loss * matched.counted, matched)
+
+    def _of_denying(self, logits: Tensor) -> Tensor:
+        """`-(1 - p_t)^gamma log p_t` where the target is zero, so p_t = 1 - p."""
+        p = logits.sigmoid().clamp(min=1e-30)  # at 0 a power below 1 has an infinite slope
+        return p.pow(self.gamma) * F.softplus(logits)
 
 
 class GaussianFocal(nn.Module):
@@ -82,6 +86,8 @@ class GaussianFocal(nn.Module):
 
 class SoftmaxCrossEntropy(nn.Module):
     """Cross-entropy over background and C classes (Fast R-CNN, sec. 2.3); logits [B, N, 1 + C]."""
+
+    needs_background = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

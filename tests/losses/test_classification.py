@@ -31,8 +31,8 @@ def entries(given: Matched, mask: Tensor) -> list[tuple[float, float]]:
 
 
 def single(logit: float, target: float, classes: int = 1) -> Matched:
-    """One positive prior of one class with a given logit and class target."""
-    given = matched("+", classes=classes)
+    """One prior with a given logit and class target, positive unless that is zero."""
+    given = matched("+" if target else "-", classes=classes)
     logits = torch.full((1, 1, classes), logit, requires_grad=True)
     return given._replace(
         predictions=given.predictions._replace(logits=logits),
