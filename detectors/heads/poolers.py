@@ -1,7 +1,7 @@
 """Poolers: from feature levels and regions to a map of fixed size for each region.
 
-`Pooler(specs, ...)` is a module `(features, boxes [B, R, 4]) -> [B, R, c, size, size]`,
-float32.
+`Pooler(specs, ...)` is a module `(features, boxes [B, R, 4]) -> [B, R, *shape]`, and `.shape` is
+(channels, bins, bins).
 """
 
 import torch
@@ -27,7 +27,7 @@ class Align(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = [_level(specs, stride) for stride in strides]
-        self.channels = specs[self.levels[0]].channels
+        self.shape = (specs[self.levels[0]].channels, size, size)
         self.strides, self.size, self.sampling = list(strides), size, sampling
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class MaxPool(nn.Module):
     def __init__(self, specs: list[FeatureSpec], stride: int, size: int = 7) -> None:
         super().__init__()
         self.level = _level(specs, stride)
-        self.channels = specs[self.level].channels
+        self.shape = (specs[self.level].channels, size, size)
         self.stride, self.size = stride, size
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
@@ -59,8 +59,7 @@ class MaxPool(nn.Module):
         image = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)
         rows = torch.cat([image[:, None, None].expand(batch, regions, 1), boxes], dim=-1)
         feature = features[self.level].float()
-        with torch.autocast(boxes.device.type, enabled=False):
-            pooled = roi_pool(feature, rows.flatten(0, 1), self.size, 1 / self.stride)
+        pooled = roi_pool(feature, rows.flatten(0, 1), self.size, 1 / self.stride)
         return pooled.unflatten(0, (batch, regions))
 
 

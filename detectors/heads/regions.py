@@ -1,15 +1,40 @@
-"""Region heads of the single-level Faster R-CNN.
+"""Region heads: the second stage of Faster R-CNN.
 
-`RegionHead(channels, num_classes, ...)` maps pooled regions [B, R, c, s, s] to logits [B, R, 1 + C]
+`RegionHead(shape, num_classes, ...)` maps pooled regions [B, R, *shape] to logits [B, R, 1 + C]
 with background first, and deltas [B, R, C, 4], both float32.
 """
 
+import math
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
 from detectors.layers.conv import Norm
+
+
+class TwoLayerHead(nn.Module):
+    """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
+
+    Args:
+        shape: of a pooled region, (channels, bins, bins).
+        num_classes: C.
+        width: of the hidden layers.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 1024) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.hidden(pooled.flatten(2))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
 
 
 class DropoutHead(nn.Module):
@@ -19,23 +44,21 @@ class DropoutHead(nn.Module):
     layers too, which the paper takes from ImageNet).
 
     Args:
-        channels: of a pooled region.
+        shape: of a pooled region, (channels, bins, bins).
         num_classes: C.
-        size: bins per side of a pooled region.
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
     """
 
     def __init__(
         self,
-        channels: int,
+        shape: tuple[int, int, int],
         num_classes: int,
-        size: int = 7,
         width: int = 4096,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.fc6 = nn.Linear(channels * size**2, width)
+        self.fc6 = nn.Linear(math.prod(shape), width)
         self.fc7 = nn.Linear(width, width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
         self.logits = nn.Linear(width, 1 + num_classes)
@@ -56,7 +79,7 @@ class StageHead(nn.Module):
     He et al. 2016, appendix A; Detectron's `ResNet_roi_conv5_head`.
 
     Args:
-        channels: of a pooled region, those that the stage takes.
+        shape: of a pooled region, with the channels that the stage takes.
         num_classes: C.
         name, pretrained, weights, norm: the ResNet, as `TimmBackbone` takes them.
 
@@ -66,7 +89,7 @@ class StageHead(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        shape: tuple[int, int, int],
         num_classes: int,
         name: str,
         norm: Norm | None,
@@ -76,9 +99,9 @@ class StageHead(nn.Module):
         super().__init__()
         whole = TimmBackbone(name, [16, 32], pretrained, weights, norm=norm)
         takes, gives = (spec.channels for spec in whole.specs)
-        if channels != takes:
+        if shape[0] != takes:
             raise ValueError(
-                f"the last stage of {name} takes {takes} channels, regions have {channels}: "
+                f"the last stage of {name} takes {takes} channels, regions have {shape[0]}: "
                 "choose the ResNet of the backbone for the region head"
             )
         self.stage: nn.Module = whole.body.layer4  # type: ignore[assignment]

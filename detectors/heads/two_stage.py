@@ -41,7 +41,7 @@ class TwoStageHead(nn.Module):
         train_proposals: post-process that thins out proposals when targets are given.
         test_proposals: the same when none are.
         pooler: `(specs) -> module` from features and boxes to pooled regions, `heads.poolers`.
-        region_head: `(channels, num_classes) -> module` from pooled regions to logits and deltas.
+        region_head: `(shape, num_classes) -> module` from pooled regions to logits and deltas.
         coder: of the second stage.
         assigner: of objects to regions.
         sampler: thins out regions in training.
@@ -70,7 +70,7 @@ class TwoStageHead(nn.Module):
         self.proposal_head = proposal_head(specs, num_classes=1)
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
         self.pooler = pooler(specs)
-        self.region_head = region_head(self.pooler.channels, num_classes=num_classes)
+        self.region_head = region_head(self.pooler.shape, num_classes=num_classes)
         self.coder, self.assigner, self.sampler, self.score = coder, assigner, sampler, score
         self.criterion = Criterion(num_classes, coder, losses, normalizer)
 
@@ -161,28 +161,3 @@ def _as_priors(boxes: Tensor, canvas: tuple[int, int]) -> Priors:
     """Proposals [B, R, 4] as priors of a single level."""
     count = boxes.shape[1]
     return Priors(boxes, boxes.new_ones(count), (count,), canvas)
-
-
-class TwoLayerHead(nn.Module):
-    """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
-
-    Args:
-        channels: of a pooled region.
-        num_classes: C.
-        size: bins per side of a pooled region.
-        width: of the hidden layers.
-    """
-
-    def __init__(self, channels: int, num_classes: int, size: int = 7, width: int = 1024) -> None:
-        super().__init__()
-        self.hidden = nn.Sequential(
-            nn.Linear(channels * size**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
-        )
-        self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
-
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, R, 1 + C], background first, and deltas [B, R, C, 4] of [B, R, c, s, s]."""
-        hidden = self.hidden(pooled.flatten(2))
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()

@@ -46,7 +46,7 @@ def test_max_pooling_is_the_released_layer() -> None:
     features = [torch.randn(2, 3, 8, 12), torch.randn(2, 3, 4, 6)]
     pooler = MaxPool(SPECS, stride=8, size=4)
     found = pooler(features, BOXES)
-    assert pooler.channels == 3
+    assert pooler.shape == (3, 4, 4)
     for image in range(2):
         for region in range(3):
             expected = _max_pooled(features[0][image], BOXES[image, region].tolist(), 4, 8)

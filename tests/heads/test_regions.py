@@ -6,7 +6,7 @@ from detectors.heads.regions import DropoutHead, StageHead
 
 
 def test_the_stage_sees_each_region_alone() -> None:
-    head = StageHead(256, 3, name="resnet18", norm=nn.BatchNorm2d).eval()
+    head = StageHead((256, 6, 6), 3, name="resnet18", norm=nn.BatchNorm2d).eval()
     pooled = torch.randn(2, 3, 256, 6, 6)
     logits, deltas = head(pooled)
     assert logits.shape == (2, 3, 4)
@@ -18,11 +18,11 @@ def test_the_stage_sees_each_region_alone() -> None:
 
 def test_a_stage_of_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match="takes 256 channels, regions have 128"):
-        StageHead(128, 3, name="resnet18", norm=None)
+        StageHead((128, 7, 7), 3, name="resnet18", norm=None)
 
 
 def test_boxes_are_class_specific_and_the_backgrounds_are_left_out() -> None:
-    head = DropoutHead(2, 3, size=2, width=5).eval()
+    head = DropoutHead((2, 2, 2), 3, width=5).eval()
     with torch.no_grad():
         head.deltas.bias.copy_(torch.arange(16.0))
     pooled = torch.zeros(1, 1, 2, 2, 2)
@@ -32,7 +32,7 @@ def test_boxes_are_class_specific_and_the_backgrounds_are_left_out() -> None:
 
 
 def test_dropout_leaves_hidden_units_out_in_training_only() -> None:
-    head, pooled = DropoutHead(2, 3, size=2, width=50), torch.ones(1, 4, 2, 2, 2)
+    head, pooled = DropoutHead((2, 2, 2), 3, width=50), torch.ones(1, 4, 2, 2, 2)
     head.train()
     assert not torch.equal(head(pooled)[0], head(pooled)[0])
     head.eval()
