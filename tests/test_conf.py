@@ -35,7 +35,9 @@ def works(family: str, *words: str) -> None:
     """
     with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
-        detector = detectors.build(family, ["size=small", *words], num_classes=3)
+        detector = detectors.build(
+            family, ["size=small", "image_size=[128,160]", *words], num_classes=3
+        )
         images, rows = torch.empty(2, 3, 128, 160), (2, 8)
         valid, ignore = torch.empty(2, *rows, dtype=torch.bool)
         boxes, labels = torch.empty(*rows, 4), torch.empty(rows, dtype=torch.int64)
@@ -112,11 +114,15 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
         ),
         ("centernet priors=anchors part.priors.sizes=[[32]]", ["BranchTower", "priors are 3"]),
         ("yolov3 tower=shared", ["SharedTower", "neck"]),
-        ("retinanet head=two_stage", ["pooled from strides [4, 8, 16, 32]", "neck offers"]),
+        ("retinanet head=two_stage", ["pooled from stride 4", "neck offers"]),
         ("retinanet quality_loss=objectness", ["Objectness", "SharedTower predicts none"]),
         ("centernet quality_loss=centerness", ["Centerness", "BranchTower"]),
         ("retinanet score=root", ["root_of_class_times_quality", "quality_loss"]),
         ("fcos quality_loss=none", ["root_of_class_times_quality", "no loss", "score=class"]),
+        ("retinanet class_loss=softmax", ["SoftmaxCrossEntropy", "SharedTower predicts none"]),
+        ("fcos score=softmax", ["softmax_without_background", "SharedTower"]),
+        ("ssd300 class_loss=focal", ["SourceTower predicts background", "hard_negatives"]),
+        ("ssd300 score=class", ["SourceTower", "class_score does not know"]),
         ("faster_rcnn quality_loss=objectness", ["does not use 'quality_loss'", "box_loss"]),
         ("fcos part.levels=[8,16,64]", ["resnet18", "stride 64", "[2, 4, 8, 16, 32]"]),
         ("yolov3 norm=group32", ["32 groups", "8 channels"]),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from detectors.coders import Coder
 from detectors.heads.matching import Criterion, Normalizer
-from detectors.heads.scores import needs_quality
+from detectors.heads.scores import needs_background, needs_quality
 from detectors.priors import PriorGrid, check_levels
 from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
 
@@ -52,6 +52,7 @@ class DenseHead(nn.Module):
         self.criterion = Criterion(num_classes, coder, losses, normalizer)
         self.score = score
         _check_quality(self.tower, self.criterion.losses, score)
+        _check_background(self.tower, self.criterion.losses, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
@@ -90,6 +91,26 @@ def _check_quality(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> 
         raise ValueError(
             f"{getattr(score, 'func', score).__name__} scores by a quality, but no loss teaches "
             "one: choose score=class, or a quality_loss and a tower that predicts what it teaches"
+        )
+
+
+def _check_background(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse parts that do not agree whether background is a class of its own."""
+    name, has = type(tower).__name__, getattr(tower, "predicts_background", False)
+    teachers = [type(term).__name__ for term in losses.values() if needs_background(term)]
+    scorer = getattr(score, "func", score).__name__
+    if not has:
+        takers = teachers + [scorer] * needs_background(score)
+        if takers:
+            raise ValueError(
+                f"{takers[0]} takes background for a class, but {name} predicts none: choose "
+                "another class_loss and score, such as bce and class, or tower=source"
+            )
+    elif not teachers or not needs_background(score):
+        raise ValueError(
+            f"{name} predicts background as a class, but {scorer if teachers else 'the class loss'}"
+            " does not know it: choose class_loss=softmax or hard_negatives and score=softmax, or "
+            "another tower"
         )
 
 

@@ -1,6 +1,7 @@
 """How logits and quality become scores in [0, 1]: `(logits, quality) -> scores [B, N, C]`.
 
-Those that cannot do without a quality say so by an attribute `needs_quality`, like loss terms.
+Those that cannot do without a quality, or take background for the first class, say so by an
+attribute `needs_quality` or `needs_background`, as loss terms do.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from torch import Tensor
 def needs_quality(part: Callable) -> bool:
     """Whether a score, which Hydra gives as a partial, or a loss term needs a quality."""
     return getattr(getattr(part, "func", part), "needs_quality", False)
+
+
+def needs_background(part: Callable) -> bool:
+    """Whether the first of the logits that a score or a loss term takes is background."""
+    return getattr(getattr(part, "func", part), "needs_background", False)
 
 
 def class_score(logits: Tensor, quality: Tensor | None) -> Tensor:
@@ -37,6 +43,9 @@ root_of_class_times_quality.needs_quality = True  # type: ignore[attr-defined]
 def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor:
     """Softmax over background and C classes [B, N, 1 + C], the C classes of it (Fast R-CNN)."""
     return logits.softmax(-1)[..., 1:]
+
+
+softmax_without_background.needs_background = True  # type: ignore[attr-defined]
 
 
 def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:

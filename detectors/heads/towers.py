@@ -1,7 +1,8 @@
 """Towers: the convolutions between the neck and the predictions of a dense head.
 
 `Tower(specs, num_classes=, per_cell=, ...)` maps feature levels to (logits, deltas, quality) per
-level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None; `predicts_quality` says which.
+level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None. `predicts_quality` says which;
+where `predicts_background` is true, background is one more class, the first.
 """
 
 import math
@@ -132,6 +133,7 @@ class SoftmaxProposalTower(nn.Module):
     """
 
     predicts_quality = False
+    predicts_background = True
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
@@ -220,6 +222,7 @@ class SourceTower(nn.Module):
     """
 
     predicts_quality = False
+    predicts_background = True
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()

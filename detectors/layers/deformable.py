@@ -27,8 +27,7 @@ class DeformableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, channels, H, W]."""
         shifts, weights = self.offset(x).float().split((18, 9), dim=1)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.conv(x.float(), shifts, weights.sigmoid()).to(x.dtype)
+        return self.conv(x.float(), shifts, weights.sigmoid()).to(x.dtype)
 
 
 def bilinear_init(deconv: nn.ConvTranspose2d) -> None:

@@ -15,6 +15,8 @@ class HardNegativeCrossEntropy(nn.Module):
     an object counts for nothing. Logits are [B, N, 1 + C], background first.
     """
 
+    needs_background = True
+
     def __init__(self, ratio: float = 3.0, weight: float = 1.0) -> None:
         super().__init__()
         self.ratio, self.weight = ratio, weight
