@@ -1,10 +1,11 @@
-"""Time and memory of our training step and inference beside torchvision's.
+"""Time and memory of our training step and inference, beside torchvision's where it has the model.
 
 Both hold the same weights and see the same images and objects. Theirs is float32 and includes its
 own way to begin and to end: a transform whose resizing is by a factor of one here, and a
 post-processing with shapes that depend on data. Ours includes all of `Detector.loss` and
 `Detector.forward`, uint8 to detections. A training step is forward, losses and backward; no
 optimiser is counted. The variants take turns, so that whatever else the machine does hits all.
+Ratios are to the first variant: torchvision's, or for the families that it lacks ours in float32.
 """
 
 import argparse
@@ -37,35 +38,47 @@ OBJECTS = (8, 16)  # fewest and most in an image
 SEED = 0
 
 
-class Family(NamedTuple):
+class Shared(NamedTuple):
     """A model that both libraries have."""
 
     theirs: Callable[..., nn.Module]
     background: int  # 1 where torchvision counts it among the classes, and we do not
-    logits: str  # its layer whose output decides how many candidates there are
+    logits: str  # its module whose output decides how many candidates there are
     spread: float  # standard deviation of these logits that yields some hundred of them
+    side: int | None = None  # of the images, where the model has one size only
+    words: tuple[str, ...] = ()  # what makes ours the same as theirs
 
 
-FAMILIES = {
-    "retinanet": Family(
+SHARED = {
+    "ssd300": Shared(
+        torchvision_detection.ssd300_vgg16,
+        background=1,
+        logits="head.classification_head",
+        spread=0.6,
+        side=300,
+        words=("assigner=best_prior",),
+    ),
+    "retinanet": Shared(
         partial(torchvision_detection.retinanet_resnet50_fpn, detections_per_img=100),
         background=0,
         logits="head.classification_head.cls_logits",
         spread=0.5,
     ),
-    "fcos": Family(
+    "fcos": Shared(
         torchvision_detection.fcos_resnet50_fpn,
         background=0,
         logits="head.classification_head.cls_logits",
         spread=0.6,
     ),
-    "faster_rcnn": Family(
+    "faster_rcnn": Shared(
         torchvision_detection.fasterrcnn_resnet50_fpn,
         background=1,
         logits="roi_heads.box_predictor.cls_score",
         spread=0.6,
     ),
 }
+FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "faster_rcnn",
+            "centernet", "fcos")  # fmt: skip
 
 
 class Variant(NamedTuple):
@@ -109,8 +122,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--models", nargs="+", choices=FAMILIES, default=list(FAMILIES), metavar="NAME",
-        help=f"of {', '.join(FAMILIES)}; all by default")  # fmt: skip
+    add("--models", nargs="+", default=FAMILIES, metavar="NAME",
+        help=f"files of conf/model (default: {', '.join(FAMILIES)})")  # fmt: skip
     add("--size", type=int, default=320, help="height and width in pixels (default: 320)")
     add("--batch", type=int, default=4, help="images (default: 4)")
     add("--threads", type=int, default=2, help="of torch; 0 leaves its choice (default: 2)")
@@ -123,56 +136,57 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def prepare(name: str, batch: int, size: int, device: torch.device) -> dict[str, Variant]:
     """The variants of a family, with one set of weights and of images."""
     torch.manual_seed(SEED)
-    family = FAMILIES[name]
-    images, targets = examples(batch, size, CLASSES - family.background)
-    theirs = family.theirs(
-        weights=None, weights_backbone=None, num_classes=CLASSES, min_size=size, max_size=size
-    )
-    liven(theirs, family, images / 255)
-    ours = detectors.build(name, num_classes=CLASSES - family.background)
+    shared = SHARED.get(name)
+    if shared is None:
+        images, targets = examples(batch, size, CLASSES, device)
+        ours = detectors.build(name, num_classes=CLASSES, image_size=size)
+        return of_ours(ours.to(device), images, targets)
+    size = shared.side or size
+    images, targets = examples(batch, size, CLASSES - shared.background, device)
+    sides = {} if shared.side else {"min_size": size, "max_size": size}
+    theirs = shared.theirs(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
+    liven(theirs.to(device), shared, images / 255)
+    ours = detectors.build(name, shared.words, num_classes=CLASSES - shared.background)
     ours.load_state_dict(from_torchvision(theirs.state_dict()), strict=False)
-    images, targets = images.to(device), Targets(*(field.to(device) for field in targets))
-    return {
-        "torchvision": of_torchvision(theirs.to(device), images, targets, family.background),
-        "ours, fp32": of_ours(ours.to(device), images, targets, torch.contiguous_format, False),
-        "ours, default": of_ours(
-            copy.deepcopy(ours), images, targets, torch.channels_last, has_bf16(device.type)
-        ),
-    }
+    beside = {"torchvision": of_torchvision(theirs, images, targets, shared.background)}
+    return beside | of_ours(ours.to(device), images, targets)
 
 
-def examples(batch: int, size: int, classes: int) -> tuple[Tensor, Targets]:
+def examples(batch: int, size: int, classes: int, device: torch.device) -> tuple[Tensor, Targets]:
     """Smooth random images [B, 3, size, size] uint8; objects from a twentieth of that side up."""
     coarse = torch.rand(batch, 3, size // 16, size // 16)
     images = F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
     sides = size * 20 ** (torch.rand(batch, OBJECTS[1], 2) - 1)
     corner = torch.rand(batch, OBJECTS[1], 2) * (size - sides)
     count = torch.randint(OBJECTS[0], OBJECTS[1] + 1, (batch, 1))
-    return (images * 255).byte(), Targets(
+    targets = Targets(
         boxes=torch.cat([corner, corner + sides], dim=-1),
         labels=torch.randint(classes, (batch, OBJECTS[1])),
         valid=torch.arange(OBJECTS[1]) < count,
         ignore=torch.zeros(batch, OBJECTS[1], dtype=torch.bool),
     )
+    return (images * 255).byte().to(device), Targets(*(field.to(device) for field in targets))
 
 
 @torch.no_grad()
-def liven(model: nn.Module, family: Family, images: Tensor) -> None:
+def liven(model: nn.Module, shared: Shared, images: Tensor) -> None:
     """Fit a fresh torchvision model to `images`, so that it detects about as a trained one does.
 
-    Batch norms learn their statistics, and the class logits get the spread of the family.
+    Batch norms learn their statistics, and the class logits get the spread asked for.
     """
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0
     outputs: list[Tensor] = []
-    logits = model.get_submodule(family.logits)
-    assert isinstance(logits.weight, Tensor)
+    logits = model.get_submodule(shared.logits)
     model.get_submodule("backbone")(model.get_submodule("transform")(list(images))[0].tensors)
     handle = logits.register_forward_hook(lambda *call: outputs.append(call[-1].flatten()))
     model.eval()(list(images))
     handle.remove()
-    logits.weight *= family.spread / torch.cat(outputs).std()
+    growth = shared.spread / torch.cat(outputs).std()
+    for layer in logits.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.weight *= growth
 
 
 def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, background: int) -> Variant:
@@ -194,7 +208,16 @@ def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, backgroun
     return Variant(model, train, infer)
 
 
-def of_ours(
+def of_ours(model: Detector, images: Tensor, targets: Targets) -> dict[str, Variant]:
+    """Ours, plain and as `detectors train` runs it where nothing else is said."""
+    bf16 = has_bf16(images.device.type)
+    return {
+        "ours, fp32": variant(model, images, targets, torch.contiguous_format, False),
+        "ours, default": variant(copy.deepcopy(model), images, targets, torch.channels_last, bf16),
+    }
+
+
+def variant(
     model: Detector,
     images: Tensor,
     targets: Targets,

@@ -26,8 +26,15 @@ def test_a_small_run_reports_every_variant(tmp_path, capsys) -> None:
     assert "fcos" in capsys.readouterr().out
 
 
+def test_a_family_that_torchvision_lacks_is_measured_alone(capsys) -> None:
+    options = ["--models", "yolov2", "--size", "64", "--batch", "1", "--repeats", "1"]
+    measured = benchmark.main([*options, "--threads", "0"])["results"]["yolov2"]["train"]
+    assert list(measured) == ["ours, fp32", "ours, default"]
+    assert measured["ours, fp32"]["ratio"] == 1
+
+
 def test_targets_lie_within_the_images() -> None:
-    images, targets = benchmark.examples(2, 64, 5)
+    images, targets = benchmark.examples(2, 64, 5, CPU)
     assert images.shape == (2, 3, 64, 64)
     assert targets.boxes.min() >= 0
     assert targets.boxes.max() <= 64
