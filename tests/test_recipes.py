@@ -87,9 +87,9 @@ def scenes() -> dict[str, Any]:
     return {"train": found["train"], "val": found["val"], "num_classes": cfg.num_classes}
 
 
-# The numbers of the fact sheets: effective batch, optimiser steps or (epochs), and some learning
-# rates {step: rate}. A step per epoch stands for (epochs); where none is named there is no warm-up.
 VOC, COCO = 16551, 118287  # pictures of 07+12 trainval and of train2017
+
+# The papers' numbers: effective batch, optimiser steps, and the learning rate of some steps.
 NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "yolov1_voc": (64, 40_000, {0: 1e-3, 700: 1e-2, 19_999: 1e-2, 20_000: 1e-3, 30_000: 1e-4}),
     "yolov2_voc": (64, 80_200, {500: 6.25e-5, 1000: 1e-3, 40_000: 1e-4, 60_000: 1e-5}),
@@ -137,9 +137,12 @@ def test_batch_and_length_are_those_of_the_paper(recipe: str) -> None:
         assert (cfg.trainer.max_steps, cfg.trainer.max_epochs) == (steps, -1)
     else:
         pictures = VOC if recipe.endswith("_voc") else COCO
-        assert cfg.trainer.max_epochs * (pictures // batch) == steps
+        batches = pictures // cfg.data.batch_size
+        per_epoch = -(-batches // cfg.trainer.accumulate_grad_batches)
+        assert cfg.trainer.max_epochs * per_epoch == steps
     assert cfg.trainer.gradient_clip_val is None  # none of them clips the whole gradient
     assert "ema" not in cfg.callback
+    assert instantiate(cfg, "data").batch_size == cfg.data.batch_size
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
