@@ -19,26 +19,33 @@ def build_optimizer(
     lr: float,
     weight_decay: float = 0.0,
     backbone_lr_factor: float = 1.0,
+    bias_lr_factor: float = 1.0,
 ) -> Optimizer:
     """`algorithm` over the `parameter_groups` of `module`.
 
     Args:
         algorithm: called with the groups and `lr`, such as a partial of `torch.optim.SGD`.
         backbone_lr_factor: multiplies the learning rate of everything in `module.backbone`.
+        bias_lr_factor: and that of every bias; 2 in caffe's models and in Detectron.
 
     Raises:
         ValueError: nothing is trainable.
     """
-    groups = parameter_groups(module, lr, weight_decay, backbone_lr_factor)
+    groups = parameter_groups(module, lr, weight_decay, backbone_lr_factor, bias_lr_factor)
     return algorithm(groups, lr=lr)
 
 
 def parameter_groups(
-    module: nn.Module, lr: float, weight_decay: float, backbone_lr_factor: float = 1.0
+    module: nn.Module,
+    lr: float,
+    weight_decay: float,
+    backbone_lr_factor: float = 1.0,
+    bias_lr_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with a `name`; frozen parameters are left out.
 
-    Scalars and vectors are not decayed: the scale and shift of norms, biases, learnt scales.
+    Scalars and vectors are not decayed: the scale and shift of norms, biases, learnt scales. Biases
+    have groups of their own only where their learning rate is another.
 
     Raises:
         ValueError: nothing is trainable.
@@ -49,11 +56,13 @@ def parameter_groups(
             continue
         place = "backbone" if name.startswith("backbone.") else "rest"
         decayed = parameter.ndim > 1
+        bias = bias_lr_factor != 1 and name.rpartition(".")[2] == "bias"
+        rate = lr * (backbone_lr_factor if place == "backbone" else 1.0)
         group = groups.setdefault(
-            f"{place}/{'decayed' if decayed else 'plain'}",
+            f"{place}/{'bias' if bias else 'decayed' if decayed else 'plain'}",
             {
                 "params": [],
-                "lr": lr * (backbone_lr_factor if place == "backbone" else 1.0),
+                "lr": rate * (bias_lr_factor if bias else 1.0),
                 "weight_decay": weight_decay if decayed else 0.0,
             },
         )

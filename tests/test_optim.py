@@ -56,6 +56,15 @@ def test_every_trainable_parameter_is_in_one_group_and_only_weights_decay() -> N
         assert {id(p) for p in found[name][2]} == {id(p) for p in parameters}
 
 
+def test_biases_may_learn_at_another_rate() -> None:
+    module = Tiny()
+    groups = {g["name"]: g for g in optim.parameter_groups(module, 0.1, 0.5, bias_lr_factor=2.0)}
+    assert [id(p) for p in groups["rest/bias"]["params"]] == [id(module.head.bias)]
+    assert (groups["rest/bias"]["lr"], groups["rest/bias"]["weight_decay"]) == (0.2, 0.0)
+    assert groups["rest/plain"]["lr"] == groups["backbone/decayed"]["lr"] == 0.1
+    assert sum(len(group["params"]) for group in groups.values()) == 7
+
+
 def test_a_wholly_frozen_module_is_refused() -> None:
     with pytest.raises(ValueError, match="every parameter is frozen"):
         optim.parameter_groups(nn.Linear(1, 1).requires_grad_(False), 0.1, 0.0)

@@ -1,18 +1,22 @@
 """Every recipe of conf/experiment takes two steps and validates, on small pictures."""
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from detectors.__main__ import CONF
-from detectors.commands.composition import compose
+from detectors.commands.composition import compose, instantiate
 from detectors.commands.train import assemble
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
 BRIEFLY = [
     "size=small",
-    "image_size=96",
     "device=cpu",
     "data.batch_size=2",
     "data.num_workers=0",
@@ -20,17 +24,151 @@ BRIEFLY = [
     "trainer.check_val_every_n_epoch=1",
     "trainer.limit_train_batches=2",
     "trainer.limit_val_batches=1",
-    "schedule.warmup.length=0.5",
 ]
+SIDE = {"ssd300": 300}  # its last convolutions leave nothing of a smaller picture
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_takes_two_steps(recipe: str, tmp_path: Path) -> None:
-    cfg = compose([f"experiment={recipe}", *BRIEFLY, f"run_dir={tmp_path}"])
-    if "$DETECTORS_DATA" in str(cfg.data) and "DETECTORS_DATA" not in os.environ:
-        pytest.skip("DETECTORS_DATA is not set: this recipe trains on real images")
+def takes_two_steps(cfg: DictConfig) -> None:
     module, data, trainer = assemble(cfg)
     trainer.fit(module, datamodule=data)
     assert trainer.global_step == 2
     assert trainer.callback_metrics["train/loss"].isfinite()
     assert "val/AP" in trainer.callback_metrics
+
+
+@pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(PUBLISHED)))
+def test_takes_two_steps(recipe: str, tmp_path: Path) -> None:
+    words = [*BRIEFLY, "image_size=96", "schedule.warmup.length=0.5", f"run_dir={tmp_path}"]
+    cfg = compose([f"experiment={recipe}", *words])
+    if "$DETECTORS_DATA" in str(cfg.data) and "DETECTORS_DATA" not in os.environ:
+        pytest.skip("DETECTORS_DATA is not set: this recipe trains on real images")
+    takes_two_steps(cfg)
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_a_published_recipe_takes_two_steps_on_scenes(recipe: str, tmp_path: Path) -> None:
+    side = SIDE.get(recipe.split("_")[0], 64)
+    words = ["trainer.accumulate_grad_batches=1", "trainer.max_steps=2", f"image_size={side}"]
+    cfg = compose([f"experiment={recipe}", *BRIEFLY, *words, f"run_dir={tmp_path}"])
+    settle(cfg)
+    takes_two_steps(cfg)
+
+
+def settle(cfg: DictConfig) -> None:
+    """Other pictures, no weights from elsewhere, fewer regions, places within a run of 2 steps."""
+    with open_dict(cfg):
+        cfg.data.update({"train": None, "val": None})  # an update alone would merge
+        cfg.data.update({**scenes(), "classes": None})
+        if cfg.data.multiscale:
+            cfg.data.multiscale.update({"sides": [64, 96], "every": 1})
+        backbone = cfg.part.backbone
+        if "pretrained" in backbone:
+            backbone.pretrained = False
+        if "resnet" in backbone.get("name", ""):
+            backbone.name = "resnet18"
+        for key in {"train_proposals", "test_proposals"} & set(cfg.part.head):
+            cfg.part.head[key].update({"per_level": 200, "detections": 100})
+        if "width" in cfg.part.head.get("region_head", {}):
+            cfg.part.head.region_head.width = 32
+        cfg.schedule.milestones = [0.5]
+        cfg.schedule.warmup.length = min(cfg.schedule.warmup.length, 0.5)
+
+
+@cache
+def scenes() -> dict[str, Any]:
+    """Readers of a few small pictures, and the number of their classes."""
+    cfg = compose(["data=scenes_easy", "scenes.layout.side=64", "data.train.read.count=8"])
+    data = OmegaConf.to_container(cfg, resolve=False)["data"]  # type: ignore[index, call-overload]
+    assert isinstance(data, dict)
+    OmegaConf.resolve(cfg.scenes)
+    readers = OmegaConf.create({"scenes": cfg.scenes, "train": data["train"], "val": data["val"]})
+    found = OmegaConf.to_container(readers, resolve=True)
+    assert isinstance(found, dict)
+    return {"train": found["train"], "val": found["val"], "num_classes": cfg.num_classes}
+
+
+VOC, COCO = 16551, 118287  # pictures of 07+12 trainval and of train2017
+
+# The papers' numbers: effective batch, optimiser steps, and the learning rate of some steps.
+NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
+    "yolov1_voc": (64, 40_000, {0: 1e-3, 700: 1e-2, 19_999: 1e-2, 20_000: 1e-3, 30_000: 1e-4}),
+    "yolov2_voc": (64, 80_200, {500: 6.25e-5, 1000: 1e-3, 40_000: 1e-4, 60_000: 1e-5}),
+    "yolov2_coco": (64, 500_200, {500: 6.25e-5, 399_999: 1e-3, 400_000: 1e-4, 450_000: 1e-5}),
+    "yolov3_voc": (64, 50_200, {500: 6.25e-5, 39_999: 1e-3, 40_000: 1e-4, 45_000: 1e-5}),
+    "yolov3_coco": (64, 500_200, {500: 6.25e-5, 399_999: 1e-3, 400_000: 1e-4, 450_000: 1e-5}),
+    "yolov4_coco": (64, 500_500, {1000: 1.3e-3, 399_999: 1.3e-3, 400_000: 1.3e-4, 450_000: 1.3e-5}),
+    "ssd300_voc": (32, 120_000, {0: 1e-3, 79_999: 1e-3, 80_000: 1e-4, 100_000: 1e-5}),
+    "ssd512_voc": (32, 120_000, {0: 1e-3, 79_999: 1e-3, 80_000: 1e-4, 100_000: 1e-5}),
+    "ssd300_coco": (32, 400_000, {0: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 360_000: 1e-5}),
+    "ssd512_coco": (32, 400_000, {0: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 360_000: 1e-5}),
+    "retinanet_coco": (16, 90_000, {0: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "fcos_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
+    "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
+    "centernet_coco": (
+        128,
+        230 * (COCO // 128),
+        {180 * (COCO // 128) - 1: 5e-4, 180 * (COCO // 128): 5e-5, 210 * (COCO // 128): 5e-6},
+    ),
+    "centernet_voc": (
+        32,
+        70 * (VOC // 32),
+        {45 * (VOC // 32) - 1: 1.25e-4, 45 * (VOC // 32): 1.25e-5, 60 * (VOC // 32): 1.25e-6},
+    ),
+}
+DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet": 0.0}
+DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4}
+
+
+@cache
+def composed(recipe: str) -> Any:
+    return compose([f"experiment={recipe}", "device=cpu", "run_dir=."])
+
+
+def test_every_published_recipe_is_listed() -> None:
+    assert sorted(NUMBERS) == PUBLISHED
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_batch_and_length_are_those_of_the_paper(recipe: str) -> None:
+    cfg, (batch, steps, _) = composed(recipe), NUMBERS[recipe]
+    assert cfg.data.batch_size * cfg.trainer.accumulate_grad_batches == batch
+    if cfg.trainer.max_steps != -1:
+        assert (cfg.trainer.max_steps, cfg.trainer.max_epochs) == (steps, -1)
+    else:
+        pictures = VOC if recipe.endswith("_voc") else COCO
+        batches = pictures // cfg.data.batch_size
+        per_epoch = -(-batches // cfg.trainer.accumulate_grad_batches)
+        assert cfg.trainer.max_epochs * per_epoch == steps
+    assert cfg.trainer.gradient_clip_val is None  # none of them clips the whole gradient
+    assert "ema" not in cfg.callback
+    assert instantiate(cfg, "data").batch_size == cfg.data.batch_size
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_learning_rates_are_those_of_the_paper(recipe: str) -> None:
+    cfg, (_, steps, expected) = composed(recipe), NUMBERS[recipe]
+    layer = torch.nn.Conv2d(1, 1, 1)
+    optimizer = instantiate(cfg, "optimizer")(layer)
+    factor = instantiate(cfg, "schedule")(optimizer, steps).lr_lambdas[0]
+    for step, rate in expected.items():
+        assert cfg.optimizer.lr * factor(step) == pytest.approx(rate, rel=1e-3), step
+    groups = {group["name"]: group for group in optimizer.param_groups}
+    decay = next(value for start, value in DECAY.items() if recipe.startswith(start))
+    assert groups.pop("rest/decayed")["weight_decay"] == decay
+    assert all(group["weight_decay"] == 0 for group in groups.values())
+
+
+def test_choices_of_a_recipe_win_over_those_of_its_family() -> None:
+    ssd, yolo, retina = map(composed, ("ssd300_voc", "yolov4_coco", "retinanet_coco"))
+    assert ssd.part.priors.sizes[0] == [30, 60]
+    assert all(part.use_difficult for part in ssd.data.train.read.values())
+    assert ssd.data.val._target_.endswith("read_voc")
+    assert ssd.data.val.root.endswith("VOC2007")
+    assert yolo.part.box_loss._target_.endswith("DarknetCIoU")
+    assert list(yolo.data.mix) == ["mosaic"]
+    assert max(yolo.data.multiscale.sides) == 896
+    assert retina.part.neck.extra._target_.endswith("LevelsFromInput")
+    assert retina.data.resize._target_.endswith("ShorterEdge")
+    assert composed("yolov3_voc").data.num_classes == 20
+    assert not any(part.use_difficult for part in composed("yolov2_voc").data.train.read.values())

@@ -27,6 +27,7 @@ class VGG(nn.Module):
         widths, depths: channels and convolutions of each stage.
         weights: local .safetensors or .pth state dict of a VGG-16 under torchvision's or timm's
             names; what lies behind conv5_3 is not used.
+        frozen_stages: the first so many do not learn.
 
     Raises:
         ValueError: the file is absent or of another network.
@@ -39,9 +40,11 @@ class VGG(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         depths: Sequence[int] = (2, 2, 3, 3, 3),
         weights: str | Path | None = None,
+        frozen_stages: int = 0,
     ) -> None:
         super().__init__()
         self.stages = _stages(widths, depths, norm, act)
+        self.stages[:frozen_stages].requires_grad_(False)
         self.specs = [FeatureSpec(widths[4], 16)]
         if weights is not None:
             _load(self.stages, _read(weights), weights)

@@ -27,8 +27,7 @@ class EpochProgress(ProgressBar):
         self.every = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._open(name, trainer.num_training_batches)
+        self._open(epoch_name(trainer), trainer.num_training_batches)
 
     def on_train_batch_end(
         self,
@@ -109,7 +108,7 @@ class EpochProgress(ProgressBar):
         known = trainer.callback_metrics.items()
         losses = {n[6:]: float(v) for n, v in known if _is_mean_loss(n)}
         text = describe(losses, self._last(trainer))
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}"
+        return f"{epoch_name(trainer)}  {text}"
 
 
 def batch_bar(console: Console) -> Progress:
@@ -123,6 +122,12 @@ def batch_bar(console: Console) -> Progress:
         console=console,
         transient=True,
     )
+
+
+def epoch_name(trainer: Trainer) -> str:
+    """Which epoch it is, and of how many where their number ends the run."""
+    last = trainer.max_epochs
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last not in (None, -1) else "")
 
 
 def describe(losses: dict[str, float], metrics: dict[str, float]) -> str:

@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader
 
 from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset
+from detectors.data.mix import Mix
+from detectors.data.multiscale import Multiscale
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.source import Source
 from detectors.data.transforms import Resize, Transform
@@ -29,6 +31,8 @@ class DetectionData(LightningDataModule):
         test: reads the test split; None: the validation split.
         classes: names expected; None: those of the data.
         augment: named transforms of the training pictures, in their order; None: without it.
+        mix: named mixes of several augmented training pictures, in their order; None: without it.
+        multiscale: sizes of the training canvas; None: always that of `resize`.
         batch_size: images per device.
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
@@ -48,6 +52,8 @@ class DetectionData(LightningDataModule):
         test: Reader | None = None,
         classes: Sequence[str] | None = None,
         augment: Mapping[str, Transform | None] | None = None,
+        mix: Mapping[str, Mix | None] | None = None,
+        multiscale: Multiscale | None = None,
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
@@ -64,6 +70,8 @@ class DetectionData(LightningDataModule):
         self.resize = resize
         self.expected = None if classes is None else tuple(classes)
         self.augment = {name: step for name, step in (augment or {}).items() if step is not None}
+        self.mix = {name: step for name, step in (mix or {}).items() if step is not None}
+        self.multiscale = multiscale
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -106,8 +114,9 @@ class DetectionData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         source = self.source("train")
-        sampler = EpochSampler(len(source), self.batch_size, self.seed, *self._place())
-        data = DetectionDataset(source, self.augment, self.resize, self.seed)
+        place, size = self._place(), len(source)
+        sampler = EpochSampler(size, self.batch_size, self.seed, *place, self.multiscale)
+        data = DetectionDataset(source, self.augment, self.resize, self.seed, self.mix)
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._settings())
 
     def val_dataloader(self) -> DataLoader:

@@ -7,15 +7,17 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from detectors.data.multiscale import Multiscale
+
 
 class EpochSampler(DistributedSampler):
-    """Keys (epoch, index) of one rank's share of a shuffled epoch.
+    """Keys (epoch, index) of one rank's share of a shuffled epoch; (.., side) where sizes change.
 
     The epoch is cut into global batches of `batch_size * world`, what does not fill one is left
     out, and rank r takes the r-th part of each: so N processes together see the batches of one
     process with N times the batch. It is a DistributedSampler so that Lightning keeps it and calls
     `set_epoch`. The epoch travels in the key, because workers that outlive an epoch would not see
-    it otherwise.
+    it otherwise, and the side of a batch's canvas, because samples are made one by one.
 
     Attributes:
         start: batches to skip, once, when a run is resumed within an epoch.
@@ -25,9 +27,16 @@ class EpochSampler(DistributedSampler):
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        multiscale: Multiscale | None = None,
     ) -> None:
         super().__init__(range(size), world, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
+        self.multiscale = multiscale
         self.batch_size = batch_size
         self.start = 0
         self.steps = size // (batch_size * world)
@@ -40,10 +49,16 @@ class EpochSampler(DistributedSampler):
     def __len__(self) -> int:
         return self.steps * self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
         start, self.start = self.start, 0
-        mine = self._batches()[start:, self.rank].reshape(-1).tolist()
-        return iter([(self.epoch, index) for index in mine])
+        batches = enumerate(self._batches()[start:, self.rank].tolist(), start)
+        return iter([(self.epoch, k, *self._side(step)) for step, batch in batches for k in batch])
+
+    def _side(self, step: int) -> tuple[int, ...]:
+        """The side of the canvas of a batch, or nothing where all have that of the resize."""
+        return (
+            () if self.multiscale is None else (self.multiscale.side(self.seed, self.epoch, step),)
+        )
 
     def _batches(self) -> np.ndarray:
         """[steps, world, batch] indices of this epoch."""

@@ -35,6 +35,10 @@ class Resize(Protocol):
         """(height, width) that a picture of this size has on the canvas."""
         ...
 
+    def sized(self, side: int) -> "Resize":
+        """The same for an image size of another side, in pixels."""
+        ...
+
 
 class Letterbox:
     """Resizes with the sides in proportion, centred, the rest of the canvas grey."""
@@ -43,15 +47,47 @@ class Letterbox:
         self.canvas = canvas_size(size)
 
     def __call__(self, sample: Sample) -> Sample:
-        height, width = self.picture_size(*sample.image.shape[:2])
-        top, left = (self.canvas[0] - height) // 2, (self.canvas[1] - width) // 2
-        image = np.full((*self.canvas, 3), FILL, np.uint8)
-        image[top : top + height, left : left + width] = resized(sample.image, height, width)
-        return mapped(sample, image, _growth(sample.image, height, width), np.array([left, top]))
+        return centered(sample, *self.picture_size(*sample.image.shape[:2]), self.canvas)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.canvas[0] / height, self.canvas[1] / width)
         return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def sized(self, side: int) -> "Letterbox":
+        return Letterbox(side)
+
+
+class ShorterEdge:
+    """Resizes the shorter side to `size`, less where the longer would exceed `ratio` times that.
+
+    Fast R-CNN, sec. 5 of the release and all of Detectron: 600 and 1000, 800 and 1333 pixels. The
+    canvas is square, so that upright and lying pictures share it, its side the longest one rounded
+    up to a multiple of 32; the picture lies in its middle, the rest is grey.
+
+    Args:
+        size: the shorter side in pixels.
+        ratio: of the longest to the shorter side.
+    """
+
+    def __init__(self, size: int, ratio: float = 5 / 3) -> None:
+        if not isinstance(size, int) or size < 1 or ratio < 1:
+            raise ValueError(
+                f"found image_size={size!r} and ratio={ratio}, expected one side in pixels, the "
+                "shorter, and a ratio of at least 1"
+            )
+        self.size, self.ratio, self.longest = size, ratio, int(size * ratio)
+        side = -(-self.longest // 32) * 32
+        self.canvas = (side, side)
+
+    def __call__(self, sample: Sample) -> Sample:
+        return centered(sample, *self.picture_size(*sample.image.shape[:2]), self.canvas)
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        scale = min(self.size / min(height, width), self.longest / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def sized(self, side: int) -> "ShorterEdge":
+        return ShorterEdge(side, self.ratio)
 
 
 class Stretch:
@@ -66,6 +102,17 @@ class Stretch:
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas
+
+    def sized(self, side: int) -> "Stretch":
+        return Stretch(side)
+
+
+def centered(sample: Sample, height: int, width: int, canvas: tuple[int, int]) -> Sample:
+    """The picture resized, in the middle of a grey canvas."""
+    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
+    image = np.full((*canvas, 3), FILL, np.uint8)
+    image[top : top + height, left : left + width] = resized(sample.image, height, width)
+    return mapped(sample, image, _growth(sample.image, height, width), np.array([left, top]))
 
 
 class HorizontalFlip:
@@ -140,10 +187,15 @@ def window(
     image[y0 - top : y1 - top, x0 - left : x1 - left] = sample.image[y0:y1, x0:x1]
     full = _boxes_moved(sample.boxes, np.ones(2), np.array([-left, -top]))
     moved = mapped(sample, image, np.ones(2), np.array([-left, -top]))
-    kept = _areas(moved.boxes) >= np.maximum(visible * _areas(full), 1e-6)
+    kept = visible_rows(moved.boxes, full, visible)
     return moved._replace(
         boxes=moved.boxes[kept], labels=moved.labels[kept], ignore=moved.ignore[kept]
     )
+
+
+def visible_rows(boxes: np.ndarray, full: np.ndarray, visible: float) -> np.ndarray:
+    """[n] bool: of which boxes at least `visible` of the area of the full ones is left."""
+    return _areas(boxes) >= np.maximum(visible * _areas(full), 1e-6)
 
 
 def mapped(sample: Sample, image: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> Sample:

@@ -29,7 +29,13 @@ class _Object(NamedTuple):
     difficult: bool
 
 
-def read_voc(root: str | Path, split: str, classes: Sequence[str], one_based: bool) -> ImageFiles:
+def read_voc(
+    root: str | Path,
+    split: str,
+    classes: Sequence[str],
+    one_based: bool,
+    use_difficult: bool = False,
+) -> ImageFiles:
     """The images named in ImageSets/Main/SPLIT.txt, with ids 0, 1, ... in its order.
 
     Args:
@@ -39,6 +45,8 @@ def read_voc(root: str | Path, split: str, classes: Sequence[str], one_based: bo
         one_based: coordinates are pixel numbers that start at 1 and include the last pixel, as in
             the VOC devkit; 1 is taken off xmin and ymin, so that boxes are edges, as everywhere
             here. False: coordinates are edges already.
+        use_difficult: take difficult objects for ordinary ones, as SSD does for training (its
+            `use_difficult_gt`); never for evaluation.
 
     Raises:
         ValueError: files are missing or malformed, or a name is not in `classes`.
@@ -64,6 +72,8 @@ def read_voc(root: str | Path, split: str, classes: Sequence[str], one_based: bo
         lambda k: objects[k].where,
         findings,
     )
+    if use_difficult:
+        annotations = annotations._replace(difficult=np.zeros_like(annotations.difficult))
     return ImageFiles(annotations, paths)
 
 

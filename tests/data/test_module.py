@@ -244,7 +244,7 @@ def test_an_empty_batch_is_refused_at_once(data) -> None:
         data(batch_size=0)
 
 
-@pytest.mark.parametrize("name", ["voc", "coco", "yolo"])
+@pytest.mark.parametrize("name", ["voc", "voc0712", "coco", "yolo"])
 def test_data_sets_that_are_not_here_say_what_to_do(monkeypatch, name) -> None:
     monkeypatch.delenv("DETECTORS_DATA", raising=False)
     overrides = [f"+data={name}", "+resize=letterbox", "+augment=none", "+seed=0", "+image_size=64"]

@@ -10,6 +10,7 @@ from detectors.data.transforms import (
     HorizontalFlip,
     Letterbox,
     ScaleJitter,
+    ShorterEdge,
     Stretch,
     Translate,
     window,
@@ -71,7 +72,7 @@ def test_stretch_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "resize", [Letterbox([64, 96]), Letterbox(32), Stretch(40), Stretch([96, 64])]
+    "resize", [Letterbox([64, 96]), Letterbox(32), Stretch(40), Stretch([96, 64]), ShorterEdge(40)]
 )
 @pytest.mark.parametrize("size", [(48, 80), (80, 61), (33, 97), (64, 96)])
 def test_resizes_lead_back_to_the_original(resize, size) -> None:
@@ -84,6 +85,19 @@ def test_resizes_lead_back_to_the_original(resize, size) -> None:
     assert result.image.shape[:2] == resize.canvas
     x0, y0, x1, y1 = result.frame
     assert (y1 - y0, x1 - x0) == resize.picture_size(*size)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((480, 640), (800, 1067)), ((640, 480), (1067, 800)), ((300, 640), (625, 1333)),
+     ((500, 500), (800, 800))],
+)  # fmt: skip
+def test_the_shorter_edge_decides_unless_the_longer_is_too_long(size, expected) -> None:
+    """Detectron's 800 and 1333."""
+    resize = ShorterEdge(800)
+    assert resize.picture_size(*size) == expected
+    assert resize.canvas == (1344, 1344)
+    assert ShorterEdge(600).longest == 1000
 
 
 def test_flip_by_hand_and_twice_is_nothing() -> None:
@@ -175,6 +189,7 @@ def test_impossible_settings_are_refused() -> None:
         lambda: Letterbox(0),
         lambda: Letterbox("abc"),
         lambda: Letterbox([1, 2, 3]),
+        lambda: ShorterEdge([800, 1333]),
     ):
         with pytest.raises(ValueError, match="found"):
             wrong()

@@ -50,6 +50,12 @@ def test_objects_are_read_in_order_of_the_split(voc) -> None:
     assert truth.areas.tolist() == [72, 551, 1]
 
 
+def test_difficult_objects_may_be_used_as_any_other(voc) -> None:
+    root = voc({"a": SIZE + voc_object("dog", (2, 3, 10, 12), difficult=1)})
+    truth = read_voc(root, "train", CLASSES, one_based=False, use_difficult=True).annotations
+    assert truth.difficult.tolist() == [False]
+
+
 def test_one_based_pixel_numbers_become_edges(voc) -> None:
     """The whole picture is 1 to 30 and 1 to 20; a single pixel has the same number twice."""
     root = voc({"a": SIZE + voc_object("cat", (1, 1, 30, 20)) + voc_object("cat", (4, 4, 4, 4))})
