@@ -20,18 +20,17 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
     """
     model = dict(checkpoint["config"]["model"])
     check_trusted(model, trust)
-    detector = instantiate(OmegaConf.create({"model": _unloaded(model)}), "model")
+    detector = instantiate(OmegaConf.create({"model": unloaded(model)}), "model")
     state = checkpoint["state_dict"].items()
     weights = {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
     detector.load_state_dict(weights)
     return detector
 
 
-def _unloaded(model: dict[str, Any]) -> dict[str, Any]:
+def unloaded(model: Mapping[str, Any]) -> dict[str, Any]:
     """The model without a look for initial weights, which the checkpoint replaces anyway."""
-    none = {"pretrained": False, "weights": None}
-    backbone = model["backbone"]
-    return {**model, "backbone": {**backbone, **{k: v for k, v in none.items() if k in backbone}}}
+    initial = ("pretrained", "weights")
+    return {**model, "backbone": {k: v for k, v in model["backbone"].items() if k not in initial}}
 
 
 def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Sequence[str]) -> Any:
