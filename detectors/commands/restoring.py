@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.classifier import Classifier
 from detectors.commands.composition import check_trusted, instantiate
 from detectors.detector import Detector
 
@@ -16,9 +17,14 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
         trust: packages beyond ours that the config may name.
 
     Raises:
-        ValueError: the config names code that is not trusted.
+        ValueError: the config names code that is not trusted, or the model is no detector.
     """
     model = dict(checkpoint["config"]["model"])
+    if model["_target_"] == f"{Classifier.__module__}.{Classifier.__name__}":
+        raise ValueError(
+            "the checkpoint holds a classifier of `detectors pretrain`, not a detector: name one "
+            "of `detectors train`"
+        )
     check_trusted(model, trust)
     detector = instantiate(OmegaConf.create({"model": unloaded(model)}), "model")
     state = checkpoint["state_dict"].items()
