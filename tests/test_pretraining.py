@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detectors.__main__ import CONF
 from detectors.classifier import Classifier
 from detectors.commands.composition import compose, instantiate
 from detectors.optim import build_optimizer, constant
@@ -28,6 +29,13 @@ def test_classifier_has_the_published_parameters(backbone: str, parameters: int)
     with torch.device("meta"):
         classifier = instantiate(cfg, "model")
     assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
+
+
+@pytest.mark.parametrize("backbone", sorted(f.stem for f in (CONF / "backbone").glob("*.yaml")))
+def test_every_backbone_can_be_a_classifier(backbone: str) -> None:
+    cfg = compose([f"backbone={backbone}", "data.num_classes=7"], "pretrain")
+    with torch.device("meta"):
+        assert instantiate(cfg, "model")(torch.empty(2, 3, 64, 64)).shape == (2, 7)
 
 
 class Plane(nn.Module):
