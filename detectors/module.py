@@ -1,4 +1,4 @@
-"""The one LightningModule: how any detector is trained, validated and checkpointed."""
+"""The one LightningModule of detection: how any detector is trained, validated and checkpointed."""
 
 import math
 from collections.abc import Callable

@@ -68,6 +68,13 @@ class Batch(NamedTuple):
     ids: Tensor  # [B] int64
 
 
+class LabelledImages(NamedTuple):
+    """What a classifier is trained on."""
+
+    images: Tensor  # [B, 3, H, W] uint8; normalised on the device
+    labels: Tensor  # [B] int64 in 0..C-1
+
+
 class Priors(NamedTuple):
     """Where predictions start from: anchors, points (squares one stride wide) or proposals."""
 

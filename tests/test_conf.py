@@ -19,6 +19,7 @@ GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name in FAMILIES))
 # ... and those beside it. `loader` is included by the files of data; recipes have their own test.
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader"}
+PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
 
 
@@ -66,7 +67,9 @@ def test_every_part_works_in_some_family(slot: str, choice: str) -> None:
 @pytest.mark.parametrize(("group", "choice"), choices(OTHERS))
 def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path: Path) -> None:
     word = f"{group}=[{choice}]" if group in SEVERAL else f"{group}={choice}"
-    cfg = compose(["model=fcos", word, "device=cpu", f"run_dir={tmp_path}"])
+    words = [word, "device=cpu", f"run_dir={tmp_path}"]
+    pretrained = (group, choice) in PRETRAINED
+    cfg = compose(words, "pretrain") if pretrained else compose(["model=fcos", *words])
     for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
         OmegaConf.update(cfg, key, 1)
     for key in ("data", "optimizer", "schedule", "trainer"):

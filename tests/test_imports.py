@@ -12,8 +12,9 @@ STAIR = (
     {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
-    {"detector", "data", "tricks", "metrics", "optim", "pictures", "weights", "darknet"},
-    {"module", "callbacks"},
+    {"detector", "classifier", "data", "tricks", "metrics", "optim", "pictures"}
+    | {"weights", "darknet"},
+    {"module", "pretraining", "callbacks"},
     {"commands", "__main__", "__init__"},
     {"experiments"},
 )

@@ -10,12 +10,14 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detectors.__main__ import CONF
+from detectors.backbones.weights import filled
 from detectors.detector import Detector
 from detectors.weights import load_weights
 
@@ -72,12 +74,30 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
         ValueError: a part cannot be made; the message names its place in the config.
     """
     node = OmegaConf.select(cfg, key)
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    plain: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    if "weights" in _backbone(plain):
+        plain["backbone"] = _filled(plain["backbone"], key)
     check_keys(plain, key)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **arguments)
     except HydraException as error:
         raise ValueError(_told(key, error)) from error
+
+
+def _backbone(node: Any) -> dict[str, Any]:
+    """The backbone of a model's node; empty where there is none."""
+    child = node.get("backbone") if isinstance(node, Mapping) else None
+    return child if isinstance(child, dict) and "_target_" in child else {}
+
+
+def _filled(node: dict[str, Any], path: str) -> dict[str, Any]:
+    """The node of a backbone, its key `weights` taking effect whatever class it is."""
+    rest = {key: value for key, value in node.items() if key != "weights"}
+    if node["weights"] is None:
+        return node if "weights" in _parameters(node["_target_"], path) else rest
+    target = f"{filled.__module__}.{filled.__name__}"
+    backbone = {**rest, "_partial_": True}
+    return {"_target_": target, "backbone": backbone, "weights": node["weights"]}
 
 
 def _told(key: str, error: HydraException) -> str:
@@ -156,6 +176,20 @@ def check_slots(cfg: DictConfig, overrides: Sequence[str]) -> None:
                 f"{word}: this model does not use {slot!r}, so it would change nothing. "
                 f"It uses: {', '.join(sorted(used))}"
             )
+
+
+def check_data(cfg: DictConfig, other: type, nature: str) -> None:
+    """Refuse data of another command.
+
+    Args:
+        other: the class of those data.
+        nature: what they have and where they belong.
+
+    Raises:
+        ValueError: the config's data are of that class.
+    """
+    if cfg.data.get("_target_") == f"{other.__module__}.{other.__name__}":
+        raise ValueError(f"data={HydraConfig.get().runtime.choices['data']}: {nature}")
 
 
 def check_trusted(node: Any, trusted: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.classifier import Classifier
 from detectors.commands.composition import check_trusted, instantiate
 from detectors.detector import Detector
 
@@ -16,22 +17,26 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
         trust: packages beyond ours that the config may name.
 
     Raises:
-        ValueError: the config names code that is not trusted.
+        ValueError: the config names code that is not trusted, or the model is no detector.
     """
     model = dict(checkpoint["config"]["model"])
+    if model["_target_"] == f"{Classifier.__module__}.{Classifier.__name__}":
+        raise ValueError(
+            "the checkpoint holds a classifier of `detectors pretrain`, not a detector: name one "
+            "of `detectors train`"
+        )
     check_trusted(model, trust)
-    detector = instantiate(OmegaConf.create({"model": _unloaded(model)}), "model")
+    detector = instantiate(OmegaConf.create({"model": unloaded(model)}), "model")
     state = checkpoint["state_dict"].items()
     weights = {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
     detector.load_state_dict(weights)
     return detector
 
 
-def _unloaded(model: dict[str, Any]) -> dict[str, Any]:
+def unloaded(model: Mapping[str, Any]) -> dict[str, Any]:
     """The model without a look for initial weights, which the checkpoint replaces anyway."""
-    none = {"pretrained": False, "weights": None}
-    backbone = model["backbone"]
-    return {**model, "backbone": {**backbone, **{k: v for k, v in none.items() if k in backbone}}}
+    initial = ("pretrained", "weights")
+    return {**model, "backbone": {k: v for k, v in model["backbone"].items() if k not in initial}}
 
 
 def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Sequence[str]) -> Any:

@@ -12,8 +12,15 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.commands import run_folder
-from detectors.commands.composition import check_slots, initial_detector, instantiate
+from detectors.commands.composition import (
+    check_data,
+    check_slots,
+    initial_detector,
+    instantiate,
+)
 from detectors.commands.evaluation import evaluate
+from detectors.commands.restoring import unloaded
+from detectors.data.imagefolder import ImageFolder
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -23,6 +30,7 @@ def main(cfg: DictConfig) -> float:
     """Train as the config says; the value of `objective`, which sweepers optimise."""
     overrides = list(HydraConfig.get().overrides.task)
     check_slots(cfg, overrides)
+    check_data(cfg, ImageFolder, "a class for each picture, no boxes; for `detectors pretrain`")
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     resume = resumed_from(cfg, folder)
@@ -61,7 +69,8 @@ def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:
         return None
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     stored = run_folder.load_checkpoint(file)["config"]["model"]
-    if stored != OmegaConf.to_container(cfg.model, resolve=True):
+    own: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    if unloaded(stored) != unloaded(own):
         raise ValueError(f"{file} holds another model than this config; give the same overrides")
     _log.info("resuming from %s", file)
     return file

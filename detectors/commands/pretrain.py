@@ -1,0 +1,78 @@
+"""Pre-train a backbone as an image classifier."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from detectors.commands import run_folder, train
+from detectors.commands.composition import check_data, check_slots, instantiate
+from detectors.data.module import DetectionData
+from detectors.pretraining import LitClassifier
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> float:
+    """Train as the config says, write `backbone.pt`; the value of `objective`."""
+    overrides = list(HydraConfig.get().overrides.task)
+    check_slots(cfg, overrides)
+    check_data(cfg, DetectionData, "boxes, not a class for each picture; use data=imagefolder")
+    folder = run_folder.record(cfg, overrides)
+    module, data, trainer = assemble(cfg)
+    resume = train.resumed_from(cfg, folder)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        metrics = evaluate(module, data, trainer, folder)
+    finally:
+        train.finish(trainer)
+    if trainer.is_global_zero:
+        print(f"backbone: {write_backbone(module, folder)}")
+        _log.info("run folder: %s", folder)
+    return metrics[cfg.objective]
+
+
+def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:
+    """Module, data and trainer; all that the config describes is made before any data is read."""
+    lightning.seed_everything(cfg.seed, workers=False, verbose=False)
+    classifier, optimizer = instantiate(cfg, "model"), instantiate(cfg, "optimizer")
+    schedule = instantiate(cfg, "schedule")
+    schedule(optimizer(classifier), 10**9)  # what they refuse in any run is refused here
+    module = LitClassifier(
+        classifier,
+        optimizer,
+        schedule,
+        finish=None if cfg.finish is None else instantiate(cfg, "finish"),
+        cutmix=None if cfg.cutmix is None else instantiate(cfg, "cutmix"),
+        label_smoothing=cfg.label_smoothing,
+        seed=cfg.seed,
+        config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+        channels_last=cfg.channels_last,
+        compiled=cfg.compile,
+    )
+    trainer = instantiate(cfg, "trainer")
+    return module, instantiate(cfg, "data"), trainer
+
+
+def evaluate(module: LitClassifier, data: Any, trainer: Trainer, folder: Path) -> dict[str, float]:
+    """Validation metrics of the weights that training ended with, written to `metrics.json`."""
+    trainer.validate(module, datamodule=data, verbose=False)
+    values = trainer.callback_metrics.items()
+    metrics = {name: float(value) for name, value in values if name.startswith("val/")}
+    if trainer.is_global_zero:
+        run_folder.write_json(folder / "metrics.json", metrics)
+        print("  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    return metrics
+
+
+def write_backbone(module: LitClassifier, folder: Path) -> Path:
+    """A state dict of the backbone alone, for `part.backbone.weights`."""
+    state = module.classifier.backbone.state_dict()
+    file = folder / "backbone.pt"
+    torch.save({name: value.cpu().contiguous() for name, value in state.items()}, file)
+    return file
