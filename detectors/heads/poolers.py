@@ -59,8 +59,7 @@ class MaxPool(nn.Module):
         image = torch.arange(batch, device=boxes.device, dtype=boxes.dtype)
         rows = torch.cat([image[:, None, None].expand(batch, regions, 1), boxes], dim=-1)
         feature = features[self.level].float()
-        with torch.autocast(boxes.device.type, enabled=False):
-            pooled = roi_pool(feature, rows.flatten(0, 1), self.size, 1 / self.stride)
+        pooled = roi_pool(feature, rows.flatten(0, 1), self.size, 1 / self.stride)
         return pooled.unflatten(0, (batch, regions))
 
 

@@ -12,7 +12,8 @@ class DeformableConv(nn.Module):
 
     "Deformable ConvNets v2", eq. 1: of the 27 channels of `offset` 18 are shifts (dy, dx) of each
     sample in cells, nine the logits of their weights. They start at zero, so at first it is an
-    ordinary convolution of half strength. Computed in float32.
+    ordinary convolution of half strength. Computed in float32, to which torchvision's kernel
+    casts under autocast.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -27,8 +28,7 @@ class DeformableConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, channels, H, W]."""
         shifts, weights = self.offset(x).float().split((18, 9), dim=1)
-        with torch.autocast(x.device.type, enabled=False):
-            return self.conv(x.float(), shifts, weights.sigmoid()).to(x.dtype)
+        return self.conv(x.float(), shifts, weights.sigmoid()).to(x.dtype)
 
 
 def bilinear_init(deconv: nn.ConvTranspose2d) -> None:
