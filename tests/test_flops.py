@@ -1,4 +1,5 @@
-"""Operations of one image, as `detectors show` tells them, are the published ones within 0.5 %.
+"""Operations of one image, as `detectors show` tells them, are the published ones within 0.5 %,
+of darknet's cfg files to their last digit.
 
 We count two for each multiply-add of a convolution, a deformable one like an ordinary one, and of
 a matrix product; a second stage on as many regions as it may get. Darknet counts so too, but
@@ -21,6 +22,7 @@ OPS = "_ops in the metadata of torchvision's COCO_V1 weights, at 800 x 800"
 LAYERS = "multiply-adds, layer by layer, of the released "
 # Caffe rounds sizes up when pooling, as we do: 38 x 63 cells.
 VGG = "VGG16 end to end, 300 regions, counted with 37 x 62 cells"
+DLA = "pose_dla_dcn.py, with 0.067 of projections that nothing reads and we leave out"
 
 # family, classes, (height, width), further overrides, figure, its unit, source
 PUBLISHED = [
@@ -68,7 +70,7 @@ PUBLISHED = [
         ADDS,
         LAYERS + "resnet_dcn.py",
     ),
-    ("centernet_dla", 80, (512, 512), [], 33.10, ADDS, LAYERS + "pose_dla_dcn.py"),
+    ("centernet_dla", 80, (512, 512), [], 33.10, ADDS, LAYERS + DLA),
     ("centernet_hourglass", 80, (512, 512), [], 292.71, ADDS, LAYERS + "large_hourglass.py"),
 ]
 
@@ -92,5 +94,6 @@ def test_as_published(
             family, overrides, num_classes=classes, image_size=list(size)
         ).eval()
     found = operations(detector, *size)
-    assert found["all"] / unit / 1e9 == pytest.approx(figure, rel=0.005), source
+    tolerance = 1e-4 if "cfg" in source else 0.005
+    assert found["all"] / unit / 1e9 == pytest.approx(figure, rel=tolerance), source
     assert found["all"] == found["backbone"] + found["neck"] + found["head"]
