@@ -20,7 +20,7 @@ from detectors.backbones.extraction import Extraction
 YOLOV1 = "YOLOv1, Fig. 3: 60,155,968 of 24 convolutions, 211,547,582 of two connected layers"
 FILTERS = "the same, two numbers for each of 13,184 filters but no bias"
 CFG = "layers of darknet's cfg/"
-BUILT = "parameters of torchvision.models.detection.*_resnet50_fpn, built without weights"
+BUILT = "parameters of torchvision.models.detection.*_resnet50_fpn(_v2), built without weights"
 LOADED = "num_params in the metadata of torchvision's COCO_V1 weights, whose batch norms are frozen"
 SSD = "num_params of torchvision's SSD300_VGG16 COCO_V1; class 0 is the background"
 CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 reduced"
@@ -53,12 +53,16 @@ PUBLISHED = [
     ("retinanet", 91, [], 34_068_119, BUILT),
     ("retinanet", 20, [], 32_595_224, BUILT),
     ("retinanet", 91, ["norm=frozen"], 34_014_999, LOADED),
+    ("retinanet_v2", 91, [], 38_198_935, BUILT),
+    ("retinanet_v2", 20, [], 36_726_040, BUILT),
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),
+    ("faster_rcnn_v2", 90, [], 43_712_278, BUILT),
+    ("faster_rcnn_v2", 20, [], 43_353_528, BUILT),
     ("faster_rcnn_c4", 80, [], 33_844_764, DETECTRON),
     ("faster_rcnn_c4", 80, ["norm=frozen"], 33_791_644, DETECTRON),
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),

@@ -1,4 +1,4 @@
-"""Region heads of the single-level Faster R-CNN.
+"""Region heads of Faster R-CNN beside the usual `heads.two_stage.TwoLayerHead`.
 
 `RegionHead(channels, num_classes, ...)` maps pooled regions [B, R, c, s, s] to logits [B, R, 1 + C]
 with background first, and deltas [B, R, C, 4], both float32.
@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
-from detectors.layers.conv import Norm
+from detectors.layers.conv import ConvNormAct, Norm
 
 
 class DropoutHead(nn.Module):
@@ -46,6 +46,47 @@ class DropoutHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         hidden = self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2)))))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class ConvHead(nn.Module):
+    """Convolutions over each region and one hidden layer, then classes and boxes.
+
+    Wu and He 2018, sec. 4.2, "4conv1fc"; torchvision's `FastRCNNConvFCHead`, drawn as there.
+
+    Args:
+        channels: of a pooled region, and of the convolutions.
+        num_classes: C.
+        norm: after each convolution.
+        size: bins per side of a pooled region.
+        depth: convolutions.
+        width: of the hidden layer.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        norm: Norm | None,
+        size: int = 7,
+        depth: int = 4,
+        width: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
+        )
+        self.hidden = nn.Linear(channels * size**2, width)
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        for block in self.convs:
+            nn.init.kaiming_normal_(block.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        regions = self.convs(pooled.flatten(0, 1)).flatten(1).unflatten(0, pooled.shape[:2])
+        hidden = self.hidden(regions).relu()
         deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
         return self.logits(hidden).float(), deltas.float()
 
