@@ -54,7 +54,9 @@ def _original(cfg: DictConfig) -> Detector | None:
     """The detector that the file of weights is of, if it has another number of classes."""
     if cfg.weights_classes is None:
         return None
-    return instantiate(OmegaConf.merge(cfg, {"num_classes": cfg.weights_classes}), "model")
+    original = cfg.copy()
+    original.num_classes = cfg.weights_classes
+    return instantiate(original, "model")
 
 
 def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:

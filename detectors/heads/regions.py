@@ -80,8 +80,9 @@ class ConvHead(nn.Module):
         self.hidden = nn.Linear(channels * size**2, width)
         self.logits = nn.Linear(width, 1 + num_classes)
         self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
-        for block in self.convs:
-            nn.init.kaiming_normal_(block.conv.weight, mode="fan_out", nonlinearity="relu")
+        for layer in self.convs.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
