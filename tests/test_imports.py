@@ -13,7 +13,7 @@ STAIR = (
     {"backbones", "necks"},
     {"heads"},
     {"detector", "data", "tricks", "metrics", "optim", "pictures", "weights", "darknet"},
-    {"module", "callbacks"},
+    {"module", "callbacks", "testing"},
     {"commands", "__main__", "__init__"},
     {"experiments"},
 )
