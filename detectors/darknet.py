@@ -64,15 +64,13 @@ class Layer(NamedTuple):
         return sum(tensor.numel() for tensor in self.tensors)
 
 
-def read_weights(model: nn.Module, path: str | Path, classes: int | None = None) -> Header:
+def read_weights(model: nn.Module, path: str | Path) -> Header:
     """Fill `model` from a file, as far as the file goes, and log what was filled.
 
     Args:
         model: a detector, or any module that registers its layers in the order of the file, such as
             a backbone or a backbone with a classifier.
         path: the file.
-        classes: what the file's detector was trained on, if not the same as `model`. Then the last
-            convolution of each level is left as it is.
 
     Raises:
         ValueError: the file does not end where a layer does, or has numbers left; the model is then
@@ -80,15 +78,14 @@ def read_weights(model: nn.Module, path: str | Path, classes: int | None = None)
     """
     header, numbers = _open(Path(path))
     layers = file_layers(model, header.transposed)
-    counts = _counts_in_file(model, layers, classes)
+    counts = [layer.size for layer in layers]
     ends = np.cumsum(counts)
     filled = int(np.searchsorted(ends, len(numbers), side="right"))
     if filled == 0 or ends[filled - 1] != len(numbers):
-        raise ValueError(f"{path}: {_misfit(model, layers, counts, len(numbers))}")
-    for layer, count, end in zip(layers[:filled], counts, ends, strict=False):
-        if count == layer.size:
-            _fill(layer, numbers[end - count : end])
-    _report(path, layers, counts, filled)
+        raise ValueError(f"{path}: {_misfit(model, layers, len(numbers))}")
+    for layer, end in zip(layers[:filled], ends, strict=False):
+        _fill(layer, numbers[end - layer.size : end])
+    _report(path, layers, filled)
     return header
 
 
@@ -242,44 +239,32 @@ def _per_class(model: nn.Module, layers: list[Layer]) -> list[int]:
     return list(growth.values())
 
 
-def _counts_in_file(model: Any, layers: list[Layer], classes: int | None) -> list[int]:
-    """Numbers of each layer in a file with so many classes."""
-    counts = [layer.size for layer in layers]
-    if classes is None:
-        return counts
-    growth = _per_class(model, layers)
-    if not any(growth):
-        raise ValueError("classes: this model has no predictions that could be left out")
-    more = classes - model.head.criterion.num_classes
-    return [count + more * step for count, step in zip(counts, growth, strict=True)]
-
-
-def _misfit(model: Any, layers: list[Layer], counts: list[int], given: int) -> str:
+def _misfit(model: Any, layers: list[Layer], given: int) -> str:
     """What is wrong with a file of so many numbers, and what it may be instead."""
-    total, used = sum(counts), 0
+    total, used = sum(layer.size for layer in layers), 0
     if given > total:
         found = f"{given - total} numbers are left after the last of {len(layers)} layers"
-    for index, (layer, count) in enumerate(zip(layers, counts, strict=True)):
-        if given - used < count:
+    for index, layer in enumerate(layers):
+        if given - used < layer.size:
             found = (
-                f"it runs out in layer {index} of {len(layers)}, {layer.name}, which has {count} "
-                f"numbers, but only {given - used} are left"
+                f"it runs out in layer {index} of {len(layers)}, {layer.name}, which has "
+                f"{layer.size} numbers, but only {given - used} are left"
             )
             break
-        used += count
+        used += layer.size
     growth = sum(_per_class(model, layers))
     more = (given - total) / growth if growth else math.nan
     if more.is_integer() and model.head.criterion.num_classes + more > 0:
         likely = model.head.criterion.num_classes + int(more)
-        found += f". A detector of {likely} classes has this length: set num_classes={likely}"
+        found += (
+            f". A detector of {likely} classes has this length: set num_classes={likely}, or "
+            f"weights_classes={likely} to leave out what depends on it"
+        )
     return found
 
 
-def _report(path: str | Path, layers: list[Layer], counts: list[int], filled: int) -> None:
-    """Log what was filled, what the file did not reach, and what was left out."""
+def _report(path: str | Path, layers: list[Layer], filled: int) -> None:
+    """Log what was filled, and what the file did not reach."""
     _log.info("%s: filled %d of %d layers", path, filled, len(layers))
     if filled < len(layers):
         _log.info("%s: ends before %s, which stays as it was", path, layers[filled].name)
-    pairs = zip(layers[:filled], counts, strict=False)
-    if other := [layer.name for layer, count in pairs if count != layer.size]:
-        _log.info("%s: left out for another number of classes: %s", path, ", ".join(other))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.heads import Head
-from detectors.structures import Detections, Targets
+from detectors.structures import Candidates, Detections, Targets
 
 
 class Detector(nn.Module):
@@ -57,8 +57,11 @@ class Detector(nn.Module):
     def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
         """Detections in pixels of the images; arguments as `loss`."""
         frames = _whole(images) if frames is None else frames
-        candidates = self.head.detect(self.head(self._features(images), frames))
-        return self.postprocess(candidates, frames)
+        return self.postprocess(self.candidates(images, frames), frames)
+
+    def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
+        """Everything that was predicted, before the post-processing."""
+        return self.head.detect(self.head(self._features(images), frames))
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.neck(self.backbone((images.float() - self.mean) / self.std))

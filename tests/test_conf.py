@@ -17,8 +17,9 @@ FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
 SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name in FAMILIES))
-# ... and those beside it. `loader` is included by the files of data; recipes have their own test.
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader"}
+# ... and those beside it. `loader` is included by the files of data; recipes and `testing`, which
+# belongs to `evaluate`, have their own tests.
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "testing"}
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
 

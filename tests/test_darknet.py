@@ -202,15 +202,17 @@ def test_a_file_of_wrong_length_says_where_and_changes_nothing(
     assert _same(_state(other), before)
 
 
-def test_another_number_of_classes_is_named_and_can_be_left_out(tmp_path: Path) -> None:
+def test_another_number_of_classes_is_named_and_can_be_left_out(tmp_path: Path, caplog) -> None:
     source, other = _seeded("yolov3_tiny", 80), _seeded("yolov3_tiny", 3)
     write_weights(source, tmp_path / "x.weights")
-    with pytest.raises(ValueError, match="set num_classes=80"):
+    with pytest.raises(ValueError, match="set num_classes=80, or weights_classes=80"):
         read_weights(other, tmp_path / "x.weights")
     before = _state(other.head)
-    read_weights(other, tmp_path / "x.weights", classes=80)
+    with caplog.at_level(logging.INFO):
+        load_weights(other, f"darknet:{tmp_path / 'x.weights'}", _seeded("yolov3_tiny", 80))
     assert _same(_state(other.neck), _state(source.neck))
     assert _same(_state(other.head), before)
+    assert caplog.text.count("left out head.tower.levels") == 4  # weight and bias of two levels
 
 
 def test_what_darknet_has_not_is_refused(tmp_path: Path) -> None:

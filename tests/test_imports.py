@@ -14,7 +14,7 @@ STAIR = (
     {"heads"},
     {"detector", "classifier", "data", "tricks", "metrics", "optim", "pictures"}
     | {"weights", "darknet"},
-    {"module", "pretraining", "callbacks"},
+    {"module", "pretraining", "callbacks", "testing"},
     {"commands", "__main__", "__init__"},
     {"experiments"},
 )

@@ -1,4 +1,4 @@
-"""With the same weights our RetinaNet, FCOS and Faster R-CNN are torchvision's."""
+"""With the same weights our RetinaNet, FCOS and Faster R-CNN, v1 and v2, are torchvision's."""
 
 from pathlib import Path
 
@@ -17,7 +17,15 @@ THEIRS = {
     "retinanet": torchvision_detection.retinanet_resnet50_fpn,
     "fcos": torchvision_detection.fcos_resnet50_fpn,
     "faster_rcnn": torchvision_detection.fasterrcnn_resnet50_fpn,
+    "retinanet_v2": torchvision_detection.retinanet_resnet50_fpn_v2,
+    "faster_rcnn_v2": torchvision_detection.fasterrcnn_resnet50_fpn_v2,
 }
+
+
+def _family(name: str) -> str:
+    return name.removesuffix("_v2")
+
+
 # torchvision counts a background that Faster R-CNN alone makes use of.
 BACKGROUND = {"retinanet": 0, "fcos": 0, "faster_rcnn": 1}
 ALL = 10**6
@@ -30,7 +38,13 @@ OURS_TAKE_ALL = {
     ]
 }
 # Makes random weights sure of some boxes, and of few enough that scores do not saturate and tie.
-LOGIT_SCALE = {"retinanet": 0.3, "fcos": 0.03, "faster_rcnn": 0.1}
+LOGIT_SCALE = {
+    "retinanet": 0.3,
+    "fcos": 0.03,
+    "faster_rcnn": 0.1,
+    "retinanet_v2": 0.03,
+    "faster_rcnn_v2": 0.1,
+}
 # The detections that torchvision returns, where our papers say otherwise.
 OURS_RETURN_AS_MANY = {"retinanet": ["part.postprocess.detections=300"]}
 
@@ -43,30 +57,33 @@ def pair(request, tmp_path_factory) -> tuple[str, nn.Module, Detector]:
     theirs = THEIRS[name](
         weights=None, weights_backbone=None, num_classes=91, min_size=256, max_size=448
     )
-    _liven(theirs, name)
+    _liven(theirs, LOGIT_SCALE[name])
     path = tmp_path_factory.mktemp("weights") / "theirs.pth"
     torch.save(theirs.state_dict(), path)
-    overrides = OURS_TAKE_ALL.get(name, []) + OURS_RETURN_AS_MANY.get(name, [])
-    classes = 91 - BACKGROUND[name]
+    overrides = OURS_TAKE_ALL.get(_family(name), []) + OURS_RETURN_AS_MANY.get(_family(name), [])
+    classes = 91 - BACKGROUND[_family(name)]
     weights = f"torchvision:{path}"
     ours = detectors.build(name, num_classes=classes, weights=weights, overrides=overrides)
     return name, theirs.eval(), ours.eval()
 
 
-def _liven(model: nn.Module, kind: str) -> None:
+def _liven(model: nn.Module, logit_scale: float) -> None:
     """Random weights whose scores and boxes vary, with batch norms that keep the scale."""
-    for layer in model.modules():
+    for name, layer in model.named_modules():
         if isinstance(layer, nn.BatchNorm2d):
+            residual = name.startswith("backbone.body")
             nn.init.uniform_(layer.running_mean, -0.1, 0.1)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
-            nn.init.uniform_(layer.weight, 0.4, 0.6)
+            nn.init.uniform_(layer.weight, *((0.4, 0.6) if residual else (0.8, 1.0)))
     for name, parameter in model.named_parameters():
         if name.endswith(("cls_logits.weight", "bbox_ctrness.weight")):
-            nn.init.normal_(parameter, std=LOGIT_SCALE[kind])
+            nn.init.normal_(parameter, std=logit_scale)
         elif name.endswith("cls_score.weight"):
             nn.init.normal_(parameter, std=2.0)
         elif name.endswith("cls_logits.bias"):
             nn.init.constant_(parameter, -2.0)
+        elif name == "rpn.head.conv.1.0.weight":
+            nn.init.normal_(parameter, std=0.1)  # else proposals are a grid, full of ties
         elif name.endswith(("bbox_reg.weight", "bbox_pred.weight")):
             nn.init.normal_(parameter, std=0.02)
 
@@ -113,7 +130,7 @@ def test_detections_are_torchvisions(pair, pictures) -> None:
         scale = torch.tensor([width, height]) / frame[0, 2:]
         boxes = detections.boxes[0][detections.valid[0]] * scale.repeat(2)
         scores = detections.scores[0][detections.valid[0]]
-        labels = detections.labels[0][detections.valid[0]] + BACKGROUND[name]
+        labels = detections.labels[0][detections.valid[0]] + BACKGROUND[_family(name)]
         assert len(boxes) == len(expected["boxes"])
         # Scores that differ in the last bit may swap places, so each finds its like.
         alike = (
@@ -140,12 +157,14 @@ def test_losses_are_torchvisions(pair, pictures) -> None:
         rows = len(scaled["boxes"])
         targets = Targets(
             boxes=torch.cat([scaled["boxes"], torch.zeros(3, 4)])[None],
-            labels=torch.cat([scaled["labels"] - BACKGROUND[name], torch.zeros(3).long()])[None],
+            labels=torch.cat([scaled["labels"] - BACKGROUND[_family(name)], torch.zeros(3).long()])[
+                None
+            ],
             valid=(torch.arange(rows + 3) < rows)[None],
             ignore=torch.zeros(1, rows + 3, dtype=torch.bool),
         )
         losses = ours.loss(images, targets, frame)
-        for term, of_theirs in TERMS[name].items():
+        for term, of_theirs in TERMS[_family(name)].items():
             torch.testing.assert_close(losses[term], expected[of_theirs], rtol=1e-4, atol=0)
     theirs.eval()
 

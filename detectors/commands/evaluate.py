@@ -1,6 +1,7 @@
 """Measure a checkpoint by COCO and VOC rules; it alone rebuilds the model."""
 
 import logging
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,10 @@ def main(cfg: DictConfig) -> float:
     folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = run_folder.load_checkpoint(file)
-    module = LitDetector(restored_detector(checkpoint, cfg.trust))
+    detector: Any = restored_detector(checkpoint, cfg.trust)
+    if cfg.testing is not None:
+        detector = instantiate(cfg, "testing", detector=detector)
+    module = LitDetector(detector)
     data = restored_data(checkpoint, cfg, cfg.trust)
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)

@@ -1,7 +1,8 @@
 """Show what an override line composes: parts, their files, parameters, FLOPs, feature levels."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,36 @@ def _file(target: str) -> str:
 
 
 def costs(detector: Detector, image_size: Any) -> Table:
-    """Parameters of each part, and its operations for one image: a multiply-add counts as two."""
+    """Parameters of each part, and its operations for one image."""
     height, width = [image_size] * 2 if isinstance(image_size, int) else image_size
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        detector(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-    flops = {name: sum(kinds.values()) for name, kinds in counter.flop_counts.items()}
+    flops = operations(detector, height, width)
     table = Table("part", "parameters", f"GFLOPs at {height} x {width}")
     for name, part in (*detector.named_children(), ("all", detector)):
         parameters = sum(parameter.numel() for parameter in part.parameters())
-        place = "Global" if part is detector else f"{type(detector).__name__}.{name}"
-        table.add_row(name, f"{parameters:,}", f"{flops.get(place, 0) / 1e9:.2f}")
+        table.add_row(name, f"{parameters:,}", f"{flops[name] / 1e9:.2f}")
     return table
+
+
+def operations(detector: Detector, height: int, width: int) -> dict[str, int]:
+    """Operations of each part, and of "all", for one image: a multiply-add counts as two.
+
+    Those of convolutions and matrix products. A second stage counts for as many regions as it may
+    get. Nothing is computed: the detector is moved to the device "meta".
+    """
+    images = torch.zeros(1, 3, height, width, dtype=torch.uint8, device="meta")
+    formulas = {torch.ops.torchvision.deform_conv2d: _deformable_operations}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter, torch.no_grad():
+        detector.to("meta")(images)
+    counts = {place: sum(kinds.values()) for place, kinds in counter.get_flop_counts().items()}
+    places = {name: f"{type(detector).__name__}.{name}" for name, _ in detector.named_children()}
+    return {name: counts.get(place, 0) for name, place in {**places, "all": "Global"}.items()}
+
+
+def _deformable_operations(
+    image: Sequence[int], weight: Sequence[int], *rest: object, out_shape: Sequence[int]
+) -> int:
+    """Those of the ordinary convolution; finding the samples is not counted."""
+    return 2 * math.prod(weight) * out_shape[0] * out_shape[2] * out_shape[3]
 
 
 def levels(detector: Detector) -> Table:

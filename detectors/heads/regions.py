@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
-from detectors.layers.conv import Norm
+from detectors.layers.conv import ConvNormAct, Norm
 
 
 class TwoLayerHead(nn.Module):
@@ -69,6 +69,47 @@ class DropoutHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         hidden = self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2)))))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class ConvHead(nn.Module):
+    """Convolutions over each region and one hidden layer, then classes and boxes.
+
+    Wu and He 2018, sec. 4.2, "4conv1fc"; torchvision's `FastRCNNConvFCHead`, drawn as there.
+
+    Args:
+        shape: of a pooled region, (channels, bins, bins); the convolutions have as many channels.
+        num_classes: C.
+        norm: after each convolution.
+        depth: convolutions.
+        width: of the hidden layer.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        norm: Norm | None,
+        depth: int = 4,
+        width: int = 1024,
+    ) -> None:
+        super().__init__()
+        channels = shape[0]
+        self.convs = nn.Sequential(
+            *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
+        )
+        self.hidden = nn.Linear(math.prod(shape), width)
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        for layer in self.convs.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        regions = self.convs(pooled.flatten(0, 1)).flatten(1).unflatten(0, pooled.shape[:2])
+        hidden = self.hidden(regions).relu()
         deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
         return self.logits(hidden).float(), deltas.float()
 

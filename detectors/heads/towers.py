@@ -46,6 +46,7 @@ class SharedTower(nn.Module):
         norm: after each of them; None for RetinaNet, group norm for FCOS.
         quality: also predict a quality from the box stack (FCOS, sec. 3.4 "improvements").
         probability: what a fresh class score shall be.
+        bias: of the stacks' convolutions; torchvision's RetinaNet v2 has none before its norms.
     """
 
     def __init__(
@@ -57,12 +58,13 @@ class SharedTower(nn.Module):
         norm: Norm | None = None,
         quality: bool = False,
         probability: float = 0.01,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "SharedTower")
         anchors = same_everywhere(per_cell, "priors per cell", "SharedTower")
-        self.class_stack = _stack(channels, depth, norm)
-        self.box_stack = _stack(channels, depth, norm)
+        self.class_stack = _stack(channels, depth, norm, bias)
+        self.box_stack = _stack(channels, depth, norm, bias)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
@@ -80,11 +82,11 @@ class SharedTower(nn.Module):
         return self.logits(self.class_stack(feature)), self.deltas(boxes), quality
 
 
-def _stack(channels: int, depth: int, norm: Norm | None) -> nn.Sequential:
-    """`depth` times a 3 x 3 convolution with bias, norm and ReLU."""
+def _stack(channels: int, depth: int, norm: Norm | None, bias: bool = True) -> nn.Sequential:
+    """`depth` times a 3 x 3 convolution, norm and ReLU."""
     layers: list[nn.Module] = []
     for _ in range(depth):
-        layers += [nn.Conv2d(channels, channels, 3, padding=1)]
+        layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=bias)]
         layers += [norm(channels)] if norm is not None else []
         layers += [nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
@@ -102,18 +104,18 @@ def normal_init(module: nn.Module, std: float) -> None:
 class ProposalTower(nn.Module):
     """One 3 x 3 convolution and two 1 x 1 siblings, shared by all levels (Faster R-CNN, sec. 3.1).
 
-    Args as `SharedTower`.
+    Args as `SharedTower`; torchvision's v2 has a depth of two.
     """
 
     predicts_quality = False
 
-    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+    def __init__(
+        self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int], depth: int = 1
+    ) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "ProposalTower")
         anchors = same_everywhere(per_cell, "priors per cell", "ProposalTower")
-        self.conv = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)
-        )
+        self.conv = _stack(channels, depth, norm=None)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
         normal_init(self, 0.01)

@@ -148,10 +148,10 @@ class TwoStageHead(nn.Module):
 def without_padding(detections: Detections) -> Detections:
     """The rows [B, 1 <= k <= K] up to the last one that is real in any image.
 
-    Each row less is one that the second stage need not look at. While a graph is captured all rows
-    stay, for there a shape cannot depend on data.
+    Each row less is one that the second stage need not look at. While a graph is captured, and on
+    the device "meta", all rows stay, for there a shape cannot depend on data.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or detections.valid.is_meta:
         return detections
     most = max(int(detections.valid.sum(dim=1).max()), 1)
     return Detections(*(field[:, :most] for field in detections))

@@ -12,7 +12,8 @@ class DeformableConv(nn.Module):
 
     "Deformable ConvNets v2", eq. 1: of the 27 channels of `offset` 18 are shifts (dy, dx) of each
     sample in cells, nine the logits of their weights. They start at zero, so at first it is an
-    ordinary convolution of half strength. Computed in float32.
+    ordinary convolution of half strength. Computed in float32, to which torchvision's kernel
+    casts under autocast.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:

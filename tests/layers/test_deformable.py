@@ -50,3 +50,13 @@ def test_bilinear_layer_keeps_a_slope(factor: int) -> None:
     inner = deconv(x)[..., factor:-factor, factor:-factor]
     expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
     torch.testing.assert_close(inner, expected[..., factor:-factor, factor:-factor])
+
+
+def test_autocast_loses_no_digits_of_the_shifts() -> None:
+    layer = DeformableConv(3, 2)
+    nn.init.normal_(layer.offset.weight)
+    image = torch.rand(1, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        shifts, weights = layer.offset(image).float().split((18, 9), dim=1)
+        found = layer(image)
+    torch.testing.assert_close(found, layer.conv(image, shifts, weights.sigmoid()))
