@@ -122,7 +122,7 @@ class StageHead(nn.Module):
     Args:
         shape: of a pooled region, with the channels that the stage takes.
         num_classes: C.
-        name, pretrained, weights, norm: the ResNet, as `TimmBackbone` takes them.
+        name, pretrained, weights, norm, zero_init_last: the ResNet, as `TimmBackbone` takes them.
 
     Raises:
         ValueError: the stage takes another number of channels.
@@ -136,9 +136,12 @@ class StageHead(nn.Module):
         norm: Norm | None,
         pretrained: bool = False,
         weights: str | Path | None = None,
+        zero_init_last: bool = True,
     ) -> None:
         super().__init__()
-        whole = TimmBackbone(name, [16, 32], pretrained, weights, norm=norm)
+        whole = TimmBackbone(
+            name, [16, 32], pretrained, weights, norm=norm, zero_init_last=zero_init_last
+        )
         takes, gives = (spec.channels for spec in whole.specs)
         if shape[0] != takes:
             raise ValueError(
