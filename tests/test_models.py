@@ -21,11 +21,15 @@ from detectors.postprocess import Suppression
 from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+HEAVY = {"centernet_dla", "centernet_hourglass"}  # minutes for their graphs
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY)) for f in FAMILIES],
+)
 def detector(request: pytest.FixtureRequest) -> Detector:
     """A small one that detects something; whatever is drawn at random is taken whole instead."""
     torch.manual_seed(0)
