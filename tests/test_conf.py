@@ -24,6 +24,18 @@ PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pr
 SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
 
 
+# Crosses of families that nobody published: FCOS on YOLOv4's backbone and neck, and RetinaNet with
+# SSD's default boxes.
+FCOS_ON_PAN = (
+    "backbone=csp_darknet_small neck=pan part.neck.channels=64 part.levels=[8,16,32] "
+    "part.priors.levels=3"
+)
+SSD_BOXES = (
+    "priors=ssd300_coco part.priors.sizes=[[21,45],[45,99],[99,153],[153,207],[207,261]] "
+    "part.priors.ratios=[[2,3],[2,3],[2,3],[2,3],[2,3]]"
+)
+
+
 def choices(groups: set[str]) -> list[tuple[str, str]]:
     """(group, choice) of every file of these groups."""
     files = sorted(path for group in groups for path in (CONF / group).glob("*.yaml"))
@@ -107,6 +119,14 @@ def unsaid(node: Any, path: str = "") -> Iterator[str]:
         "centernet neck=deconv tower=shared box_loss=giou",
         "faster_rcnn backbone=mobilenetv3 box_loss=giou norm=frozen",
         "faster_rcnn head=dense postprocess=nms",
+        "faster_rcnn backbone=csp_darknet_small neck=fpn_pool",
+        "yolov2 neck=identity part.levels=[32]",
+        "yolov3 neck=pan assigner=shape_threshold act=mish",
+        "yolov4 priors=points part.priors.levels=3 coder=distance assigner=center box_loss=giou",
+        "yolov4 neck=fpn box_loss=giou",
+        "ssd300 backbone=darknet_small part.levels=[8,16]",
+        f"fcos {FCOS_ON_PAN}",
+        f"retinanet {SSD_BOXES}",
     ],
 )
 def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
@@ -131,6 +151,8 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
         ("fcos quality_loss=none", ["root_of_class_times_quality", "no loss", "score=class"]),
         ("retinanet class_loss=softmax", ["SoftmaxCrossEntropy", "SharedTower predicts none"]),
         ("fcos score=softmax", ["softmax_without_background", "SharedTower"]),
+        ("retinanet priors=ssd300_coco", ["6 feature levels", "neck delivers 5"]),
+        ("fcos backbone=csp_darknet_small neck=pan", ["5 feature levels", "neck delivers 3"]),
         ("ssd300 class_loss=focal", ["SourceTower predicts background", "hard_negatives"]),
         ("ssd300 score=class", ["SourceTower", "class_score does not know"]),
         ("faster_rcnn quality_loss=objectness", ["does not use 'quality_loss'", "box_loss"]),

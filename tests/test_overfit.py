@@ -17,7 +17,7 @@ from detectors.data.transforms import Stretch
 from detectors.data.voc import read_voc
 from detectors.metrics import DetectionMetric
 
-CLASSES, IMAGES, SIDE = ("RBC", "WBC", "Platelets"), 8, 256
+CLASSES, IMAGES = ("RBC", "WBC", "Platelets"), 8
 
 
 class Recipe(NamedTuple):
@@ -26,11 +26,34 @@ class Recipe(NamedTuple):
     steps: int
     rate: float  # largest learning rate
     words: list[str]
+    side: int = 256  # pixels
 
 
 SLIM = ["part.neck.channels=64", "part.tower.depth=2"]
 FEW = "{per_level: 200, detections: 100}"
+SHAPES = "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]"
+STEADY = "norm=batch"  # darknet's running statistics take 500 steps to arrive
 RECIPES = {
+    "yolov1": Recipe(
+        steps=200,
+        rate=1e-3,
+        words=[
+            STEADY,
+            "part.levels=[32]",  # a cell has one class and learns one object
+            "part.tower.hidden.dropout=0",
+        ],
+    ),
+    "yolov2": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=[
+            STEADY,
+            "part.backbone.width=16",
+            "part.priors.shapes=[[[0.4,0.45],[0.9,1.0],[1.1,0.9],[1.4,1.4],[2.2,2.2]]]",
+        ],
+    ),
+    "yolov4": Recipe(steps=120, rate=1e-3, words=[STEADY, "part.backbone.width=16", SHAPES]),
+    "ssd300": Recipe(steps=120, rate=1e-3, words=[], side=300),
     "retinanet": Recipe(
         steps=120,
         rate=1e-3,
@@ -41,9 +64,9 @@ RECIPES = {
         steps=120,
         rate=1e-3,
         words=[
-            "norm=batch",  # darknet's running statistics take 500 steps to arrive
+            STEADY,
             "part.backbone.width=16",
-            "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]",
+            SHAPES,
         ],
     ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
@@ -64,11 +87,13 @@ RECIPES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("family", RECIPES)
 def test_learns_eight_images(family: str, data_root: Path) -> None:
-    steps, rate, words = RECIPES[family]
+    steps, rate, words, side = RECIPES[family]
     read = partial(read_voc, data_root / "bccd", "trainval", CLASSES, one_based=False)
-    data = DetectionData(read, read, len(CLASSES), Stretch(SIDE), batch_size=IMAGES, num_workers=0)
+    data = DetectionData(read, read, len(CLASSES), Stretch(side), batch_size=IMAGES, num_workers=0)
     batch = next(iter(data.val_dataloader()))
-    detector = detectors.build(family, ["size=small", *words], num_classes=len(CLASSES))
+    detector = detectors.build(
+        family, ["size=small", f"image_size={side}", *words], num_classes=len(CLASSES)
+    )
     optimizer = AdamW(detector.parameters(), rate)
     schedule = OneCycleLR(optimizer, rate, steps)
     for _ in range(steps):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from detectors.__main__ import CONF
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.train import assemble
+from tests.test_conf import FCOS_ON_PAN, SSD_BOXES
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
@@ -42,6 +43,13 @@ def test_takes_two_steps(recipe: str, tmp_path: Path) -> None:
     cfg = compose([f"experiment={recipe}", *words])
     if "$DETECTORS_DATA" in str(cfg.data) and "DETECTORS_DATA" not in os.environ:
         pytest.skip("DETECTORS_DATA is not set: this recipe trains on real images")
+    takes_two_steps(cfg)
+
+
+@pytest.mark.parametrize("words", [f"model=fcos {FCOS_ON_PAN}", f"model=retinanet {SSD_BOXES}"])
+def test_a_cross_of_families_takes_two_steps(words: str, tmp_path: Path) -> None:
+    scenes = ["image_size=96", "scenes.layout.side=96", "data.train.read.count=8"]
+    cfg = compose([*words.split(), *BRIEFLY, *scenes, f"run_dir={tmp_path}"])
     takes_two_steps(cfg)
 
 
