@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 import detectors
 from detectors.__main__ import CONF
-from detectors.commands.composition import compose, instantiate, used_slots
+from detectors.commands.composition import compose, instantiate
+from detectors.commands.words import used_slots
 from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

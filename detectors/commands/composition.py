@@ -2,63 +2,27 @@
 
 import difflib
 import inspect
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detectors.__main__ import CONF
 from detectors.backbones.weights import filled
-from detectors.detector import Detector
-from detectors.weights import load_weights
 
 TRUSTED = ("detectors", "torch.nn", "torch.optim", "albumentations")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
-_SLOT = re.compile(r"\$\{part\.(\w+)")
-
-
-def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Detector:
-    """See `detectors.build`."""
-    values = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
-    words = [f"model={model}", *overrides, *values]
-    cfg = compose(words)
-    check_slots(cfg, words)
-    return initial_detector(cfg)
-
-
-def initial_detector(cfg: DictConfig) -> Detector:
-    """The detector of the config, with the weights that training starts from.
-
-    Raises:
-        ValueError: they do not fit; or `weights_classes` is set, but nothing is loaded.
-    """
-    detector = instantiate(cfg, "model")
-    if cfg.weights is not None:
-        load_weights(detector, cfg.weights, _original(cfg))
-    elif cfg.weights_classes is not None:
-        raise ValueError(
-            f"weights_classes={cfg.weights_classes} says how many classes a file has, but none is "
-            "loaded: set weights=KIND:FILE too, or leave it"
-        )
-    return detector
-
-
-def _original(cfg: DictConfig) -> Detector | None:
-    """The detector that the file of weights is of, if it has another number of classes."""
-    if cfg.weights_classes is None:
-        return None
-    original = cfg.copy()
-    original.num_classes = cfg.weights_classes
-    return instantiate(original, "model")
 
 
 def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
@@ -74,13 +38,28 @@ def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
         raise ValueError(str(error)) from error
 
 
+def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[str]:
+    """Choices of a group of which several may be chosen, in their order.
+
+    Raises:
+        ValueError: Hydra refuses an override.
+    """
+    try:
+        with _own_hydra() as loader:
+            found = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+    files = [Path(default.config_path) for default in found if default.config_path]
+    return [file.name for file in files if file.parent.name == group]
+
+
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def _own_hydra() -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
+            yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -165,35 +144,6 @@ def _parameters(target: str, path: str) -> list[str]:
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     anything = inspect.Parameter.VAR_KEYWORD in kinds
     return [] if anything else [name for name in signature.parameters if name != "self"]
-
-
-def used_slots(cfg: DictConfig) -> set[str]:
-    """Names X of all `${part.X}` that `model` reaches, directly or through other parts."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    found: set[str] = set()
-    waiting = set(_SLOT.findall(str(raw["model"])))
-    while waiting:
-        found |= waiting
-        reached = {s for slot in waiting for s in _SLOT.findall(str(raw["part"].get(slot)))}
-        waiting = reached - found
-    return found
-
-
-def check_slots(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse an override of a part that the composed model does not use.
-
-    Raises:
-        ValueError: names the part and those that the model uses.
-    """
-    used = used_slots(cfg)
-    for word in overrides:
-        slot = word.lstrip("+~").split("=")[0].removeprefix("part.").split(".")[0]
-        if slot in cfg.part and slot not in used:
-            raise ValueError(
-                f"{word}: this model does not use {slot!r}, so it would change nothing. "
-                f"It uses: {', '.join(sorted(used))}"
-            )
 
 
 def check_data(cfg: DictConfig, other: type, nature: str) -> None:

@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.commands import run_folder, train
-from detectors.commands.composition import check_data, check_slots, instantiate
+from detectors.commands.composition import check_data, instantiate
+from detectors.commands.words import check_words, words_of_job
 from detectors.data.module import DetectionData
 from detectors.pretraining import LitClassifier
 
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Train as the config says, write `backbone.pt`; the value of `objective`."""
     overrides = list(HydraConfig.get().overrides.task)
-    check_slots(cfg, overrides)
+    check_words(cfg, words_of_job(), "pretrain")
     check_data(cfg, DetectionData, "boxes, not a class for each picture; use data=imagefolder")
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
@@ -15,14 +14,15 @@ from rich.table import Table
 from rich.tree import Tree
 from torch.utils.flop_counter import FlopCounterMode
 
-from detectors.commands.composition import check_slots, instantiate
+from detectors.commands.composition import instantiate
 from detectors.commands.terminal import console
+from detectors.commands.words import check_words, words_of_job
 from detectors.detector import Detector
 
 
 def main(cfg: DictConfig) -> None:
     """Print the tree of parts and what they cost at `image_size`."""
-    check_slots(cfg, list(HydraConfig.get().overrides.task))
+    check_words(cfg, words_of_job(), "show")
     detector = instantiate(cfg, "model").eval()
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")

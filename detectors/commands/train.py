@@ -12,14 +12,11 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.commands import run_folder
-from detectors.commands.composition import (
-    check_data,
-    check_slots,
-    initial_detector,
-    instantiate,
-)
+from detectors.commands.building import initial_detector
+from detectors.commands.composition import check_data, instantiate
 from detectors.commands.evaluation import evaluate
 from detectors.commands.restoring import unloaded
+from detectors.commands.words import check_words, words_of_job
 from detectors.data.imagefolder import ImageFolder
 from detectors.module import LitDetector
 
@@ -29,7 +26,7 @@ _log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Train as the config says; the value of `objective`, which sweepers optimise."""
     overrides = list(HydraConfig.get().overrides.task)
-    check_slots(cfg, overrides)
+    check_words(cfg, words_of_job())
     check_data(cfg, ImageFolder, "a class for each picture, no boxes; for `detectors pretrain`")
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)

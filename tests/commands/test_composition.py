@@ -4,7 +4,8 @@ from omegaconf import OmegaConf
 
 import detectors
 from detectors.commands import composition
-from detectors.commands.composition import check_keys, check_slots, check_trusted, compose
+from detectors.commands.composition import check_keys, check_trusted, compose
+from detectors.commands.words import check_slots
 
 
 def test_command_line_wins_over_trick_over_family() -> None:
