@@ -10,6 +10,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from detectors.commands import run_folder
 from detectors.commands.building import initial_detector
@@ -56,8 +57,24 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
     )
-    trainer = instantiate(cfg, "trainer")
-    return module, instantiate(cfg, "data"), trainer
+    trainer, data = instantiate(cfg, "trainer"), instantiate(cfg, "data")
+    check_canvases(detector, data.canvases())
+    return module, data, trainer
+
+
+def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:
+    """Refuse data of another size, or of several, where a part is made for one.
+
+    Raises:
+        ValueError: names the part, its size and those of the data.
+    """
+    for part in detector.modules():
+        only = getattr(part, "only_canvas", None)
+        if only is not None and canvases != {only}:
+            raise ValueError(
+                f"{type(part).__name__} is made for images of {only} (height, width), but the data "
+                f"come in {sorted(canvases)}: set image_size to that, without trick=multiscale"
+            )
 
 
 def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """What the words of a command line change, and the refusal of those that would change nothing."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.__main__ import CONF
 from detectors.commands.composition import chosen, compose
 
+SERVED = CONF / "tricks.json"  # by `detectors tricks`: the families that each trick serves
 _SLOT = re.compile(r"\$\{part\.(\w+)")
 
 
@@ -72,15 +75,23 @@ def check_trick(trick: str, cfg: DictConfig, without: DictConfig | None) -> None
     if not changed:
         raise ValueError(
             f"trick={trick} changes nothing here: what it sets is so already, or a later trick or "
-            "word sets it otherwise"
+            f"word sets it otherwise. {families_of(trick)}"
         )
     used = used_slots(cfg)
     unused = {key.split(".")[1] for key in changed if key.startswith("part.")} - used
     if unused:
         raise ValueError(
             f"trick={trick} changes {', '.join(sorted(unused))}, which this model does not use. "
-            f"It uses: {', '.join(sorted(used))}"
+            f"It uses: {', '.join(sorted(used))}. {families_of(trick)}"
         )
+
+
+def families_of(trick: str) -> str:
+    """A sentence about the families that the trick serves; empty for a trick of the user's."""
+    families = (
+        json.loads(SERVED.read_text(encoding="utf-8")).get(trick) if SERVED.is_file() else None
+    )
+    return f"It serves: {', '.join(families)}" if families else ""
 
 
 def changes(one: DictConfig, other: DictConfig) -> set[str]:

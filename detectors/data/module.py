@@ -112,6 +112,11 @@ class DetectionData(LightningDataModule):
         for split in needed.get(stage, ("val",)):
             self.source(split)
 
+    def canvases(self) -> set[tuple[int, int]]:
+        """All (height, width) in pixels that batches may have."""
+        sides = self.multiscale.sides if self.multiscale else ()
+        return {self.resize.canvas, *(self.resize.sized(side).canvas for side in sides)}
+
     def train_dataloader(self) -> DataLoader:
         source = self.source("train")
         place, size = self._place(), len(source)

@@ -58,8 +58,8 @@ class ConnectedTower(nn.Module):
                 f"{[spec.stride for spec in specs]}): set part.levels=[64] or another single stride"
             )
         (spec,), (self.per_cell,) = specs, per_cell
-        self.canvas = (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
-        self.grid = tuple(math.ceil(side / spec.stride) for side in self.canvas)
+        self.only_canvas = (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
+        self.grid = tuple(math.ceil(side / spec.stride) for side in self.only_canvas)
         cells = math.prod(self.grid)
         self.blocks = [cells * num_classes, cells * self.per_cell, cells * self.per_cell * 4]
         self.hidden = hidden(spec.channels, *self.grid)
@@ -80,8 +80,9 @@ class ConnectedTower(nn.Module):
 
     def _check(self, feature: Tensor) -> None:
         if tuple(feature.shape[-2:]) != self.grid:
+            height, width = self.only_canvas
             raise ValueError(
-                f"ConnectedTower was made for images of {self.canvas[0]} x {self.canvas[1]} "
+                f"ConnectedTower was made for images of {height} x {width} "
                 f"pixels, {self.grid[0]} x {self.grid[1]} cells, but was given "
                 f"{feature.shape[-2]} x {feature.shape[-1]} cells: set image_size to the size of "
                 "the images"

@@ -1,0 +1,41 @@
+"""The page about tricks and families is the one that the configs give."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detectors.__main__ import CONF
+from detectors.commands import tricks
+from detectors.commands.composition import compose
+from detectors.commands.words import SERVED
+
+PAGE = Path(__file__).parents[2] / "docs" / "tricks.md"
+FAMILIES = list(compose([], "tricks").families)
+
+
+def test_the_page_is_not_stale() -> None:
+    page = PAGE.read_text()
+    assert tricks.digest() in page, "the configs have changed: run `detectors tricks`"
+    names = sorted(path.stem for path in (CONF / "trick").glob("*.yaml"))
+    assert sorted(json.loads(SERVED.read_text())) == names
+    assert all(f"| `{name}` |" in page for name in names)
+
+
+def test_a_cell_says_why_it_is_refused() -> None:
+    assert tricks.refusal("multiscale", "yolov3") == ""
+    reason = tricks.refusal("multiscale", "yolov1")
+    assert "ConnectedTower is made for images of (96, 96)" in reason
+
+
+def test_the_page_gathers_families_with_one_reason() -> None:
+    page = tricks.render({"a": {"x": "", "y": "too wide", "z": "too wide"}}, ["x", "y", "z"])
+    assert "| `a` | yes | no | no |" in page
+    assert "- `a`, y, z: too wide" in page
+
+
+@pytest.mark.slow
+def test_every_cell_is_as_the_page_has_it() -> None:
+    known = json.loads(SERVED.read_text())
+    found = {t: [f for f in FAMILIES if not tricks.refusal(t, f)] for t in known}
+    assert found == known
