@@ -177,7 +177,7 @@ def check_trusted(node: Any, trusted: Sequence[str]) -> None:
 
 def _check_trusted_target(target: str, trusted: Sequence[str]) -> None:
     if _inside(target, trusted) and not _inside(target, ("detectors.commands",)):
-        found = get_object(target)
+        found = _found(target)
         ours = _inside(getattr(found, "__module__", ""), trusted)
         if ours and (inspect.isclass(found) or not target.startswith("torch")):
             return
@@ -185,6 +185,16 @@ def _check_trusted_target(target: str, trusted: Sequence[str]) -> None:
         f"the checkpoint asks for {target!r}, which is not code of {', '.join(trusted)}. "
         f"If you trust it, add trust=[{target.split('.')[0]}]"
     )
+
+
+def _found(target: str) -> Any:
+    try:
+        return get_object(target)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"the checkpoint asks for {target!r}, which is not there: it was written by another "
+            "version of this package"
+        ) from error
 
 
 def _inside(dotted: str, packages: Sequence[str]) -> bool:

@@ -43,6 +43,11 @@ def test_part_that_the_model_does_not_use_is_refused() -> None:
             check_slots(cfg, [word])
 
 
+def test_checkpoint_of_another_version_is_told_as_such() -> None:
+    with pytest.raises(ValueError, match=r"heads\.old\.Head'.*another version"):
+        check_trusted({"_target_": "detectors.heads.old.Head"}, [])
+
+
 def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
     partial = {"_target_": "torch.nn.Conv2d", "_partial_": True, "kernel_sise": 3}
     with pytest.raises(ValueError, match=r"model\.neck\.kernel_sise: .* mean 'kernel_size'"):
