@@ -1,6 +1,7 @@
-"""How a finished network gets other activations."""
+"""Activations that torch has not, and how a finished network gets other ones."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from detectors.layers.conv import Activation
 
@@ -27,3 +28,18 @@ def replace_activations(network: nn.Module, act: Activation) -> None:
         )
     for parent, name in found:
         setattr(parent, name, act())
+
+
+class ThresholdedLinear(nn.Module):
+    """The larger of the input and a learnt threshold, at first a ReLU.
+
+    TLU of Singh and Krishnan 2020, eq. 3, one threshold a layer instead of one a channel, because
+    an activation is made without knowing the channels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, self.threshold.to(x.dtype))
