@@ -1,13 +1,15 @@
 """CSPDarknet-53 and its thinner relatives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
 
 from torch import Tensor, nn
 
-from detectors.backbones.darknet import check_strides
+from detectors.backbones.darknet import Darknet, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import CSPStage
-from detectors.layers.dark import init_darknet
+from detectors.layers.dark import init_darknet, vary_residuals
 from detectors.structures import FeatureSpec
 
 
@@ -23,6 +25,7 @@ class CSPDarknet(nn.Module):
         depths: residual blocks of each stage; stage i has stride 2 ** (i + 1).
         width: channels of the stem; every stage doubles them.
         strides: levels to return, rising.
+        drop_path_rate, join: see `vary_residuals`.
 
     Raises:
         ValueError: a stride is not offered.
@@ -35,6 +38,8 @@ class CSPDarknet(nn.Module):
         depths: Sequence[int] = (1, 2, 8, 8, 4),
         width: int = 32,
         strides: Sequence[int] = (8, 16, 32),
+        drop_path_rate: float = 0.0,
+        join: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2 ** (i + 1) for i in range(len(depths))], "CSPDarknet")
@@ -46,6 +51,7 @@ class CSPDarknet(nn.Module):
             for stride, depth in zip(used, depths, strict=False)
         )
         init_darknet(self)
+        vary_residuals(self.stages, drop_path_rate, join)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
@@ -56,6 +62,22 @@ class CSPDarknet(nn.Module):
             if returned:
                 features.append(x)
         return features
+
+
+def partial_stages(depths: Sequence[int] | None = None, **darknet: Any) -> CSPDarknet:
+    """CSPDarknet of the numbers of a `Darknet`, its other arguments.
+
+    Raises:
+        ValueError: these are the numbers of another backbone.
+    """
+    strange = sorted(set(darknet) - set(signature(Darknet).parameters))
+    if depths is None or strange:
+        found = f"has {', '.join(strange)}" if strange else "has no depths of residual stages"
+        raise ValueError(
+            f"csp makes the stages of a Darknet partial ones, but this backbone {found}: choose "
+            "backbone=darknet53, such as model=yolov3 has, or leave the trick out"
+        )
+    return CSPDarknet(depths=depths, **darknet)
 
 
 def _stage(

@@ -1,11 +1,11 @@
 """Darknet-53 and its thinner relatives."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
-from detectors.layers.dark import DarkBlock, init_darknet
+from detectors.layers.dark import DarkBlock, init_darknet, vary_residuals
 from detectors.structures import FeatureSpec
 
 
@@ -30,6 +30,7 @@ class Darknet(nn.Module):
         depths: residual blocks of each stage; stage i has stride 2 ** (i + 1).
         width: channels of the stem; every stage doubles them.
         strides: levels to return, rising.
+        drop_path_rate, join: see `vary_residuals`.
 
     Raises:
         ValueError: a stride is not offered.
@@ -42,6 +43,8 @@ class Darknet(nn.Module):
         depths: Sequence[int] = (1, 2, 8, 8, 4),
         width: int = 32,
         strides: Sequence[int] = (8, 16, 32),
+        drop_path_rate: float = 0.0,
+        join: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2 ** (i + 1) for i in range(len(depths))], "Darknet")
@@ -53,6 +56,7 @@ class Darknet(nn.Module):
             for stride, depth in zip(used, depths, strict=False)
         )
         init_darknet(self)
+        vary_residuals(self.stages, drop_path_rate, join)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""

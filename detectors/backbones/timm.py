@@ -9,7 +9,8 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from detectors.layers.conv import Norm
+from detectors.layers.activation import replace_activations
+from detectors.layers.conv import Activation, Norm
 from detectors.layers.norm import replace_batch_norms
 from detectors.structures import FeatureSpec
 
@@ -28,6 +29,7 @@ class TimmBackbone(nn.Module):
         frozen_stride: all layers up to the level of this stride do not learn; 0: all learn.
             Their batch norms still count unless `norm` is frozen.
         norm: replaces every batch norm and takes over its state; None leaves the model's own.
+        act: replaces every activation but gates; None leaves the model's own.
         kwargs: passed to timm, for instance `drop_path_rate`.
 
     Raises:
@@ -42,6 +44,7 @@ class TimmBackbone(nn.Module):
         weights: str | Path | None = None,
         frozen_stride: int = 0,
         norm: Norm | None = None,
+        act: Activation | None = None,
         **kwargs: object,
     ) -> None:
         super().__init__()
@@ -54,6 +57,8 @@ class TimmBackbone(nn.Module):
             _freeze(self.body, name, _index(offered, frozen_stride, name), kwargs)
         if norm is not None:
             replace_batch_norms(self.body, norm)
+        if act is not None:
+            replace_activations(self.body, act)
         channels = _levels(self.body).channels()
         self.specs = [FeatureSpec(c, offered[i]) for c, i in zip(channels, indices, strict=True)]
         self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")

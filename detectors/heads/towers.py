@@ -6,6 +6,7 @@ where `predicts_background` is true, background is one more class, the first.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from detectors.heads.dense import Maps
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
+
+RELU = partial(nn.ReLU, inplace=True)
 
 
 def expect(probability: float, logits: nn.Module) -> None:
@@ -47,6 +50,7 @@ class SharedTower(nn.Module):
         quality: also predict a quality from the box stack (FCOS, sec. 3.4 "improvements").
         probability: what a fresh class score shall be.
         bias: of the stacks' convolutions; torchvision's RetinaNet v2 has none before its norms.
+        act: behind each of them.
     """
 
     def __init__(
@@ -59,12 +63,13 @@ class SharedTower(nn.Module):
         quality: bool = False,
         probability: float = 0.01,
         bias: bool = True,
+        act: Activation = RELU,
     ) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "SharedTower")
         anchors = same_everywhere(per_cell, "priors per cell", "SharedTower")
-        self.class_stack = _stack(channels, depth, norm, bias)
-        self.box_stack = _stack(channels, depth, norm, bias)
+        self.class_stack = _stack(channels, depth, norm, act, bias)
+        self.box_stack = _stack(channels, depth, norm, act, bias)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
@@ -82,13 +87,15 @@ class SharedTower(nn.Module):
         return self.logits(self.class_stack(feature)), self.deltas(boxes), quality
 
 
-def _stack(channels: int, depth: int, norm: Norm | None, bias: bool = True) -> nn.Sequential:
-    """`depth` times a 3 x 3 convolution, norm and ReLU."""
+def _stack(
+    channels: int, depth: int, norm: Norm | None, act: Activation, bias: bool = True
+) -> nn.Sequential:
+    """`depth` times a 3 x 3 convolution, norm and activation."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=bias)]
         layers += [norm(channels)] if norm is not None else []
-        layers += [nn.ReLU(inplace=True)]
+        layers += [act()]
     return nn.Sequential(*layers)
 
 
@@ -110,12 +117,17 @@ class ProposalTower(nn.Module):
     predicts_quality = False
 
     def __init__(
-        self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int], depth: int = 1
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        depth: int = 1,
+        act: Activation = RELU,
     ) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "ProposalTower")
         anchors = same_everywhere(per_cell, "priors per cell", "ProposalTower")
-        self.conv = _stack(channels, depth, norm=None)
+        self.conv = _stack(channels, depth, None, act)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
         normal_init(self, 0.01)
@@ -137,9 +149,15 @@ class SoftmaxProposalTower(nn.Module):
     predicts_quality = False
     predicts_background = True
 
-    def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        act: Activation = RELU,
+    ) -> None:
         super().__init__()
-        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell)
+        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell, act=act)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level, without quality."""
@@ -259,6 +277,7 @@ class BranchTower(nn.Module):
         num_classes, per_cell: as `SharedTower`.
         width: channels between the two convolutions; 64 for ResNets, 256 for the others.
         probability: what a fresh class score shall be.
+        act: between the two convolutions.
     """
 
     predicts_quality = False
@@ -270,6 +289,7 @@ class BranchTower(nn.Module):
         per_cell: list[int],
         width: int = 64,
         probability: float = 0.1,
+        act: Activation = RELU,
     ) -> None:
         super().__init__()
         if len(specs) != 1:
@@ -283,9 +303,9 @@ class BranchTower(nn.Module):
                 "priors=points_single, or tower=shared"
             )
         channels = specs[0].channels
-        self.logits = _branch(channels, width, num_classes)
-        self.offsets = _branch(channels, width, 2)
-        self.sizes = _branch(channels, width, 2)
+        self.logits = _branch(channels, width, num_classes, act)
+        self.offsets = _branch(channels, width, 2, act)
+        self.sizes = _branch(channels, width, 2, act)
         for branch in (self.offsets, self.sizes):
             normal_init(branch, 0.001)
         expect(probability, self.logits[-1])
@@ -297,9 +317,9 @@ class BranchTower(nn.Module):
         return [(self.logits(feature), deltas, None)]
 
 
-def _branch(channels: int, width: int, outputs: int) -> nn.Sequential:
+def _branch(channels: int, width: int, outputs: int, act: Activation) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
-        nn.ReLU(inplace=True),
+        act(),
         nn.Conv2d(width, outputs, 1),
     )

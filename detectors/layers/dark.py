@@ -1,8 +1,10 @@
 """Blocks of darknet, the code base of YOLO."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 
@@ -24,9 +26,38 @@ class DarkBlock(nn.Module):
         hidden = hidden or channels // 2
         self.squeeze = ConvNormAct(channels, hidden, 1, norm=norm, act=act)
         self.expand = ConvNormAct(hidden, channels, 3, norm=norm, act=act)
+        self.drop: nn.Module = nn.Identity()
+        self.join: nn.Module = Sum()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.expand(self.squeeze(x))
+        return self.join([x, self.drop(self.expand(self.squeeze(x)))])
+
+
+class Sum(nn.Module):
+    """Of two tensors."""
+
+    def forward(self, tensors: list[Tensor]) -> Tensor:
+        return tensors[0] + tensors[1]
+
+
+def vary_residuals(
+    network: nn.Module, drop_path_rate: float, join: Callable[[int], nn.Module] | None
+) -> None:
+    """Change how the `DarkBlock`s of `network` add what they make to what they are given.
+
+    Args:
+        drop_path_rate: probability that the last block's branch is left out of an image's pass in
+            training, rising linearly from 0 at the first ("stochastic depth", Huang et al. 2016,
+            eq. 4, but from the first block on, as timm).
+        join: `(2) -> module` that takes both in a list; None is their sum.
+    """
+    blocks = [layer for layer in network.modules() if isinstance(layer, DarkBlock)]
+    for index, block in enumerate(blocks):
+        if drop_path_rate:
+            rate = drop_path_rate * index / max(len(blocks) - 1, 1)
+            block.drop = StochasticDepth(rate, "row")
+        if join is not None:
+            block.join = join(2)
 
 
 def alternating(

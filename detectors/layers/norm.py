@@ -80,3 +80,90 @@ def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
             "choose another norm, fewer groups or wider layers"
         )
     return nn.GroupNorm(groups, channels)
+
+
+class FilterResponseNorm(nn.Module):
+    """Each channel of each image by its root mean square, then a learnt scale and shift.
+
+    Singh and Krishnan 2020, "Filter response normalization layer", eq. 1 and 2; no mean is taken
+    off and no batch is looked at. The paper's threshold is `ThresholdedLinear`.
+
+    Args:
+        channels: of the maps.
+        eps: 1e-6 in sec. 3.1.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        square = x.float().square().mean((-2, -1), keepdim=True)
+        scale = self.weight.view(-1, 1, 1) * (square + self.eps).rsqrt()
+        return (x * scale + self.bias.view(-1, 1, 1)).to(x.dtype)
+
+
+class CrossMiniBatchNorm(nn.Module):
+    """Batch norm over all mini-batches of the batch so far (CmBN, YOLOv4, sec. 3.4 and fig. 4).
+
+    Mini-batch i is normalised by the mean over the first i of their means and of their mean
+    squares; only its own carry a gradient. The weights stay the same within a batch, so the last
+    mini-batch sees the statistics of one big batch. These go into the running ones, then only, as
+    in AlexeyAB's `src/blas_kernels.cu`, `fast_v_cbn_kernel`; the variance is the biased one.
+
+    `callbacks.mini_batches` calls `begin` at the start of a mini-batch. Without it all that was
+    seen since the layer was made counts as one batch, and no running statistics are kept.
+
+    Args:
+        channels: of the maps.
+        momentum: of the running statistics; 0.01 in darknet.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    sums: Tensor
+    count: Tensor
+    last: Tensor
+
+    def __init__(self, channels: int, eps: float = DEFAULT_EPS, momentum: float = 0.01) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("sums", torch.zeros(2, channels), persistent=False)
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+        self.register_buffer("last", torch.zeros(()), persistent=False)
+
+    def begin(self, first: bool, last: bool) -> None:
+        """A mini-batch begins: the first of its batch, and the last, or not."""
+        if first:
+            self.sums.zero_()
+            self.count.zero_()
+        self.last.fill_(float(last))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        wide = x.float()
+        sums = self.sums + torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
+        count = self.count + 1
+        mean, square = sums / count
+        variance = (square - mean.square()).clamp(min=0)
+        self._keep(sums.detach(), count, mean.detach(), variance.detach())
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return (wide * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)).to(x.dtype)
+
+    @torch.no_grad()
+    def _keep(self, sums: Tensor, count: Tensor, mean: Tensor, variance: Tensor) -> None:
+        self.sums.copy_(sums)
+        self.count.copy_(count)
+        share = self.momentum * self.last
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)

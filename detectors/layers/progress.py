@@ -21,3 +21,17 @@ class ImagesSeen(nn.Module):
     def before(self, images: int) -> Tensor:
         """A scalar, 1.0 until `images` have been seen and 0.0 from then on."""
         return (self.count < images).float()
+
+
+class TrainingProgress(nn.Module):
+    """The share of the run that is done, from 0 to 1.
+
+    `callbacks.training_progress` sets it before every step; without that callback it stands at
+    zero. A tensor and not saved, as `ImagesSeen`.
+    """
+
+    done: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("done", torch.zeros(()), persistent=False)

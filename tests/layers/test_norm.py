@@ -6,7 +6,14 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from detectors.layers.norm import FrozenBatchNorm, replace_batch_norms
+import detectors
+from detectors.layers.activation import ThresholdedLinear
+from detectors.layers.norm import (
+    CrossMiniBatchNorm,
+    FilterResponseNorm,
+    FrozenBatchNorm,
+    replace_batch_norms,
+)
 
 
 def _random_statistics(network: nn.Module) -> nn.Module:
@@ -63,3 +70,89 @@ def test_norms_of_another_kind_take_over_the_affine_terms() -> None:
     replace_batch_norms(network, partial(nn.GroupNorm, 2))
     assert isinstance(network[0], nn.GroupNorm)
     assert torch.equal(network[0].weight, weight)
+
+
+def test_filter_response_norm_is_the_papers() -> None:
+    """Singh and Krishnan 2020, eq. 1 to 3, on one channel of one image: 3 and 4 in two cells."""
+    layer, act = FilterResponseNorm(1), ThresholdedLinear()
+    layer.weight.data.fill_(2.0)
+    layer.bias.data.fill_(-2.0)
+    act.threshold.data.fill_(0.1)
+    length = (12.5 + 1e-6) ** 0.5
+    expected = torch.tensor([max(2 * 3 / length - 2, 0.1), max(2 * 4 / length - 2, 0.1)])
+    found = act(layer(torch.tensor([3.0, 4.0]).view(1, 1, 1, 2)))
+    torch.testing.assert_close(found.flatten(), expected)
+
+
+def test_filter_response_norm_looks_at_no_other_image() -> None:
+    layer, x = FilterResponseNorm(3), torch.randn(4, 3, 5, 5)
+    torch.testing.assert_close(layer(x)[1:2], layer(x[1:2]))
+
+
+def _whole_and_parts(count: int = 4) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    whole = 3 * torch.randn(2 * count, 5, 6, 7) + 1
+    return whole, list(whole.chunk(count))
+
+
+def test_the_last_mini_batch_sees_the_statistics_of_one_big_batch() -> None:
+    whole, parts = _whole_and_parts()
+    ours, big = CrossMiniBatchNorm(5), nn.BatchNorm2d(5, momentum=0.01)
+    for index, part in enumerate(parts):
+        ours.begin(first=index == 0, last=index == len(parts) - 1)
+        found = ours(part)
+    torch.testing.assert_close(found, big(whole)[-2:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.running_mean, big.running_mean)
+    biased = 0.99 + 0.01 * whole.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(ours.running_var, biased)
+
+
+def test_each_mini_batch_is_normalised_by_those_so_far_and_the_next_batch_begins_anew() -> None:
+    whole, parts = _whole_and_parts()
+    layer = CrossMiniBatchNorm(5)
+    for _ in range(2):
+        for index, part in enumerate(parts):
+            layer.begin(first=index == 0, last=False)
+            seen = whole[: 2 * (index + 1)]
+            big = nn.BatchNorm2d(5)(seen)
+            torch.testing.assert_close(layer(part), big[-2:], rtol=1e-4, atol=1e-5)
+    assert torch.equal(layer.running_mean, torch.zeros(5))  # no batch has come to its end
+
+
+def test_gradients_come_from_the_own_mini_batch_alone() -> None:
+    _, (first, second, *_) = _whole_and_parts()
+    first.requires_grad_()
+    second.requires_grad_()
+    layer = CrossMiniBatchNorm(5)
+    layer(first)
+    layer(second).square().sum().backward()
+    assert first.grad is None
+    own, other = second.detach().clone().requires_grad_(), first.detach()
+    mean = (own.mean((0, 2, 3)) + other.mean((0, 2, 3))) / 2
+    square = (own.square().mean((0, 2, 3)) + other.square().mean((0, 2, 3))) / 2
+    scale = (square - mean.square() + 1e-5).rsqrt()
+    output = (own - mean.view(-1, 1, 1)) * scale.view(-1, 1, 1)
+    output.square().sum().backward()
+    torch.testing.assert_close(second.grad, own.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_over_mini_batches_is_one_graph() -> None:
+    layer, x = CrossMiniBatchNorm(5), torch.randn(2, 5, 4, 4)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    for _ in range(3):
+        compiled(x)
+    assert layer.count == 3
+
+
+@pytest.mark.parametrize(
+    ("trick", "kind"),
+    [("frn", FilterResponseNorm), ("cmbn", CrossMiniBatchNorm), ("group_norm", nn.GroupNorm)],
+)
+def test_a_trick_replaces_every_batch_norm(trick: str, kind: type) -> None:
+    with torch.device("meta"):
+        plain, changed = (
+            detectors.build("retinanet", ["size=small", f"trick={word}"])
+            for word in ("[]", f"[{trick}]")
+        )
+    count = sum(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
+    assert sum(isinstance(layer, kind) for layer in changed.modules()) == count > 0
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in changed.modules())

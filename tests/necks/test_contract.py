@@ -21,7 +21,7 @@ def _features(height: int, width: int) -> list[Tensor]:
 
 @pytest.fixture(params=CHOICES)
 def neck(request: pytest.FixtureRequest) -> nn.Module:
-    groups = [f"+neck={request.param}", "+norm=batch", "+act=leaky"]
+    groups = [f"+neck={request.param}", "+norm=batch", "+act=leaky", "+priors=points"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return instantiate(compose(overrides=groups).part.neck, _convert_="all")(SPECS)
 

@@ -1,0 +1,60 @@
+"""Parts of a feature map left out while training; `(channels, ...) -> module`, shape unchanged."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.progress import TrainingProgress
+
+
+class DropBlock(nn.Module):
+    """Squares of a map set to zero, each channel its own, the rest scaled up (Ghiasi et al. 2018).
+
+    Algorithm 1: middles of squares are drawn at the rate of eq. 1 where a whole square fits, and
+    values are multiplied by how many there are over how many are kept. The share kept falls
+    linearly from 1 at the start of training to `keep` at its end ("scheduled DropBlock", sec. 3).
+
+    Args:
+        channels: of the maps.
+        keep: share of values kept at the end; 0.9 in sec. 4.2.
+        size: side of a square in cells, cut to the map's; 7 in sec. 4.1.
+
+    Raises:
+        ValueError: keep is no share.
+    """
+
+    def __init__(self, channels: int, keep: float = 0.9, size: int = 7) -> None:
+        super().__init__()
+        if not 0 < keep <= 1:
+            raise ValueError(f"DropBlock keeps a share of {keep}: expected one in (0, 1]")
+        self.keep, self.size, self.progress = keep, size, TrainingProgress()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        height, width = x.shape[-2:]
+        size = min(self.size, height, width)
+        dropped = (1 - self.keep) * self.progress.done
+        rate = seed_rate(dropped, size, height, width)
+        room = (*x.shape[:2], height - size + 1, width - size + 1)
+        seeds = (torch.rand(room, device=x.device) < rate).float()
+        kept = 1 - F.max_pool2d(F.pad(seeds, [size - 1] * 4), size, stride=1)
+        return x * (kept * (kept.numel() / kept.sum().clamp(min=1))).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"keep={self.keep}, size={self.size}"
+
+
+def seed_rate(dropped: Tensor, size: int, height: int, width: int) -> Tensor:
+    """Probability of a square's middle, for a share `dropped` of values (eq. 1)."""
+    return dropped / size**2 * (height * width) / ((height - size + 1) * (width - size + 1))
+
+
+def dropout(channels: int, probability: float) -> nn.Dropout:
+    """Single values (Srivastava et al. 2014)."""
+    return nn.Dropout(probability)
+
+
+def spatial_dropout(channels: int, probability: float) -> nn.Dropout2d:
+    """Whole channels of an image (Tompson et al. 2015, sec. 3.2)."""
+    return nn.Dropout2d(probability)

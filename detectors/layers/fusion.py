@@ -1,0 +1,30 @@
+"""Sums whose weights are learnt."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightedSum(nn.Module):
+    """A weighted mean of tensors of one shape, one learnt weight each, all alike at first.
+
+    "Fast normalized fusion", EfficientDet (Tan et al. 2020), sec. 3.3: w_i / (eps + sum of all w_j)
+    with w the ReLU of what is learnt. YOLOv4 has it by the name of multi-input weighted residual
+    connections (sec. 3.4).
+
+    Args:
+        inputs: how many tensors.
+        eps: 0.0001 in the paper.
+    """
+
+    def __init__(self, inputs: int, eps: float = 1e-4) -> None:
+        super().__init__()
+        self.weights, self.eps = nn.Parameter(torch.ones(inputs)), eps
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        weights = self.weights.relu()
+        shares = (weights / (weights.sum() + self.eps)).unbind()
+        return reduce(add, (share * x for share, x in zip(shares, tensors, strict=True)))

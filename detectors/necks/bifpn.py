@@ -1,0 +1,96 @@
+"""The neck of EfficientDet (Tan et al. 2020)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.fusion import WeightedSum
+from detectors.necks.added import check_doubling, halved, with_coarser
+from detectors.priors import PriorGrid
+from detectors.structures import FeatureSpec
+
+
+class BiFPN(nn.Module):
+    """Every level to one width, then paths down and up, several times over (sec. 3.2 and 3.3).
+
+    Levels coarser than the backbone's are there for as many as the priors are made for: the first
+    is its coarsest through a 1x1 convolution, then pooled, the next ones are pooled from that
+    (`efficientdet_arch.py` of the release, `resample_feature_map`).
+
+    Args:
+        specs: levels of the backbone, finest first, of doubling strides.
+        priors: the grid of the dense head.
+        channels: of every output level.
+        repeats: of the two paths; 3 in EfficientDet-D0.
+
+    Raises:
+        ValueError: the levels cannot be fused.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[FeatureSpec],
+        priors: PriorGrid,
+        norm: Norm | None,
+        act: Activation,
+        channels: int = 64,
+        repeats: int = 3,
+    ) -> None:
+        super().__init__()
+        self.given = len(specs)
+        self.specs = [spec._replace(channels=channels) for spec in with_coarser(specs, priors)]
+        check_doubling(self.specs, "BiFPN")
+        entering = list(specs) + [specs[-1]] * (len(self.specs) > self.given)
+        self.lateral = nn.ModuleList(
+            ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in entering
+        )
+        self.paths = nn.Sequential(
+            *(_TwoPaths(len(self.specs), channels, norm, act) for _ in range(repeats))
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        entering = [*features, features[-1]][: len(self.lateral)]
+        levels = [lateral(x) for lateral, x in zip(self.lateral, entering, strict=True)]
+        if len(levels) > self.given:
+            levels[-1] = halved(levels[-1])
+        while len(levels) < len(self.specs):
+            levels.append(halved(levels[-1]))
+        return self.paths(levels)
+
+
+class _TwoPaths(nn.Module):
+    """Down from coarse to fine, up again with what came in and what was made on the way (fig. 2d).
+
+    At each node: weighted sum, activation, separable 3x3 convolution, norm.
+    """
+
+    def __init__(self, levels: int, channels: int, norm: Norm | None, act: Activation) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(_Node(2, channels, norm, act) for _ in range(levels - 1))
+        self.up = nn.ModuleList(
+            _Node(3 if level < levels - 1 else 2, channels, norm, act) for level in range(1, levels)
+        )
+
+    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+        between = inputs[-1:]
+        for node, level in zip(reversed(self.down), reversed(inputs[:-1]), strict=True):
+            coarser = F.interpolate(between[0], size=level.shape[-2:])
+            between.insert(0, node([level, coarser]))
+        outputs = between[:1]
+        for index, node in enumerate(self.up, start=1):
+            middle = [between[index]] if index < len(self.up) else []
+            outputs.append(node([inputs[index], *middle, halved(outputs[-1])]))
+        return outputs
+
+
+class _Node(nn.Module):
+    def __init__(self, inputs: int, channels: int, norm: Norm | None, act: Activation) -> None:
+        super().__init__()
+        self.fuse, self.act = WeightedSum(inputs), act()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.pointwise = ConvNormAct(channels, channels, 1, norm=norm, act=None)
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        return self.pointwise(self.depthwise(self.act(self.fuse(inputs))))

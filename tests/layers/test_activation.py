@@ -1,0 +1,79 @@
+"""Activations: their formulas, and that a trick changes all of a network's."""
+
+from collections.abc import Callable
+from math import exp, log, tanh
+
+import pytest
+import timm
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+import detectors
+from detectors.commands.composition import compose
+from detectors.layers.activation import replace_activations
+
+
+def _relu6(x: float) -> float:
+    return min(max(x, 0.0), 6.0)
+
+
+FORMULAS: dict[str, Callable[[float], float]] = {
+    "mish": lambda x: x * tanh(log(1 + exp(x))),
+    "swish": lambda x: x / (1 + exp(-x)),
+    "relu6": _relu6,
+    "prelu": lambda x: x if x > 0 else 0.25 * x,
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * (exp(x) - 1)),
+    "hard_swish": lambda x: x * _relu6(x + 3) / 6,
+    "leaky": lambda x: x if x > 0 else 0.1 * x,
+}
+
+
+@pytest.mark.parametrize("trick", FORMULAS)
+def test_formulas_are_the_papers(trick: str) -> None:
+    act = instantiate(compose([f"trick=[{trick}]"]).part.act)()
+    values = [-7.0, -2.5, -0.3, 0.0, 0.4, 3.0, 8.0]
+    expected = torch.tensor([FORMULAS[trick](value) for value in values])
+    torch.testing.assert_close(act(torch.tensor(values)), expected)
+
+
+@pytest.mark.parametrize("family", ["retinanet", "yolov4", "ssd300", "centernet_dla"])
+def test_a_trick_changes_every_activation_of_backbone_neck_and_tower(family: str) -> None:
+    with torch.device("meta"):
+        plain, changed = (
+            detectors.build(family, ["size=small", f"trick={trick}"]) for trick in ("[]", "[prelu]")
+        )
+    kinds = (nn.ReLU, nn.LeakyReLU, nn.Mish)
+    before = sum(isinstance(layer, kinds) for layer in plain.modules())
+    slopes = [layer for layer in changed.modules() if isinstance(layer, nn.PReLU)]
+    assert len(slopes) == before > 0  # each a module of its own, so that each learns its slope
+    assert not any(isinstance(layer, kinds) for layer in changed.modules())
+
+
+def test_replacing_activations_by_their_like_changes_no_output() -> None:
+    network = timm.create_model("resnet18").eval()
+    x = torch.randn(1, 3, 32, 32)
+    expected = network(x)
+    replace_activations(network, nn.ReLU)
+    assert torch.equal(network(x), expected)
+
+
+def test_gates_stay() -> None:
+    network = timm.create_model("efficientnet_b0")
+    sigmoids = sum(isinstance(layer, nn.Sigmoid) for layer in network.modules())
+    replace_activations(network, nn.Mish)
+    assert sum(isinstance(layer, nn.Sigmoid) for layer in network.modules()) == sigmoids > 0
+    assert not any(isinstance(layer, nn.SiLU) for layer in network.modules())
+
+
+def test_a_network_without_activations_is_refused() -> None:
+    with pytest.raises(ValueError, match="Conv2d has no activation"):
+        replace_activations(nn.Conv2d(1, 1, 1), nn.ReLU)
+
+
+@pytest.mark.parametrize("trick", [*FORMULAS])
+def test_a_deep_stack_keeps_its_signal(trick: str) -> None:
+    """The weights of darknet fit every activation where a norm follows each convolution."""
+    backbone = detectors.build("yolov3", ["size=small", f"trick=[{trick}]"]).backbone.train()
+    coarsest = backbone(torch.randn(2, 3, 64, 64))[-1]
+    assert 0.2 < coarsest.std() < 5

@@ -1,0 +1,53 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from detectors.necks.bifpn import BiFPN
+from detectors.structures import FeatureSpec
+
+SPECS = [FeatureSpec(4, 8), FeatureSpec(6, 16), FeatureSpec(8, 32)]
+
+
+def _priors(levels: int) -> SimpleNamespace:
+    return SimpleNamespace(per_cell=[1] * levels)
+
+
+def test_nodes_are_joined_as_in_the_paper() -> None:
+    """EfficientDet, fig. 2d and the equations below it, on three levels."""
+    neck = BiFPN(SPECS, _priors(3), None, nn.Identity, channels=4, repeats=1).double()
+    features = [
+        torch.randn(1, spec.channels, 16 // 2**i, 24 // 2**i, dtype=torch.float64)
+        for i, spec in enumerate(SPECS)
+    ]
+    p3, p4, p5 = (lateral(x) for lateral, x in zip(neck.lateral, features, strict=True))
+    path = neck.paths[0]
+
+    def conv(node: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return node.pointwise(node.depthwise(x))
+
+    def larger(x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+    def smaller(x: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(x, 3, 2, 1)
+
+    middle = conv(path.down[1], (p4 + larger(p5)) / 2.0001)
+    out3 = conv(path.down[0], (p3 + larger(middle)) / 2.0001)
+    out4 = conv(path.up[0], (p4 + middle + smaller(out3)) / 3.0001)
+    out5 = conv(path.up[1], (p5 + smaller(out4)) / 2.0001)
+    for found, expected in zip(neck(features), [out3, out4, out5], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("levels", [3, 4, 5])
+def test_there_are_as_many_levels_as_the_priors_want(levels: int) -> None:
+    neck = BiFPN(SPECS, _priors(levels), nn.BatchNorm2d, nn.ReLU, channels=4, repeats=1)
+    assert [spec.stride for spec in neck.specs] == [8, 16, 32, 64, 128][:levels]
+
+
+def test_one_level_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"BiFPN fuses levels.*\[32\].*part.levels"):
+        BiFPN(SPECS[2:], _priors(1), None, nn.ReLU)
