@@ -1,5 +1,6 @@
 """In which order images are seen: a function of (seed, epoch, step), never of process state."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from detectors.data.multiscale import Multiscale
+
+_log = logging.getLogger(__name__)
 
 
 class EpochSampler(DistributedSampler):
@@ -88,7 +91,8 @@ class ShareSampler(DistributedSampler):
 class ResumableLoader(DataLoader):
     """A loader over an EpochSampler that a checkpoint can hold within an epoch.
 
-    Its state is the number of batches handed out, which Lightning stores and restores.
+    Its state is the number of batches handed out, which Lightning stores and restores. After each
+    epoch it logs how many objects the mixes had too many of.
     """
 
     sampler: EpochSampler
@@ -96,13 +100,27 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.step = getattr(self.sampler, "start", 0)  # overfit_batches puts in a plain sampler
+        dropped = 0
         for batch in super().__iter__():
             self.step += 1
+            dropped += _dropped(batch)
             yield batch
         self.step = 0
+        if dropped:
+            _log.warning(
+                "epoch %d: %d objects dropped, more than data.mix keeps in one image (its `most`)",
+                getattr(self.sampler, "epoch", 0),
+                dropped,
+            )
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.sampler.start = state["step"]
+
+
+def _dropped(batch: Any) -> int:
+    """Objects left out of a batch; of a kind without this number none."""
+    counts = getattr(batch, "dropped", None)
+    return 0 if counts is None else int(counts.sum())
