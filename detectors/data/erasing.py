@@ -36,7 +36,7 @@ class Cutout:
         self,
         side: float = 0.5,
         fill: Sequence[int] = MEAN,
-        visible: float = 0.1,
+        visible: float = 0.25,
         probability: float = 1.0,
     ) -> None:
         _check("cutout", visible, probability, side > 0, f"side > 0, found {side}")
@@ -77,7 +77,7 @@ class RandomErasing:
         self,
         area: Sequence[float] = (0.02, 0.4),
         ratio: float = 0.3,
-        visible: float = 0.1,
+        visible: float = 0.25,
         probability: float = 0.5,
         trials: int = 100,
     ) -> None:
@@ -128,7 +128,7 @@ class HideAndSeek:
         sides: Sequence[float] = (0.0714, 0.1429, 0.1964, 0.25),
         hidden: float = 0.5,
         fill: Sequence[int] = MEAN,
-        visible: float = 0.1,
+        visible: float = 0.25,
         probability: float = 0.8,
     ) -> None:
         right = bool(sides) and all(0 < side <= 1 for side in sides) and 0 < hidden < 1
@@ -173,7 +173,7 @@ class GridMask:
         period: Sequence[float] = (0.43, 1.0),
         kept: float = 0.6,
         fill: Sequence[int] = MEAN,
-        visible: float = 0.1,
+        visible: float = 0.25,
         probability: float = 0.8,
     ) -> None:
         least, most = period
