@@ -28,6 +28,7 @@ class Sample(NamedTuple):
     id: int  # unique in its data set
     to_original: np.ndarray  # [4] float32 scale x, y and shift x, y: original = box * scale + shift
     frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills
+    dropped: int = 0  # objects left out because a mix had more than it keeps
 
 
 class Annotations(NamedTuple):
@@ -66,6 +67,7 @@ class Batch(NamedTuple):
     frames: Tensor  # [B, 4] the part of the canvas that the picture fills
     to_original: Tensor  # [B, 4] scale x, y and shift x, y: original = box * scale + shift
     ids: Tensor  # [B] int64
+    dropped: Tensor | None = None  # [B] int64, objects that mixes had too many of
 
 
 class LabelledImages(NamedTuple):

@@ -23,6 +23,7 @@ SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name i
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "testing"}
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
+COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without
 
 
 # Crosses of families that nobody published: FCOS on YOLOv4's backbone and neck, and RetinaNet with
@@ -86,7 +87,8 @@ def test_every_part_works_in_some_family(slot: str, choice: str) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), choices(OTHERS))
 def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path: Path) -> None:
-    word = f"{group}=[{choice}]" if group in SEVERAL else f"{group}={choice}"
+    chosen = f"[{COMPANIONS.get(choice, '')}{choice}]"
+    word = f"{group}={chosen}" if group in SEVERAL else f"{group}={choice}"
     words = [word, "device=cpu", f"run_dir={tmp_path}"]
     pretrained = (group, choice) in PRETRAINED
     cfg = compose(words, "pretrain") if pretrained else compose(["model=fcos", *words])

@@ -5,6 +5,20 @@ import numpy as np
 
 from detectors.structures import Sample
 
+# Change each pixel by itself, or by means over the picture.
+POINTWISE = (
+    albumentations.ChannelShuffle,
+    albumentations.ColorJitter,
+    albumentations.HueSaturationValue,
+    albumentations.InvertImg,
+    albumentations.RandomBrightnessContrast,
+    albumentations.RandomGamma,
+    albumentations.RGBShift,
+    albumentations.Solarize,
+    albumentations.ToGray,
+    albumentations.ToSepia,
+)
+
 
 class Albumentation:
     """Applies one transform of albumentations, seeded anew for every sample.
@@ -15,6 +29,7 @@ class Albumentation:
     """
 
     def __init__(self, transform: albumentations.BasicTransform, visible: float = 0.25) -> None:
+        self.scale_free = isinstance(transform, POINTWISE)
         self.moves_boxes = not isinstance(transform, albumentations.ImageOnlyTransform)
         boxes = albumentations.BboxParams(
             "pascal_voc", label_fields=["rows"], min_visibility=visible, clip=True

@@ -31,6 +31,7 @@ def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
         frames=torch.from_numpy(np.stack([sample.frame for sample in samples])),
         to_original=torch.from_numpy(np.stack([sample.to_original for sample in samples])),
         ids=torch.tensor([sample.id for sample in samples]),
+        dropped=torch.tensor([sample.dropped for sample in samples]),
     )
 
 

@@ -6,20 +6,27 @@ from collections.abc import Mapping
 import numpy as np
 from torch.utils.data import Dataset
 
-from detectors.data.mix import Mix
+from detectors.data.cache import Cache
+from detectors.data.mix import Closing, Mix
 from detectors.data.source import Source
-from detectors.data.transforms import Resize, Transform
+from detectors.data.transforms import Resize, Transform, framed, placed, scale_free, unframed
 from detectors.structures import Sample
 
 
 class DetectionDataset(Dataset[Sample]):
     """Samples of a source: augmented by the named transforms in their order, resized, then mixed.
 
+    Where every transform means the same at any resolution (flips, colours, erasing; see
+    `scale_free`), the picture is resized first, which is faster; else they see the picture in its
+    own resolution. The cache holds what comes before the first random draw: in the one case the
+    pictures on the canvas, in the other those decoded. So it never changes a sample.
+
     A key is (epoch, index) or (epoch, index, side), the side being that of the canvas where it is
     not the one that `resize` has; or an index alone, meaning epoch 0. The sample is a pure function
     of the seed and the key. Each transform and mix draws from a generator of its own name, so that
     adding or removing one leaves the draws of the others unchanged. The partners of a mix are drawn
-    from all images, and augmented by draws of their own.
+    from all images, and augmented by draws of their own. An index of `len(self)` or more is a
+    picture once more, its number the remainder, with other draws.
     """
 
     def __init__(
@@ -29,12 +36,17 @@ class DetectionDataset(Dataset[Sample]):
         resize: Resize,
         seed: int,
         mixes: Mapping[str, Mix] | None = None,
+        closing: Closing | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.source = source
         self.transforms = dict(transforms)
         self.resize = resize
         self.seed = seed
         self.mixes = dict(mixes or {})
+        self.closing = closing
+        self.cache = cache
+        self.resize_first = scale_free(self.transforms)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -42,7 +54,12 @@ class DetectionDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, ...] | int) -> Sample:
         epoch, index, *side = key if isinstance(key, tuple) else (0, key)
         resize = self.resize.sized(*side) if side else self.resize
-        sample = self._prepared(index, resize, epoch, index, "")
+        sample = self._prepared(index % len(self), resize, epoch, index, "")
+        if self.closing is None or self.closing.mixes(epoch):
+            sample = self._mixed(sample, resize, epoch, index)
+        return sample
+
+    def _mixed(self, sample: Sample, resize: Resize, epoch: int, index: int) -> Sample:
         for name, mix in self.mixes.items():
             rng = generator(self.seed, epoch, index, name)
             if rng.random() < mix.probability:
@@ -56,10 +73,31 @@ class DetectionDataset(Dataset[Sample]):
 
     def _prepared(self, picture: int, resize: Resize, epoch: int, index: int, place: str) -> Sample:
         """A picture augmented for its place in the sample `index`, and resized."""
-        sample = raw_sample(self.source, picture)
-        for name, transform in self.transforms.items():
-            sample = transform(sample, generator(self.seed, epoch, index, place + name))
-        return resize(sample)
+
+        def augmented(sample: Sample) -> Sample:
+            for name, transform in self.transforms.items():
+                sample = transform(sample, generator(self.seed, epoch, index, place + name))
+            return sample
+
+        if not self.resize_first:
+            return resize(augmented(self._decoded(picture)))
+        sample = self._resized(picture, resize)
+        return unframed(augmented(framed(sample)), sample) if self.transforms else sample
+
+    def _decoded(self, picture: int) -> Sample:
+        if self.cache is None:
+            return raw_sample(self.source, picture)
+        image = self.cache.image(picture, lambda: self.source.image(picture))
+        return labelled(self.source, picture, image)
+
+    def _resized(self, picture: int, resize: Resize) -> Sample:
+        if self.cache is None:
+            return resize(raw_sample(self.source, picture))
+        if resize is not self.resize or tuple(self.cache.sizes[picture]) != resize.canvas:
+            return resize(self._decoded(picture))
+        image = self.cache.image(picture, lambda: resize(raw_sample(self.source, picture)).image)
+        height, width = self.source.annotations.sizes[picture].tolist()
+        return placed(labelled(self.source, picture, image), image, (height, width), resize)
 
 
 def generator(seed: int, epoch: int, index: int, name: str) -> np.random.Generator:
@@ -68,11 +106,25 @@ def generator(seed: int, epoch: int, index: int, name: str) -> np.random.Generat
     return np.random.default_rng(np.random.SeedSequence(key))
 
 
+def cached_sizes(
+    source: Source, transforms: Mapping[str, Transform], resize: Resize, sides_change: bool
+) -> np.ndarray:
+    """[I, 2] height and width of what a cache holds: canvases where it can, else whole pictures."""
+    sizes = source.annotations.sizes
+    if sides_change or not scale_free(transforms):
+        return sizes
+    return np.broadcast_to(np.array(resize.canvas, np.int64), sizes.shape)
+
+
 def raw_sample(source: Source, index: int) -> Sample:
     """The picture as it is, with its objects; crowds and difficult ones are to be ignored."""
+    return labelled(source, index, source.image(index))
+
+
+def labelled(source: Source, index: int, image: np.ndarray) -> Sample:
+    """The objects of a picture as annotated, beside an image of it, not yet brought to its size."""
     truth = source.annotations
-    image = source.image(index)
-    height, width = image.shape[:2]
+    height, width = truth.sizes[index]
     rows = slice(truth.offsets[index], truth.offsets[index + 1])
     return Sample(
         image=image,

@@ -24,6 +24,8 @@ class Distortion:
         probability: of each of the four.
     """
 
+    scale_free = True
+
     def __init__(
         self,
         brightness: float = 32.0,
@@ -59,25 +61,35 @@ def _bound(change: Callable[[np.ndarray, float], np.ndarray], amount: float) -> 
     return lambda image: change(image, amount)
 
 
+LEVELS = np.arange(256, dtype=np.uint8)
+SAME = np.stack([LEVELS] * 3, axis=-1)[None]  # [1, 256, 3], a table that changes nothing
+
+
 def _brighter(image: np.ndarray, levels: float) -> np.ndarray:
-    return _rounded(image + np.float32(levels))
+    return cv2.LUT(image, _rounded(LEVELS + np.float32(levels)))
 
 
 def _contrasted(image: np.ndarray, part: float) -> np.ndarray:
-    return _rounded(image * np.float32(1 + part))
+    return cv2.LUT(image, _rounded(LEVELS * np.float32(1 + part)))
 
 
 def _saturated(image: np.ndarray, part: float) -> np.ndarray:
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    hsv[..., 1] = _rounded(hsv[..., 1] * np.float32(1 + part))
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    table = SAME.copy()
+    table[..., 1] = _rounded(LEVELS * np.float32(1 + part))
+    return _through_hsv(image, table)
 
 
 def _shifted(image: np.ndarray, half_degrees: float) -> np.ndarray:
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = np.mod(hsv[..., 0].astype(np.int64) + round(half_degrees), 180)
+    table = SAME.copy()
+    table[..., 0] = np.mod(LEVELS.astype(np.int64) + round(half_degrees), 180)
+    return _through_hsv(image, table)
+
+
+def _through_hsv(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The image, each level of its hue, saturation and value replaced from a table [1, 256, 3]."""
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def _rounded(image: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+def _rounded(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)

@@ -60,6 +60,8 @@ class ExposureJitter:
         saturation, exposure: largest factor; drawn from 1 on, and inverted as often as not.
     """
 
+    scale_free = True
+
     def __init__(self, hue: float = 0.1, saturation: float = 1.5, exposure: float = 1.5) -> None:
         if hue < 0 or min(saturation, exposure) < 1:
             raise ValueError(

@@ -1,4 +1,8 @@
-"""What makes one sample out of several, all of them augmented and of one size."""
+"""What makes one sample out of several, all of them augmented and of one size.
+
+Of more than `most` objects every mix keeps those of largest area. How many were dropped stands in
+`Sample.dropped` and `Batch.dropped`; the training loader logs their number after each epoch.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,6 +20,31 @@ class Mix(Protocol):
     probability: float  # that it happens at all
 
     def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> Sample: ...
+
+
+class Closing:
+    """Ends all mixes some epochs before the training does; YOLOX, Ge et al. 2021, sec. 2.1.
+
+    Args:
+        last: epochs without mixes, at the end.
+        epochs: of the training.
+
+    Raises:
+        ValueError: the number of epochs is not known, or not above `last`.
+    """
+
+    def __init__(self, last: int, epochs: int | None) -> None:
+        if last < 1 or epochs is None or last >= epochs:
+            raise ValueError(
+                f"closing_mosaic: the last {last} of {epochs} epochs shall be without mixes, which "
+                "leaves no epoch with them or no epoch without; set trainer.max_epochs above "
+                "data.closing.last, and that to 1 or more"
+            )
+        self.last, self.epochs = last, epochs
+
+    def mixes(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, has mixes."""
+        return epoch < self.epochs - self.last
 
 
 class Mosaic:
@@ -92,7 +121,8 @@ def mosaic(
         image[slice(*rows), slice(*columns)] = view
         bounds = np.array([columns[0], rows[0], columns[1], rows[1]], np.float32)
         quarters.append(_shown(sample, shift, bounds, visible, smallest))
-    return _largest(_joined(samples[0], image, quarters), most)
+    whole = np.array([0, 0, width, height], np.float32)
+    return largest(joined(samples[0], image, quarters, whole), most)
 
 
 def _quarter(second: int, cut: int, size: int) -> tuple[int, int]:
@@ -113,29 +143,37 @@ def _shown(
     boxes = np.clip(full, bounds[[0, 1, 0, 1]], bounds[[2, 3, 2, 3]])
     kept = visible_rows(boxes, full, visible)
     kept &= (boxes[:, 2:] - boxes[:, :2] > smallest).all(axis=1)
-    return sample._replace(
-        boxes=boxes[kept], labels=sample.labels[kept], ignore=sample.ignore[kept]
-    )
+    return chosen(sample._replace(boxes=boxes), kept)
 
 
-def _joined(first: Sample, image: np.ndarray, parts: Sequence[Sample]) -> Sample:
-    height, width = image.shape[:2]
+def joined(first: Sample, image: np.ndarray, parts: Sequence[Sample], frame: np.ndarray) -> Sample:
+    """The objects of all parts on a new image, under the id of the first.
+
+    It has no linear way back: `to_original` is NaN.
+    """
     return first._replace(
         image=image,
         boxes=np.concatenate([part.boxes for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         ignore=np.concatenate([part.ignore for part in parts]),
         to_original=np.full(4, np.nan, np.float32),
-        frame=np.array([0, 0, width, height], np.float32),
+        frame=frame,
+        dropped=sum(part.dropped for part in parts),
     )
 
 
-def _largest(sample: Sample, most: int) -> Sample:
-    """The `most` objects of largest area, in their order."""
-    if len(sample.labels) <= most:
+def chosen(sample: Sample, rows: np.ndarray) -> Sample:
+    """The sample with only some of its objects, by index or mask."""
+    return sample._replace(
+        boxes=sample.boxes[rows], labels=sample.labels[rows], ignore=sample.ignore[rows]
+    )
+
+
+def largest(sample: Sample, most: int) -> Sample:
+    """The `most` objects of largest area, in their order; those dropped are counted."""
+    excess = len(sample.labels) - most
+    if excess <= 0:
         return sample
     areas = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
     kept = np.sort(np.argsort(-areas, kind="stable")[:most])
-    return sample._replace(
-        boxes=sample.boxes[kept], labels=sample.labels[kept], ignore=sample.ignore[kept]
-    )
+    return chosen(sample, kept)._replace(dropped=sample.dropped + excess)

@@ -8,9 +8,11 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from detectors.data.balance import ClassBalance
+from detectors.data.cache import Cache
 from detectors.data.collate import collated
-from detectors.data.dataset import DetectionDataset
-from detectors.data.mix import Mix
+from detectors.data.dataset import DetectionDataset, cached_sizes
+from detectors.data.mix import Closing, Mix
 from detectors.data.multiscale import Multiscale
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.source import Source
@@ -32,15 +34,20 @@ class DetectionData(LightningDataModule):
         classes: names expected; None: those of the data.
         augment: named transforms of the training pictures, in their order; None: without it.
         mix: named mixes of several augmented training pictures, in their order; None: without it.
+        closing: epochs without mixes at the end; None: all have them.
+        balance: how often each training picture is seen; None: once an epoch.
         multiscale: sizes of the training canvas; None: always that of `resize`.
+        cache: "ram" keeps the pictures of training and validation in memory, once for all processes
+            of the machine: on the canvas where no transform needs more, else as decoded. It changes
+            no batch. None: they are read anew each time.
         batch_size: images per device.
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
         min_objects: rows of the smallest bucket of targets; larger ones double it.
 
     Raises:
-        ValueError: batch_size or num_workers is out of range; or, when read, the splits disagree
-            with `num_classes`, `classes` or each other.
+        ValueError: batch_size, num_workers or cache is none of those known, or `closing` has no mix
+            to end; or, when read, the splits disagree with `num_classes`, `classes` or each other.
     """
 
     def __init__(
@@ -53,7 +60,10 @@ class DetectionData(LightningDataModule):
         classes: Sequence[str] | None = None,
         augment: Mapping[str, Transform | None] | None = None,
         mix: Mapping[str, Mix | None] | None = None,
+        closing: Closing | None = None,
+        balance: ClassBalance | None = None,
         multiscale: Multiscale | None = None,
+        cache: str | None = None,
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
@@ -65,18 +75,29 @@ class DetectionData(LightningDataModule):
                 f"found batch_size={batch_size} and num_workers={num_workers}: a batch needs an "
                 "image, and there cannot be fewer than 0 worker processes"
             )
+        if cache not in (None, "ram"):
+            raise ValueError(f"found data.cache={cache}, expected null or ram")
         self.readers = {"train": train, "val": val, "test": test or val}
         self.num_classes = num_classes
         self.resize = resize
         self.expected = None if classes is None else tuple(classes)
         self.augment = {name: step for name, step in (augment or {}).items() if step is not None}
         self.mix = {name: step for name, step in (mix or {}).items() if step is not None}
+        if closing is not None and not self.mix:
+            raise ValueError(
+                "closing_mosaic ends the mixes of data.mix, and there is none; add a mix, such as "
+                "trick=[mosaic,closing_mosaic]"
+            )
+        self.closing = closing
+        self.balance = balance
         self.multiscale = multiscale
+        self.cache = cache
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
         self.min_objects = min_objects
         self._sources: dict[Reader, Source] = {}
+        self._caches: dict[str, Cache] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -120,12 +141,21 @@ class DetectionData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         source = self.source("train")
         place, size = self._place(), len(source)
-        sampler = EpochSampler(size, self.batch_size, self.seed, *place, self.multiscale)
-        data = DetectionDataset(source, self.augment, self.resize, self.seed, self.mix)
+        factors = self.balance.factors(source.annotations) if self.balance else None
+        sampler = EpochSampler(size, self.batch_size, self.seed, *place, self.multiscale, factors)
+        data = DetectionDataset(
+            source,
+            self.augment,
+            self.resize,
+            self.seed,
+            self.mix,
+            self.closing,
+            self._cache("train", self.augment, self.multiscale is not None),
+        )
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._settings())
 
     def val_dataloader(self) -> DataLoader:
-        return self.plain_loader(self.source("val"))
+        return self.plain_loader(self.source("val"), self._cache("val", {}, False))
 
     def test_dataloader(self) -> DataLoader:
         return self.plain_loader(self.source("test"))
@@ -133,11 +163,22 @@ class DetectionData(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         return self.val_dataloader()
 
-    def plain_loader(self, source: Source) -> DataLoader:
+    def plain_loader(self, source: Source, cache: Cache | None = None) -> DataLoader:
         """Every picture of a source once, in order, without augmentation."""
         sampler = ShareSampler(len(source), *self._place())
-        data = DetectionDataset(source, {}, self.resize, self.seed)
+        data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
         return DataLoader(data, sampler=sampler, **self._settings())
+
+    def _cache(
+        self, split: str, transforms: Mapping[str, Transform], sides_change: bool
+    ) -> Cache | None:
+        """That of a split, the same for each of its loaders."""
+        if self.cache is None:
+            return None
+        if split not in self._caches:
+            sizes = cached_sizes(self.source(split), transforms, self.resize, sides_change)
+            self._caches[split] = Cache(sizes, f"{split} pictures")
+        return self._caches[split]
 
     def _place(self) -> tuple[int, int]:
         """(rank, number of processes)."""

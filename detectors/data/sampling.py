@@ -1,5 +1,6 @@
 """In which order images are seen: a function of (seed, epoch, step), never of process state."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,10 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from detectors.data.balance import repeated
 from detectors.data.multiscale import Multiscale
+
+_log = logging.getLogger(__name__)
 
 
 class EpochSampler(DistributedSampler):
@@ -17,7 +21,9 @@ class EpochSampler(DistributedSampler):
     out, and rank r takes the r-th part of each: so N processes together see the batches of one
     process with N times the batch. It is a DistributedSampler so that Lightning keeps it and calls
     `set_epoch`. The epoch travels in the key, because workers that outlive an epoch would not see
-    it otherwise, and the side of a batch's canvas, because samples are made one by one.
+    it otherwise, and the side of a batch's canvas, because samples are made one by one. Where
+    `factors` [size] say how often each image is seen, an epoch is as long as their sum, and the
+    index of an image that comes again is larger by `size` each time.
 
     Attributes:
         start: batches to skip, once, when a run is resumed within an epoch.
@@ -34,12 +40,14 @@ class EpochSampler(DistributedSampler):
         rank: int = 0,
         world: int = 1,
         multiscale: Multiscale | None = None,
+        factors: np.ndarray | None = None,
     ) -> None:
         super().__init__(range(size), world, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
         self.multiscale = multiscale
+        self.factors = factors
         self.batch_size = batch_size
         self.start = 0
-        self.steps = size // (batch_size * world)
+        self.steps = (size if factors is None else int(factors.sum())) // (batch_size * world)
         if not self.steps:
             raise ValueError(
                 f"a batch of {batch_size} on each of {world} devices needs "
@@ -62,10 +70,15 @@ class EpochSampler(DistributedSampler):
 
     def _batches(self) -> np.ndarray:
         """[steps, world, batch] indices of this epoch."""
-        size = len(self.dataset)  # type: ignore[arg-type]
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(size)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self._keys())
         used = order[: self.steps * self.num_replicas * self.batch_size]
         return used.reshape(self.steps, self.num_replicas, self.batch_size)
+
+    def _keys(self) -> np.ndarray:
+        """Indices of this epoch in their own order."""
+        if self.factors is None:
+            return np.arange(len(self.dataset))  # type: ignore[arg-type]
+        return repeated(self.factors, self.seed, self.epoch)
 
 
 class ShareSampler(DistributedSampler):
@@ -88,7 +101,8 @@ class ShareSampler(DistributedSampler):
 class ResumableLoader(DataLoader):
     """A loader over an EpochSampler that a checkpoint can hold within an epoch.
 
-    Its state is the number of batches handed out, which Lightning stores and restores.
+    Its state is the number of batches handed out, which Lightning stores and restores. After each
+    epoch it logs how many objects the mixes had too many of.
     """
 
     sampler: EpochSampler
@@ -96,13 +110,27 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self.step = getattr(self.sampler, "start", 0)  # overfit_batches puts in a plain sampler
+        dropped = 0
         for batch in super().__iter__():
             self.step += 1
+            dropped += _dropped(batch)
             yield batch
         self.step = 0
+        if dropped:
+            _log.warning(
+                "epoch %d: %d objects dropped, more than data.mix keeps in one image (its `most`)",
+                getattr(self.sampler, "epoch", 0),
+                dropped,
+            )
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step % len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.sampler.start = state["step"]
+
+
+def _dropped(batch: Any) -> int:
+    """Objects left out of a batch; of a kind without this number none."""
+    counts = getattr(batch, "dropped", None)
+    return 0 if counts is None else int(counts.sum())

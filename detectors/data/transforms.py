@@ -8,6 +8,7 @@ Visibility: of an object that a window cuts, the rest is kept where it shows at 
 the area; otherwise the object is dropped.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import cv2
@@ -19,13 +20,18 @@ FILL = 114  # grey level where a canvas shows no picture; near the mean of natur
 
 
 class Transform(Protocol):
-    """(sample, rng) -> sample; all chance comes from `rng`."""
+    """(sample, rng) -> sample; all chance comes from `rng`.
+
+    One with `scale_free = True` means the same at any resolution of the picture and keeps its size:
+    where all are so, they work on the picture as resized for the network. It writes to no image
+    that it is given.
+    """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
 
 class Resize(Protocol):
-    """Brings a picture of any size onto the canvas of the network."""
+    """Brings a picture of any size onto the canvas of the network, into its middle."""
 
     canvas: tuple[int, int]  # (height, width)
 
@@ -47,7 +53,7 @@ class Letterbox:
         self.canvas = canvas_size(size)
 
     def __call__(self, sample: Sample) -> Sample:
-        return centered(sample, *self.picture_size(*sample.image.shape[:2]), self.canvas)
+        return centered(sample, self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.canvas[0] / height, self.canvas[1] / width)
@@ -80,7 +86,7 @@ class ShorterEdge:
         self.canvas = (side, side)
 
     def __call__(self, sample: Sample) -> Sample:
-        return centered(sample, *self.picture_size(*sample.image.shape[:2]), self.canvas)
+        return centered(sample, self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.size / min(height, width), self.longest / max(height, width))
@@ -98,7 +104,7 @@ class Stretch:
 
     def __call__(self, sample: Sample) -> Sample:
         image = resized(sample.image, *self.canvas)
-        return mapped(sample, image, _growth(sample.image, *self.canvas), np.zeros(2))
+        return placed(sample, image, sample.image.shape[:2], self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas
@@ -107,16 +113,48 @@ class Stretch:
         return Stretch(side)
 
 
-def centered(sample: Sample, height: int, width: int, canvas: tuple[int, int]) -> Sample:
+def centered(sample: Sample, resize: Resize) -> Sample:
     """The picture resized, in the middle of a grey canvas."""
-    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
-    image = np.full((*canvas, 3), FILL, np.uint8)
+    height, width = resize.picture_size(*sample.image.shape[:2])
+    top, left = (resize.canvas[0] - height) // 2, (resize.canvas[1] - width) // 2
+    image = np.full((*resize.canvas, 3), FILL, np.uint8)
     image[top : top + height, left : left + width] = resized(sample.image, height, width)
-    return mapped(sample, image, _growth(sample.image, height, width), np.array([left, top]))
+    return placed(sample, image, sample.image.shape[:2], resize)
+
+
+def placed(sample: Sample, canvas: np.ndarray, size: tuple[int, int], resize: Resize) -> Sample:
+    """The sample of a picture of this size on the canvas that `resize` made of it."""
+    height, width = resize.picture_size(*size)
+    shift = np.array([(canvas.shape[1] - width) // 2, (canvas.shape[0] - height) // 2])
+    return mapped(sample, canvas, np.array([width / size[1], height / size[0]]), shift)
+
+
+def scale_free(transforms: Mapping[str, Transform]) -> bool:
+    """Whether all of them mean the same at any resolution of the picture and keep its size."""
+    return all(getattr(transform, "scale_free", False) for transform in transforms.values())
+
+
+def framed(sample: Sample) -> Sample:
+    """The part of the canvas that the picture fills, as a sample of its own."""
+    left, top, right, bottom = np.rint(sample.frame).astype(int).tolist()
+    view = sample.image[top:bottom, left:right]
+    return mapped(sample, view, np.ones(2), np.array([-left, -top]))
+
+
+def unframed(sample: Sample, whole: Sample) -> Sample:
+    """What `framed` cut out of `whole`, back in its place."""
+    if sample.image.shape == whole.image.shape:
+        return sample
+    left, top, right, bottom = np.rint(whole.frame).astype(int).tolist()
+    image = whole.image.copy()
+    image[top:bottom, left:right] = sample.image
+    return mapped(sample, image, np.ones(2), np.array([left, top]))
 
 
 class HorizontalFlip:
     """Mirrors left and right with a probability; `to_original` then has a negative x scale."""
+
+    scale_free = True
 
     def __init__(self, probability: float = 0.5) -> None:
         self.probability = _probability(probability)

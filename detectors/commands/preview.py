@@ -1,0 +1,60 @@
+"""Draw a contact sheet of what the network will see: augmented, mixed, resized, with boxes."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from PIL import Image
+
+from detectors.commands.composition import instantiate
+from detectors.data.module import DetectionData
+from detectors.pictures import contact_sheet, drawn
+from detectors.structures import Sample
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> Path:
+    """Write the sheet and say what is on it; the file."""
+    if cfg.count < 1 or cfg.columns < 1 or cfg.epoch < 0:
+        raise ValueError(
+            f"found count={cfg.count}, columns={cfg.columns} and epoch={cfg.epoch}, expected a "
+            "picture, a column and an epoch from 0 on"
+        )
+    data = instantiate(cfg, "data")
+    samples = first_samples(data, cfg.epoch, cfg.count)
+    file = Path(cfg.file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sheet(samples, data.classes, cfg.columns).save(file)
+    _log.info("%s: %s", file, summary(samples))
+    return file
+
+
+def first_samples(data: DetectionData, epoch: int, count: int) -> list[Sample]:
+    """The first samples of an epoch, as a training with this seed gets them."""
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    keys = list(loader.sampler)[:count]
+    return [loader.dataset[key] for key in keys]
+
+
+def sheet(samples: Sequence[Sample], classes: Sequence[str], columns: int) -> Image.Image:
+    """The samples in rows of so many, boxes and class names on them; `*` marks what is ignored."""
+    names = [*classes, *(f"{name}*" for name in classes)]
+    pictures = [
+        np.asarray(
+            drawn(sample.image, sample.boxes, sample.labels + len(classes) * sample.ignore, names)
+        )
+        for sample in samples
+    ]
+    return contact_sheet(pictures, columns)
+
+
+def summary(samples: Sequence[Sample]) -> str:
+    """How much is on the sheet."""
+    objects = sum(len(sample.labels) for sample in samples)
+    dropped = sum(sample.dropped for sample in samples)
+    extra = f", {dropped} more dropped by mixes" if dropped else ""
+    return f"{len(samples)} pictures, {objects} objects{extra}"

@@ -1,0 +1,34 @@
+"""The contact sheet shows what training gets."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detectors.commands.composition import compose, instantiate
+from detectors.commands.preview import first_samples, main
+
+WORDS = ["data.train.read.count=20", "data.batch_size=4", "image_size=64", "trick=[mosaic]"]
+
+
+def test_a_sheet_is_written(tmp_path) -> None:
+    file = tmp_path / "folder" / "sheet.png"
+    cfg = compose(
+        [*WORDS, "count=5", "columns=3", f"file={file}", f"run_dir={tmp_path}"], "preview"
+    )
+    assert main(cfg) == file
+    with Image.open(file) as sheet:
+        assert sheet.size == (3 * 70, 2 * 70)
+
+
+def test_the_pictures_are_those_of_the_first_batches(tmp_path) -> None:
+    cfg = compose([*WORDS, f"run_dir={tmp_path}"], "preview")
+    samples = first_samples(instantiate(cfg, "data"), epoch=2, count=6)
+    loader = instantiate(cfg, "data").train_dataloader()
+    loader.sampler.set_epoch(2)
+    images = np.concatenate([batch.images.permute(0, 2, 3, 1).numpy() for batch in loader])
+    np.testing.assert_array_equal(np.stack([sample.image for sample in samples]), images[:6])
+
+
+def test_nothing_to_show_is_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match="found count=0"):
+        main(compose(["count=0", f"run_dir={tmp_path}"], "preview"))
