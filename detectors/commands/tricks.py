@@ -48,7 +48,7 @@ def refusal(trick: str, family: str) -> str:
     """Why the trick does not serve the family; "" if it does."""
     words = [f"model={family}", f"trick=[{trick}]", "size=small", "data.num_workers=0"]
     try:
-        cfg = compose([*words, "image_size=96", "device=cpu", "run_dir=."])
+        cfg = compose([*words, "device=cpu", "run_dir=."])
         check_words(cfg, words)
         _attempt(cfg)
     except ValueError as error:
@@ -63,7 +63,7 @@ def _attempt(cfg: DictConfig) -> None:
     instantiate(cfg, "schedule")(instantiate(cfg, "optimizer")(detector), 10**9)
     check_canvases(detector, instantiate(cfg, "data").canvases())
     instantiate(cfg, "callback")
-    images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, cfg.image_size, cfg.image_size), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)
     losses = detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))

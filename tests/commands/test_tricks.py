@@ -25,7 +25,7 @@ def test_the_page_is_not_stale() -> None:
 def test_a_cell_says_why_it_is_refused() -> None:
     assert tricks.refusal("multiscale", "yolov3") == ""
     reason = tricks.refusal("multiscale", "yolov1")
-    assert "ConnectedTower is made for images of (96, 96)" in reason
+    assert "ConnectedTower is made for images of (320, 320)" in reason
 
 
 def test_the_page_gathers_families_with_one_reason() -> None:
