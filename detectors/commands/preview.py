@@ -10,6 +10,7 @@ from PIL import Image
 
 from detectors.commands.composition import instantiate
 from detectors.data.module import DetectionData
+from detectors.data.sampling import EpochSampler
 from detectors.pictures import contact_sheet, drawn
 from detectors.structures import Sample
 
@@ -35,6 +36,7 @@ def main(cfg: DictConfig) -> Path:
 def first_samples(data: DetectionData, epoch: int, count: int) -> list[Sample]:
     """The first samples of an epoch, as a training with this seed gets them."""
     loader = data.train_dataloader()
+    assert isinstance(loader.sampler, EpochSampler)
     loader.sampler.set_epoch(epoch)
     keys = list(loader.sampler)[:count]
     return [loader.dataset[key] for key in keys]
