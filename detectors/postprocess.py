@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from detectors.ops.boxes import center_distance, centers, clip, pairwise_overlap, sides
 from detectors.ops.selection import gather_rows
-from detectors.ops.suppression import fixed_point, greedy_iou, one_round
+from detectors.ops.suppression import (
+    Decay,
+    fixed_point,
+    fused,
+    greedy_iou,
+    matrix_factors,
+    one_round,
+    soft_scores,
+)
 from detectors.structures import Candidates, Detections, Priors
 
 
@@ -26,7 +34,8 @@ class Suppression(nn.Module):
     """Threshold, best pairs per level, suppression, best detections.
 
     Args:
-        suppressor: `(Ranked) -> keep [B, K] bool`.
+        suppressor: `(Ranked) -> Ranked`, row by row what is left of it: fewer are valid, and scores
+            and boxes may be others.
         score_threshold: pairs need a higher score.
         per_level: pairs kept of each feature level before suppression.
         detections: most detections of an image.
@@ -49,8 +58,7 @@ class Suppression(nn.Module):
     @torch.no_grad()
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
-        ranked = self.rank(candidates, frames)
-        return _best(ranked, self.suppressor(ranked) & ranked.valid, self.detections)
+        return _best(self.suppressor(self.rank(candidates, frames)), self.detections)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_level` (prior, class) pairs of each level, merged and sorted by score."""
@@ -105,10 +113,9 @@ class SuppressionByClass(nn.Module):
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
         batch = len(candidates.boxes)
-        ranked = self.rank(candidates, frames)
-        keep = self.suppressor(ranked) & ranked.valid
-        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in (*ranked[:-1], keep)]
-        return _best(Ranked._make((*by_image[:-1], ranked.priors)), by_image[-1], self.detections)
+        left = self.suppressor(self.rank(candidates, frames))
+        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:-1]]
+        return _best(Ranked._make((*by_image, left.priors)), self.detections)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
@@ -126,11 +133,11 @@ class SuppressionByClass(nn.Module):
         return Ranked(ranked, best, labels, best > self.score_threshold, prior, priors)
 
 
-def _best(ranked: Ranked, keep: Tensor, detections: int) -> Detections:
-    """The highest scores among those to keep, [B, K] bool."""
-    kept = ranked.scores.masked_fill(~keep, -1.0)
-    best, index = _stable_top(kept, min(detections, keep.shape[1]))
-    valid = keep.gather(1, index)
+def _best(ranked: Ranked, detections: int) -> Detections:
+    """The highest scores among the valid ones."""
+    kept = ranked.scores.masked_fill(~ranked.valid, -1.0)
+    best, index = _stable_top(kept, min(detections, kept.shape[1]))
+    valid = ranked.valid.gather(1, index)
     return Detections(
         boxes=gather_rows(ranked.boxes, index),
         scores=best.masked_fill(~valid, 0.0),
@@ -159,13 +166,15 @@ class Greedy(nn.Module):
             raise ValueError(f"within is {within!r}, expected 'label' or 'level'")
         self.threshold, self.within = threshold, within
 
-    def forward(self, ranked: Ranked) -> Tensor:
-        """Candidates that stay, [B, K] bool."""
+    def forward(self, ranked: Ranked) -> Ranked:
+        """Those that stay are valid."""
         groups = ranked.labels if self.within == "label" else _levels(ranked)
         if ranked.boxes.is_cuda:  # a matrix in parallel beats a sequential kernel that syncs
             relation = pairwise_overlap(ranked.boxes, ranked.boxes) > self.threshold
-            return fixed_point(relation & _higher(groups), ranked.valid)
-        return greedy_iou(ranked.boxes, groups, ranked.valid, self.threshold)
+            keep = fixed_point(relation & _higher(groups), ranked.valid)
+        else:
+            keep = greedy_iou(ranked.boxes, groups, ranked.valid, self.threshold)
+        return ranked._replace(valid=keep)
 
 
 class DIoU(nn.Module):
@@ -184,10 +193,11 @@ class DIoU(nn.Module):
         super().__init__()
         self.threshold, self.beta = threshold, beta
 
-    def forward(self, ranked: Ranked) -> Tensor:
-        """Candidates that stay, [B, K] bool."""
+    def forward(self, ranked: Ranked) -> Ranked:
+        """Those that stay are valid."""
         near = torch.stack([self._near(boxes) for boxes in ranked.boxes])
-        return fixed_point(near & _higher(ranked.labels), ranked.valid)
+        keep = fixed_point(near & _higher(ranked.labels), ranked.valid)
+        return ranked._replace(valid=keep)
 
     def _near(self, boxes: Tensor) -> Tensor:
         """Pairs of boxes [K, 4] that are too close, [K, K] bool; image by image saves memory."""
@@ -203,15 +213,76 @@ class Peaks(nn.Module):
     hold fewer than `detections` peaks, the weakest peaks are missing.
     """
 
-    def forward(self, ranked: Ranked) -> Tensor:
-        """Candidates that stay, [B, K] bool."""
+    def forward(self, ranked: Ranked) -> Ranked:
+        """Those that stay are valid."""
         cells = centers(ranked.priors.boxes)[0, ranked.prior] / ranked.priors.stride[
             ranked.prior
         ].unsqueeze(-1)
         near = ((cells[:, :, None] - cells[:, None]).abs() < 1.5).all(-1)
         beaten = near & (ranked.scores[:, :, None] > ranked.scores[:, None])
         maps = ranked.labels * len(ranked.priors.level_sizes) + _levels(ranked)
-        return one_round(beaten & (maps[:, :, None] == maps[:, None]), ranked.valid)
+        keep = one_round(beaten & (maps[:, :, None] == maps[:, None]), ranked.valid)
+        return ranked._replace(valid=keep & ranked.valid)
+
+
+class Soft(nn.Module):
+    """Soft-NMS: scores fall by the overlap with better boxes of their class (Bodla et al. 2017).
+
+    Args:
+        decay: `ops.suppression.linear` or `gaussian`.
+        least: candidates whose score falls below it go; 0.001 in the release.
+    """
+
+    def __init__(self, decay: Decay, least: float) -> None:
+        super().__init__()
+        self.decay, self.least = decay, least
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """With other scores, not falling any more."""
+        scores = soft_scores(ranked.boxes, ranked.scores * ranked.valid, ranked.labels, self.decay)
+        return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))
+
+
+class Matrix(nn.Module):
+    """Matrix NMS: all scores fall at once (SOLOv2, Wang et al. 2020, sec. 3.3), by IoU of boxes.
+
+    Args:
+        decay: `ops.suppression.linear` with threshold 0, or `gaussian`.
+        least: candidates whose score falls below it go.
+    """
+
+    def __init__(self, decay: Decay, least: float) -> None:
+        super().__init__()
+        self.decay, self.least = decay, least
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """With other scores, not falling any more."""
+        boxes = ranked.boxes * ranked.valid[..., None]  # without area they overlap nothing
+        scores = ranked.scores * matrix_factors(boxes, ranked.labels, self.decay)
+        return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))
+
+
+class Fusion(nn.Module):
+    """Weighted boxes fusion: near boxes of a class become their mean.
+
+    Solovyev et al. 2019, sec. 3. Scores become the mean of those fused, times `min(members, models) / models` (eq. 5).
+
+    Args:
+        threshold: IoU with the mean above which a box joins.
+        models: how many voted; 1 leaves the mean score.
+    """
+
+    def __init__(self, threshold: float, models: int = 1) -> None:
+        super().__init__()
+        self.threshold, self.models = threshold, models
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """One row for each cluster is valid, with its mean box and score."""
+        images = zip(ranked.boxes, ranked.scores, ranked.labels, ranked.valid, strict=True)
+        found = [fused(*image, self.threshold) for image in images]
+        boxes, scores, members = map(torch.stack, zip(*found, strict=True))
+        share = members.clamp(max=self.models) / self.models
+        return ranked._replace(boxes=boxes, scores=scores * share, valid=members > 0)
 
 
 def _higher(groups: Tensor) -> Tensor:

@@ -5,14 +5,16 @@ Each of these stands in the place of a `Detector`: `(images, frames) -> Detectio
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.detector import Detector
-from detectors.ops.boxes import centers, from_center, pairwise_overlap, sides
+from detectors.ops.boxes import centers, from_center, sides
 from detectors.ops.selection import gather_rows
+from detectors.ops.suppression import gaussian, soft_scores
 from detectors.structures import Candidates, Detections
 
 
@@ -101,7 +103,8 @@ class MultiScale(nn.Module):
         """Detections in pixels of the images."""
         found = [self._at(images, frames, s, f) for s in self.scales for f in self.flips]
         boxes, scores, labels, valid = map(torch.cat, zip(*found, strict=True), [1] * 4)
-        scores = soft_suppressed(boxes, scores * valid, labels, self.sigma)
+        decay = partial(gaussian, sigma=self.sigma)
+        scores = soft_scores(boxes, scores * valid, labels, decay)
         best, index = scores.topk(min(self.detections, scores.shape[1]), dim=1)
         return Detections(
             gather_rows(boxes, index), best, labels.gather(1, index), valid.gather(1, index)
@@ -123,18 +126,3 @@ class MultiScale(nn.Module):
         else:
             found = self.asked(images, frames)
         return found._replace(boxes=found.boxes / factor)
-
-
-def soft_suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, sigma: float) -> Tensor:
-    """Scores [B, K] after each box, from the best on, made those of its class near it smaller.
-
-    Bodla et al. 2017, Alg. 1 with eq. 4: by `exp(-IoU^2 / sigma)`.
-    """
-    same = labels[:, :, None] == labels[:, None]
-    decay = (-(pairwise_overlap(boxes, boxes) ** 2) / sigma).exp().where(same, 1.0)
-    waiting = torch.ones_like(scores, dtype=torch.bool)
-    for _ in range(scores.shape[1]):
-        best = scores.masked_fill(~waiting, -1.0).argmax(1, keepdim=True)
-        waiting = waiting.scatter(1, best, False)
-        scores = torch.where(waiting, scores * gather_rows(decay, best)[:, 0], scores)
-    return scores

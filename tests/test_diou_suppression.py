@@ -33,7 +33,7 @@ def test_equals_the_loop(threshold: float, beta: float) -> None:
     corner = torch.rand(2, 60, 2) * 20
     boxes = torch.cat([corner, corner + 5 + 15 * torch.rand(2, 60, 2)], dim=-1)
     labels, valid = torch.randint(2, (2, 60)), torch.rand(2, 60) < 0.9
-    found = DIoU(threshold, beta)(_ranked(boxes, labels, valid))
+    found = DIoU(threshold, beta)(_ranked(boxes, labels, valid)).valid
     for image in range(2):
         expected = _greedy(boxes[image], labels[image], valid[image], threshold, beta)
         assert torch.equal(found[image], expected)
@@ -45,4 +45,6 @@ def test_a_box_far_from_the_winners_centre_stays() -> None:
     boxes = torch.tensor([[[0.0, 0, 20, 20], [0, 5, 20, 15], [0, 0, 20, 10]]])
     labels, valid = torch.zeros(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool)
     # the distance is 5, the diagonal 28.3: 0.5 - 0.03125
-    assert DIoU(0.49, beta=1.0)(_ranked(boxes, labels, valid)).tolist() == [[True, False, True]]
+    assert DIoU(0.49, beta=1.0)(_ranked(boxes, labels, valid)).valid.tolist() == [
+        [True, False, True]
+    ]

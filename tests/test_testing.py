@@ -1,7 +1,5 @@
 """Test-time augmentation says what a naive loop says, in pixels of the canvas it was given."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +7,9 @@ from torch import Tensor, nn
 import detectors
 from detectors.commands.composition import compose, instantiate
 from detectors.detector import Detector
-from detectors.ops.boxes import pairwise_overlap
 from detectors.priors import Points
 from detectors.structures import Candidates, Detections, FeatureSpec
-from detectors.testing import FlipAverage, MultiScale, soft_suppressed
+from detectors.testing import FlipAverage, MultiScale
 
 SIDE, STRIDE = 64, 4
 FRAMES = torch.tensor([[0.0, 0.0, SIDE, SIDE]])
@@ -116,23 +113,6 @@ def test_boxes_come_back_to_the_canvas(scale: float, flip: bool) -> None:
     found = asked(images, frames)
     expected = torch.tensor([[[16.0, 16.0, 48.0, 32.0]]])
     torch.testing.assert_close(found.boxes, expected, atol=1.0, rtol=0)
-
-
-def test_soft_suppression_is_the_naive_loop() -> None:
-    boxes = torch.rand(2, 12, 2) * 20
-    boxes = torch.cat([boxes, boxes + 10], dim=-1)
-    scores, labels = torch.rand(2, 12), torch.randint(2, (2, 12))
-    found = soft_suppressed(boxes, scores, labels, sigma=0.5)
-    for image in range(2):
-        left, expected = set(range(12)), scores[image].tolist()
-        while left:
-            best = max(left, key=lambda index: expected[index])
-            left.remove(best)
-            for other in left:
-                if labels[image, other] == labels[image, best]:
-                    iou = pairwise_overlap(boxes[image, [best]], boxes[image, [other]]).item()
-                    expected[other] *= math.exp(-(iou**2) / 0.5)
-        torch.testing.assert_close(found[image], torch.tensor(expected))
 
 
 @pytest.mark.parametrize("choice", ["flip", "scales", "flip_scales"])

@@ -36,7 +36,7 @@ class Overlap(nn.Module):
     """One minus the overlap of decoded positives with their objects, each pair of them alone.
 
     Args:
-        kind: "iou", "giou", "diou" or "ciou", see `ops.boxes.overlap`.
+        kind: "iou", "giou", "diou", "ciou" or "eiou", see `ops.boxes.overlap`.
         weight: of the whole term.
     """
 

@@ -1,12 +1,12 @@
 """Box geometry. All functions broadcast: `a[:, None]` against `b[None]` gives the pairwise form."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-OverlapKind = Literal["iou", "giou", "diou", "ciou"]
+OverlapKind = Literal["iou", "giou", "diou", "ciou", "eiou"]
 EPSILON = 1e-12  # keeps an empty union finite, and is nothing beside one in any sensible unit
 
 
@@ -46,17 +46,20 @@ def overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
         a: [..., 4] xyxy, any unit.
         b: [..., 4] xyxy, the same unit; for "ciou" the ground truth.
         kind: "iou"; "giou" (Rezatofighi et al. 2019, Alg. 1); "diou" or "ciou" (Zheng et al. 2020,
-            eqs. 7 and 10-12, whose weight alpha takes no gradient).
+            eqs. 7 and 10-12, whose weight alpha takes no gradient); "eiou" (Zhang et al. 2021,
+            "Focal and Efficient IOU Loss", sec. 3.2).
 
     Returns:
-        [...]; "iou" in [0, 1], "giou" and "diou" in (-1, 1], "ciou" lower still. Empty boxes
-        overlap nothing: 0, never NaN.
+        [...]; "iou" in [0, 1], "giou" and "diou" in (-1, 1], "ciou" and "eiou" lower still. Empty
+        boxes overlap nothing: 0, never NaN.
 
     Raises:
         ValueError: kind is unknown.
     """
-    if kind not in ("iou", "giou", "diou", "ciou"):
-        raise ValueError(f"overlap kind {kind!r} is unknown: choose iou, giou, diou or ciou")
+    if kind not in get_args(OverlapKind):
+        raise ValueError(
+            f"overlap kind {kind!r} is unknown: choose {', '.join(get_args(OverlapKind))}"
+        )
     ax1, ay1, ax2, ay2 = a.unbind(-1)
     bx1, by1, bx2, by2 = b.unbind(-1)
     width = (ax2.minimum(bx2) - ax1.maximum(bx1)).clamp(min=0)
@@ -76,6 +79,10 @@ def overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
     diou = iou - distance / 4 / (diagonal + EPSILON)
     if kind == "diou":
         return diou
+    if kind == "eiou":
+        wider = (bx2 - bx1 - ax2 + ax1).square() / (hull_width.square() + EPSILON)
+        taller = (by2 - by1 - ay2 + ay1).square() / (hull_height.square() + EPSILON)
+        return diou - wider - taller
     aspect = torch.atan2(bx2 - bx1, by2 - by1) - torch.atan2(ax2 - ax1, ay2 - ay1)
     v = 4 / math.pi**2 * aspect.square()
     with torch.no_grad():

@@ -5,9 +5,15 @@ gives the greedy result: a candidate stays if nobody who stays removes it. How l
 depends on data, so it hides in a custom operator, one node to `torch.compile` and `torch.export`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from torch import Tensor
+
+from detectors.ops.boxes import overlap, pairwise_overlap
+
+Decay = Callable[[Tensor], Tensor]  # IoU to the factor that a score is multiplied with
 
 
 def one_round(relation: Tensor, alive: Tensor) -> Tensor:
@@ -71,3 +77,119 @@ def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -
 @greedy_iou.register_fake
 def _(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -> Tensor:
     return torch.empty_like(valid)
+
+
+def linear(iou: Tensor, threshold: float) -> Tensor:
+    """Factor `1 - IoU` from `threshold` on (Bodla et al. 2017, eq. 3; SOLOv2, sec. 3.3, with 0)."""
+    return torch.where(iou >= threshold, 1 - iou, 1.0)
+
+
+def gaussian(iou: Tensor, sigma: float) -> Tensor:
+    """Factor `exp(-IoU^2 / sigma)` (Bodla et al. 2017, eq. 4; SOLOv2, sec. 3.3)."""
+    return (-iou.square() / sigma).exp()
+
+
+def soft_scores(boxes: Tensor, scores: Tensor, groups: Tensor, decay: Decay) -> Tensor:
+    """Scores [B, K] after each box, from the best on, made those of its group near it smaller.
+
+    Soft-NMS, Bodla et al. 2017, Alg. 1. Image by image, which saves memory.
+
+    Args:
+        boxes: [B, K, 4], in any order.
+        scores: [B, K]; boxes that score nothing do nothing.
+        groups: [B, K] int; boxes of different groups never meet.
+        decay: `linear` or `gaussian`.
+    """
+    images = zip(boxes, scores, groups, strict=True)
+    return torch.stack([decayed(_factors(b, g, decay), s) for b, s, g in images])
+
+
+def _factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
+    """What each box [K, 4] multiplies the score of each other with, [K, K]."""
+    same = groups[:, None] == groups[None]
+    return torch.where(same, decay(pairwise_overlap(boxes, boxes)), 1.0)
+
+
+@torch.library.custom_op("detectors::decayed", mutates_args=())
+def decayed(factors: Tensor, scores: Tensor) -> Tensor:
+    """Scores [K] after the best that is left, again and again, multiplied the others that are left.
+
+    Args:
+        factors: [K, K], of row i on column j.
+        scores: [K].
+    """
+    scores, waiting = scores.clone(), scores > 0
+    for _ in range(int(waiting.sum())):
+        best = torch.where(waiting, scores, -1.0).argmax().view(1)
+        waiting = waiting.index_fill(0, best, False)
+        scores = torch.where(waiting, scores * factors.index_select(0, best)[0], scores)
+    return scores
+
+
+@decayed.register_fake
+def _(factors: Tensor, scores: Tensor) -> Tensor:
+    return torch.empty_like(scores)
+
+
+def matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
+    """What the score of each box is multiplied with, [B, K] (SOLOv2, Wang et al. 2020, sec. 3.3).
+
+    The least, over the better boxes of its group, of `decay` of the overlap with that one over
+    `decay` of that one's largest overlap with a better one; at most 1.
+
+    Args:
+        boxes: [B, K, 4], scores falling.
+        groups: [B, K] int; boxes of different groups never meet.
+        decay: `linear` with threshold 0, or `gaussian`.
+    """
+    images = zip(boxes, groups, strict=True)
+    return torch.stack([_matrix_factors(b, g, decay) for b, g in images])
+
+
+def _matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
+    rank = torch.arange(len(boxes), device=boxes.device)
+    above = (groups[:, None] == groups[None]) & (rank[:, None] < rank[None])
+    iou = torch.where(above, pairwise_overlap(boxes, boxes), 0.0)
+    compensation = decay(iou.amax(0)).clamp(min=1e-12)  # a copy of a better box compensates nothing
+    factors = decay(iou) / compensation[:, None]
+    return torch.where(above, factors, 1.0).amin(0).clamp(max=1.0)
+
+
+@torch.library.custom_op("detectors::fused", mutates_args=())
+def fused(
+    boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Clusters of boxes, each at the row of its first member.
+
+    Weighted boxes fusion, Solovyev et al. 2019, sec. 3, steps 1 to 5: from the best box on each
+    joins the cluster of its group whose fused box it overlaps most, if by more than `threshold`, or
+    starts one. A fused box is the mean of its members weighted by their scores.
+
+    Args:
+        boxes: [K, 4], scores falling.
+        scores: [K], above 0 where valid.
+        groups: [K] int; boxes of different groups never meet.
+        valid: [K] bool.
+
+    Returns:
+        Fused boxes [K, 4], mean scores [K] and number of members [K]; 0 where no cluster begins.
+    """
+    means, sums = boxes.clone(), torch.zeros_like(boxes)
+    weight, members = torch.zeros_like(scores), torch.zeros_like(groups)
+    for row in valid.nonzero().flatten().tolist():
+        joinable = (members > 0) & (groups == groups[row])
+        near = overlap(means, boxes[row]).masked_fill(~joinable, -1.0)
+        best = int(near.argmax())
+        place = best if near[best] > threshold else row
+        sums[place] += scores[row] * boxes[row]
+        weight[place] += scores[row]
+        members[place] += 1
+        means[place] = sums[place] / weight[place]
+    return means, weight / members.clamp(min=1), members
+
+
+@fused.register_fake
+def _(
+    boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(boxes), torch.empty_like(scores), torch.empty_like(groups)

@@ -15,7 +15,8 @@ from detectors.structures import Assignment, Predictions, Targets
 from tests.examples import predictions, random_boxes, random_targets, shapes, targets
 
 CLASSES = 3
-CONFIGS = sorted((Path(detectors.__file__).parents[1] / "conf/assigner").glob("*.yaml"))
+CONF = Path(detectors.__file__).parents[1] / "conf"
+CONFIGS = sorted((CONF / "assigner").glob("*.yaml"))
 PRIORS = shapes([8], [[(16.0, 12.0), (24.0, 30.0)]])
 COUNT = PRIORS.boxes.shape[1]
 
@@ -23,7 +24,9 @@ COUNT = PRIORS.boxes.shape[1]
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def assigner(request) -> nn.Module:
     """Samplers of these configs take all there is of the few priors here."""
-    return instantiate(OmegaConf.load(request.param), _convert_="all")
+    parts = {"assigner": request.param, "score": CONF / "score/class.yaml"}  # some rank by it
+    cfg = OmegaConf.create({"part": {slot: OmegaConf.load(path) for slot, path in parts.items()}})
+    return instantiate(cfg.part.assigner, _convert_="all")
 
 
 @pytest.fixture

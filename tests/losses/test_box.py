@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from detectors.losses.box import Overlap, SmoothL1, YoloBox
+from detectors.losses.squares import SquaredBox
 from detectors.structures import Matched
 from tests.examples import random_boxes
 from tests.losses.loss_examples import gradients, matched
@@ -57,6 +58,42 @@ def test_overlap_losses_and_gradients_are_torchvisions(kind: str) -> None:
     torch.testing.assert_close(gradients(Overlap(kind), given).boxes, slope)
 
 
+def test_eiou_by_hand() -> None:
+    """A 10 x 10 box beside the middle of one of 20 x 20, at one corner of it.
+
+    IoU 1/4, centres 5 px apart each way, hull 20 x 20: 50 / 800; sides 10 px off: 2 * 100 / 400.
+    """
+    given = matched("+")._replace(
+        boxes=torch.tensor([[[0.0, 0, 10, 10]]]), target_boxes=torch.tensor([[[0.0, 0, 20, 20]]])
+    )
+    expected = 1 - 1 / 4 + 50 / 800 + 2 * 100 / 400
+    assert Overlap("eiou")(given).item() == pytest.approx(expected)
+
+
+def test_eiou_is_its_formula() -> None:
+    """Zhang et al. 2021, sec. 3.2, pair by pair."""
+    given = matched(*STATES)._replace(target_boxes=random_boxes(2, 8))
+    expected = 0.0
+    for a, b in zip(
+        given.boxes[positives(given)], given.target_boxes[positives(given)], strict=True
+    ):
+        low, high = a[:2].minimum(b[:2]), a[2:].maximum(b[2:])
+        width, height = (high - low).tolist()
+        apart = ((a[:2] + a[2:] - b[:2] - b[2:]) / 2).tolist()
+        wider, taller = ((a[2:] - a[:2]) - (b[2:] - b[:2])).tolist()
+        expected += 1 - torchvision.ops.box_iou(a[None], b[None]).item()
+        expected += (apart[0] ** 2 + apart[1] ** 2) / (width**2 + height**2)
+        expected += wider**2 / width**2 + taller**2 / height**2
+    assert Overlap("eiou")(given).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_mse_has_the_error_for_its_gradient() -> None:
+    given = matched(*STATES)
+    error = given.predictions.deltas - given.target_deltas
+    found = gradients(SquaredBox(weight=1.0), given).deltas
+    torch.testing.assert_close(found, error * given.positive[..., None])
+
+
 def test_yolo_box_has_darknets_deltas_as_gradient() -> None:
     """`delta_yolo_box`: scale * (truth - sigmoid) of x and y, scale * (truth - raw) of w and h."""
     given = matched(*STATES)
@@ -82,7 +119,7 @@ def test_yolo_box_counts_small_objects_almost_twice() -> None:
     torch.testing.assert_close(small, 2 * large)
 
 
-@pytest.mark.parametrize("kind", ["iou", *TORCHVISION])
+@pytest.mark.parametrize("kind", ["iou", "eiou", *TORCHVISION])
 def test_the_right_box_costs_nothing(kind: str) -> None:
     given = matched(*STATES)
     assert Overlap(kind)(given._replace(boxes=given.target_boxes)).item() == pytest.approx(
