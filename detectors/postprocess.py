@@ -5,16 +5,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detectors.ops.boxes import center_distance, centers, clip, pairwise_overlap, sides
+from detectors.ops.boxes import centers, clip, pairwise_overlap, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import (
     Decay,
     fixed_point,
     fused,
+    greedy_diou,
     greedy_iou,
     matrix_factors,
     one_round,
     soft_scores,
+    too_near,
 )
 from detectors.structures import Candidates, Detections, Priors
 
@@ -195,14 +197,13 @@ class DIoU(nn.Module):
 
     def forward(self, ranked: Ranked) -> Ranked:
         """Those that stay are valid."""
-        near = torch.stack([self._near(boxes) for boxes in ranked.boxes])
-        keep = fixed_point(near & _higher(ranked.labels), ranked.valid)
+        boxes, labels, limits = ranked.boxes, ranked.labels, (self.threshold, self.beta)
+        if boxes.is_cuda:  # as in `Greedy`; image by image saves memory
+            near = torch.stack([too_near(image, *limits) for image in boxes])
+            keep = fixed_point(near & _higher(labels), ranked.valid)
+        else:
+            keep = greedy_diou(boxes, labels, ranked.valid, *limits)
         return ranked._replace(valid=keep)
-
-    def _near(self, boxes: Tensor) -> Tensor:
-        """Pairs of boxes [K, 4] that are too close, [K, K] bool; image by image saves memory."""
-        distance = center_distance(boxes[:, None], boxes[None])
-        return pairwise_overlap(boxes, boxes) - distance.pow(self.beta) > self.threshold
 
 
 class Peaks(nn.Module):

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor
 
 from detectors.ops.boxes import overlap
+from detectors.ops.suppression import fixed_point, too_near
 from detectors.postprocess import DIoU, Ranked
 from detectors.structures import Priors
 
@@ -38,6 +39,9 @@ def test_equals_the_loop(threshold: float, beta: float) -> None:
         expected = _greedy(boxes[image], labels[image], valid[image], threshold, beta)
         assert torch.equal(found[image], expected)
     assert not torch.equal(found, valid)
+    same = (labels[:, :, None] == labels[:, None]) & torch.ones(60, 60).triu(1).bool()
+    near = torch.stack([too_near(image, threshold, beta) for image in boxes])
+    assert torch.equal(fixed_point(near & same, valid), found)  # what a GPU does
 
 
 def test_a_box_far_from_the_winners_centre_stays() -> None:

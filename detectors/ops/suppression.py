@@ -5,13 +5,13 @@ gives the greedy result: a candidate stays if nobody who stays removes it. How l
 depends on data, so it hides in a custom operator, one node to `torch.compile` and `torch.export`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torchvision
 from torch import Tensor
 
-from detectors.ops.boxes import overlap, pairwise_overlap
+from detectors.ops.boxes import center_distance, overlap, pairwise_overlap
 
 Decay = Callable[[Tensor], Tensor]  # IoU to the factor that a score is multiplied with
 
@@ -63,19 +63,66 @@ def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -
     """
     keep = torch.zeros_like(valid)
     falling = torch.arange(valid.shape[1], 0, -1, device=boxes.device, dtype=boxes.dtype)
-    for image in range(len(boxes)):
-        (rows,) = valid[image].nonzero(as_tuple=True)
-        group, order = groups[image, rows].sort(stable=True)  # ranks still fall within a group
-        rows = rows[order]
-        counts = group.unique_consecutive(return_counts=True)[1].tolist()
-        for own, corners in zip(rows.split(counts), boxes[image, rows].split(counts), strict=True):
-            best = torchvision.ops.nms(corners, falling[: len(own)], threshold)
-            keep[image].index_fill_(0, own[best], True)
+    for image, rows in _members(groups, valid):
+        best = torchvision.ops.nms(boxes[image, rows], falling[: len(rows)], threshold)
+        keep[image].index_fill_(0, rows[best], True)
     return keep
+
+
+def _members(groups: Tensor, valid: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The rows of each group of each image, ranks falling."""
+    for image in range(len(groups)):
+        (rows,) = valid[image].nonzero(as_tuple=True)
+        group, order = groups[image, rows].sort(stable=True)
+        counts = group.unique_consecutive(return_counts=True)[1].tolist()
+        for own in rows[order].split(counts):
+            yield image, own
 
 
 @greedy_iou.register_fake
 def _(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -> Tensor:
+    return torch.empty_like(valid)
+
+
+def too_near(boxes: Tensor, threshold: float, beta: float) -> Tensor:
+    """Pairs of boxes [K, 4] with `IoU - (d^2 / c^2)^beta > threshold`, [K, K] bool.
+
+    d is the distance of the centres, c the diagonal of the hull (Zheng et al. 2020).
+    """
+    distance = center_distance(boxes[:, None], boxes[None])
+    return pairwise_overlap(boxes, boxes) - distance.pow(beta) > threshold
+
+
+@torch.library.custom_op("detectors::greedy_diou", mutates_args=())
+def greedy_diou(
+    boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float, beta: float
+) -> Tensor:
+    """Greedy suppression of ranked boxes that are `too_near`, each group for itself.
+
+    The same result as `fixed_point` on that relation between all boxes, but only boxes of one group
+    are compared, and distances are taken where the IoU alone is above the threshold.
+
+    Args:
+        boxes, groups, valid: as `greedy_iou`.
+        threshold, beta: as `too_near`.
+
+    Returns:
+        [B, K] bool.
+    """
+    keep = torch.zeros_like(valid)
+    for image, rows in _members(groups, valid):
+        own = boxes[image, rows]
+        relation = (pairwise_overlap(own, own) > threshold).triu(1)
+        first, second = relation.nonzero(as_tuple=True)
+        apart = center_distance(own[first], own[second]).pow(beta)
+        relation[first, second] = overlap(own[first], own[second]) - apart > threshold
+        everyone = torch.ones_like(rows, dtype=torch.bool)
+        keep[image, rows] = fixed_point(relation[None], everyone[None])[0]
+    return keep
+
+
+@greedy_diou.register_fake
+def _(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float, beta: float) -> Tensor:
     return torch.empty_like(valid)
 
 

@@ -124,8 +124,8 @@ def test_the_aspect_weight_of_ciou_takes_no_gradient() -> None:
 
 
 def test_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'eiou' is unknown: choose iou, giou, diou or ciou"):
-        overlap(torch.zeros(4), torch.zeros(4), "eiou")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'siou' is unknown: choose iou, giou, diou"):
+        overlap(torch.zeros(4), torch.zeros(4), "siou")  # type: ignore[arg-type]
 
 
 def test_clipped_boxes_lie_in_their_frame() -> None:
