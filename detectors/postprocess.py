@@ -244,7 +244,7 @@ class Soft(nn.Module):
 
 
 class Matrix(nn.Module):
-    """Matrix NMS: all scores fall at once (SOLOv2, Wang et al. 2020, sec. 3.3), by IoU of boxes.
+    """All scores fall at once by IoU: the "Matrix NMS" of SOLOv2 (Wang et al. 2020), on boxes.
 
     Args:
         decay: `ops.suppression.linear` with threshold 0, or `gaussian`.
@@ -265,7 +265,8 @@ class Matrix(nn.Module):
 class Fusion(nn.Module):
     """Weighted boxes fusion: near boxes of a class become their mean.
 
-    Solovyev et al. 2019, sec. 3. Scores become the mean of those fused, times `min(members, models) / models` (eq. 5).
+    Solovyev et al. 2019, sec. 3. Scores become the mean of those fused, times
+    `min(members, models) / models` (step 6).
 
     Args:
         threshold: IoU with the mean above which a box joins.
