@@ -245,7 +245,7 @@ class Soft(nn.Module):
 
 
 class Matrix(nn.Module):
-    """Matrix NMS: all scores fall at once (SOLOv2, Wang et al. 2020, sec. 3.3), by IoU of boxes.
+    """All scores fall at once by IoU: the "Matrix NMS" of SOLOv2 (Wang et al. 2020), on boxes.
 
     Args:
         decay: `ops.suppression.linear` with threshold 0, or `gaussian`.

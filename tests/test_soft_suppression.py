@@ -75,7 +75,7 @@ def test_soft_scores_do_not_depend_on_the_order() -> None:
 
 
 def matrix_by_loop(boxes: Tensor, scores: list[float], labels: list[int], kind: str) -> list[float]:
-    """SOLOv2, sec. 3.3, pair by pair; scores fall."""
+    """SOLOv2, "Matrix NMS", pair by pair; scores fall."""
     iou, found = box_iou(boxes, boxes).tolist(), []
     for j, score in enumerate(scores):
         decay = 1.0

@@ -14,7 +14,7 @@ def footprints(priors: Priors, point_side: float) -> Tensor:
     any object well.
 
     Args:
-        point_side: of the square, in strides; 8 in ATSS, sec. 3.1 and in PAA.
+        point_side: of the square, in strides; 8 in the releases of ATSS and PAA.
     """
     stride = priors.stride[:, None]
     is_point = ((sides(priors.boxes) - stride).abs() < 1e-3 * stride).all(-1, keepdim=True)

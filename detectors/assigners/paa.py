@@ -21,8 +21,8 @@ class PAA(nn.Module):
     overlaps that object; of each level the `k` of least loss remain. The loss is the focal loss of
     the class scores plus one minus the GIoU of what is predicted. A mixture of two Gaussians in
     one dimension is fitted to the losses of the object's candidates; positive are those up to the
-    most likely one of the lower component (Fig. 3c), or all of them where that has none. Nothing
-    is ignored.
+    most likely one of the lower component, as in the release, or all of them where that has none.
+    Nothing is ignored.
 
     The mixture starts at the least and the largest loss with variances of one and equal weights,
     as in the release, and takes exactly `steps` steps of expectation and maximisation, where the

@@ -127,12 +127,12 @@ def _(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float, beta: floa
 
 
 def linear(iou: Tensor, threshold: float) -> Tensor:
-    """Factor `1 - IoU` from `threshold` on (Bodla et al. 2017, eq. 3; SOLOv2, sec. 3.3, with 0)."""
+    """Factor `1 - IoU` from `threshold` on (Bodla et al. 2017, sec. 3; SOLOv2, with 0)."""
     return torch.where(iou >= threshold, 1 - iou, 1.0)
 
 
 def gaussian(iou: Tensor, sigma: float) -> Tensor:
-    """Factor `exp(-IoU^2 / sigma)` (Bodla et al. 2017, eq. 4; SOLOv2, sec. 3.3)."""
+    """Factor `exp(-IoU^2 / sigma)` (Bodla et al. 2017, sec. 3; SOLOv2, "Matrix NMS")."""
     return (-iou.square() / sigma).exp()
 
 
@@ -179,8 +179,9 @@ def _(factors: Tensor, scores: Tensor) -> Tensor:
 
 
 def matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
-    """What the score of each box is multiplied with, [B, K] (SOLOv2, Wang et al. 2020, sec. 3.3).
+    """What the score of each box is multiplied with, [B, K].
 
+    SOLOv2 (Wang et al. 2020), "Matrix NMS".
     The least, over the better boxes of its group, of `decay` of the overlap with that one over
     `decay` of that one's largest overlap with a better one; at most 1.
 

@@ -1,11 +1,12 @@
 """What holds for every assigner of `conf/assigner`."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 import detectors
@@ -25,8 +26,15 @@ COUNT = PRIORS.boxes.shape[1]
 def assigner(request) -> nn.Module:
     """Samplers of these configs take all there is of the few priors here."""
     parts = {"assigner": request.param, "score": CONF / "score/class.yaml"}  # some rank by it
-    cfg = OmegaConf.create({"part": {slot: OmegaConf.load(path) for slot, path in parts.items()}})
+    cfg = OmegaConf.create({"part": {slot: loaded(path) for slot, path in parts.items()}})
     return instantiate(cfg.part.assigner, _convert_="all")
+
+
+def loaded(path: Path) -> DictConfig:
+    """The node of a file, over those of the files that it builds on."""
+    node = cast(DictConfig, OmegaConf.load(path))
+    names = [name for name in node.pop("defaults", []) if name != "_self_"]
+    return cast(DictConfig, OmegaConf.merge(*(loaded(path.with_stem(n)) for n in names), node))
 
 
 @pytest.fixture
