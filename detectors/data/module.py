@@ -133,7 +133,7 @@ class DetectionData(LightningDataModule):
         for split in needed.get(stage, ("val",)):
             self.source(split)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> ResumableLoader:
         source = self.source("train")
         place, size = self._place(), len(source)
         factors = self.balance.factors(source.annotations) if self.balance else None
