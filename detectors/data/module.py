@@ -138,7 +138,7 @@ class DetectionData(LightningDataModule):
         sides = self.multiscale.sides if self.multiscale else ()
         return {self.resize.canvas, *(self.resize.sized(side).canvas for side in sides)}
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> ResumableLoader:
         source = self.source("train")
         place, size = self._place(), len(source)
         factors = self.balance.factors(source.annotations) if self.balance else None
