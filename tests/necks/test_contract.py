@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from detectors.structures import FeatureSpec
 
 CONF = Path(__file__).parents[2] / "conf"
-CHOICES = sorted(path.stem for path in (CONF / "neck").glob("*.yaml"))
+ONE_SIZE = {"extras_ssd300", "extras_ssd512"}  # made for one image size, as their families
+CHOICES = sorted({path.stem for path in (CONF / "neck").glob("*.yaml")} - ONE_SIZE)
 SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
 
 
