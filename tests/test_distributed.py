@@ -18,6 +18,7 @@ from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 SIDE, CLASSES, ROWS = 96, 3, 8
+LARGE_PRIORS = {"faster_rcnn_vgg", "ssd300", "ssd512"}  # those larger than a picture learn nothing
 OBJECTS = torch.tensor([5, 1, 0, 0])  # of four images: the second process has none at all
 HALVES = (slice(0, 2), slice(2, 4))  # images of each process
 Gradients = dict[str, Tensor]
@@ -105,4 +106,4 @@ def test_two_processes_are_one_with_all_images(family: str, of_two: Path) -> Non
             found[name], gradient, rtol=0, atol=1e-4 * scales[name], msg=name
         )
     silent = [name for name, scale in scales.items() if scale == 0]
-    assert len(silent) < len(scales) / 2  # priors larger than these pictures learn nothing
+    assert len(silent) < len(scales) / 2 if family in LARGE_PRIORS else not silent
