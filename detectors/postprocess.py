@@ -267,7 +267,7 @@ class Fusion(nn.Module):
     """Weighted boxes fusion: near boxes of a class become their mean.
 
     Solovyev et al. 2019, sec. 3. Scores become the mean of those fused, times
-    `min(members, models) / models` (eq. 5).
+    `min(members, models) / models` (step 6).
 
     Args:
         threshold: IoU with the mean above which a box joins.

@@ -29,6 +29,7 @@ class NonFiniteStop(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Notes the step's terms and learning rate; looks at them where or when that is cheap."""
         step = trainer.fit_loop.total_batch_idx
         # The schedule has moved on by now; `_last_lr` would be the next step's.
         self.rates[step] = self._rate

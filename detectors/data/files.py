@@ -162,6 +162,7 @@ def _matches(path: Path) -> list[Path]:
 
 
 def unannotated(sizes: np.ndarray) -> Annotations:
+    """Annotations without an object for pictures of these sizes, [I, 2] height and width."""
     count = len(sizes)
     return Annotations(
         image_ids=np.arange(count),

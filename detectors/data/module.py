@@ -139,6 +139,7 @@ class DetectionData(LightningDataModule):
         return {self.resize.canvas, *(self.resize.sized(side).canvas for side in sides)}
 
     def train_dataloader(self) -> ResumableLoader:
+        """Full batches of the training split, shuffled, augmented and mixed; goes on mid-epoch."""
         source = self.source("train")
         place, size = self._place(), len(source)
         factors = self.balance.factors(source.annotations) if self.balance else None

@@ -146,6 +146,7 @@ class CrossMiniBatchNorm(nn.Module):
         self.last.fill_(float(last))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W], one mini-batch, to the same shape and type; sums are float32."""
         if not self.training:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
