@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from detectors.coders import Coder
-from detectors.heads.matching import Criterion, Normalizer
-from detectors.heads.scores import needs_background, needs_quality
+from detectors.heads.agreement import check_agreement
+from detectors.heads.matching import Criterion, Factors, Normalizer
 from detectors.priors import PriorGrid, check_levels
 from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
 
@@ -28,6 +28,7 @@ class DenseHead(nn.Module):
         losses: named loss terms; None leaves one out.
         score: `(logits, quality) -> scores`, one of `heads.scores`.
         normalizer: one of `losses.reduction`.
+        factors, selection: of the `Criterion`.
 
     Raises:
         ValueError: parts do not fit each other.
@@ -44,15 +45,16 @@ class DenseHead(nn.Module):
         losses: dict[str, nn.Module | None],
         score: Callable[[Tensor, Tensor | None], Tensor],
         normalizer: Normalizer,
+        factors: Factors | None = None,
+        selection: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_levels(priors.per_cell, specs)
         self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell)
-        self.criterion = Criterion(num_classes, coder, losses, normalizer)
+        self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
         self.score = score
-        _check_quality(self.tower, self.criterion.losses, score)
-        _check_background(self.tower, self.criterion.losses, score)
+        check_agreement(self.tower, self.criterion.losses, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
@@ -77,41 +79,6 @@ class DenseHead(nn.Module):
         """All priors, decoded and scored."""
         boxes = self.coder.decode(output.deltas, output.priors)
         return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
-
-
-def _check_quality(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
-    """Refuse to teach a quality that is not predicted, and to score by one that is not taught."""
-    teachers = [type(term).__name__ for term in losses.values() if needs_quality(term)]
-    if teachers and not getattr(tower, "predicts_quality", True):
-        raise ValueError(
-            f"{teachers[0]} teaches a quality, but {type(tower).__name__} predicts none: choose "
-            "quality_loss=none and score=class, or tower=shared_quality or level"
-        )
-    if needs_quality(score) and not teachers:
-        raise ValueError(
-            f"{getattr(score, 'func', score).__name__} scores by a quality, but no loss teaches "
-            "one: choose score=class, or a quality_loss and a tower that predicts what it teaches"
-        )
-
-
-def _check_background(tower: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
-    """Refuse parts that do not agree whether background is a class of its own."""
-    name, has = type(tower).__name__, getattr(tower, "predicts_background", False)
-    teachers = [type(term).__name__ for term in losses.values() if needs_background(term)]
-    scorer = getattr(score, "func", score).__name__
-    if not has:
-        takers = teachers + [scorer] * needs_background(score)
-        if takers:
-            raise ValueError(
-                f"{takers[0]} takes background for a class, but {name} predicts none: choose "
-                "another class_loss and score, such as bce and class, or tower=source"
-            )
-    elif not teachers or not needs_background(score):
-        raise ValueError(
-            f"{name} predicts background as a class, but {scorer if teachers else 'the class loss'}"
-            " does not know it: choose class_loss=softmax or hard_negatives and score=softmax, or "
-            "another tower"
-        )
 
 
 def _flatten_level(maps: Maps) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -1,15 +1,17 @@
 """Predictions beside what they are to be: the common step before any loss term."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from detectors.coders import Coder
+from detectors.losses.reduction import total
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Matched, Predictions, Targets
 
 Normalizer = Callable[[Tensor, Tensor], Tensor]
+Factors = Mapping[str, Mapping[str, nn.Module]]
 
 
 class Criterion(nn.Module):
@@ -18,8 +20,14 @@ class Criterion(nn.Module):
     Args:
         num_classes: C.
         coder: encodes the target boxes.
-        losses: named terms; an entry that is None is left out.
+        losses: named terms, each what every prior costs; an entry that is None is left out.
         normalizer: one of `losses.reduction`.
+        factors: by the name of a term, named modules from `Matched` to what the costs of each
+            prior are multiplied by, [B, N].
+        selection: one of `losses.selection`, which priors count by what they cost; None: all do.
+
+    Raises:
+        ValueError: there is a factor for a term that there is not.
     """
 
     def __init__(
@@ -28,10 +36,14 @@ class Criterion(nn.Module):
         coder: Coder,
         losses: dict[str, nn.Module | None],
         normalizer: Normalizer,
+        factors: Factors | None = None,
+        selection: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.num_classes, self.coder, self.normalizer = num_classes, coder, normalizer
         self.losses = nn.ModuleDict({name: term for name, term in losses.items() if term})
+        self.factors = _modules(factors or {}, list(self.losses))
+        self.selection = selection
 
     def forward(
         self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
@@ -45,7 +57,20 @@ class Criterion(nn.Module):
             assignment: of the N priors to the objects.
         """
         matched = self.match(predictions, boxes, targets, assignment)
-        return {name: term(matched) for name, term in self.losses.items()}
+        costs = {name: self._costs(name, matched) for name in self.losses}
+        normalizer = matched.normalizer
+        if self.selection is not None:
+            kept = self.selection(torch.stack(list(costs.values())).sum(0).detach(), matched)
+            costs = {name: cost * kept for name, cost in costs.items()}
+            normalizer = self.normalizer(matched.positive * kept, matched.counted * kept)
+        return {name: total(cost, normalizer) for name, cost in costs.items()}
+
+    def _costs(self, name: str, matched: Matched) -> Tensor:
+        """What each prior costs by one term, [B, N]."""
+        costs = self.losses[name](matched)
+        for factor in self.factors[name].children():
+            costs = costs * factor(matched)
+        return costs
 
     def match(
         self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
@@ -75,3 +100,14 @@ class Criterion(nn.Module):
     def _one_hot(self, labels: Tensor, positive: Tensor) -> Tensor:
         classes = torch.arange(self.num_classes, device=labels.device)
         return ((labels[..., None] == classes) & positive[..., None]).float()
+
+
+def _modules(factors: Factors, terms: list[str]) -> nn.ModuleDict:
+    """The factors of each term, none for most."""
+    unknown = [f"{name}.{'/'.join(factors[name])}" for name in factors if name not in terms]
+    if unknown:
+        raise ValueError(
+            f"part.factors.{unknown[0]} is for a loss term {unknown[0].split('.')[0]!r}, "
+            f"but there are only {', '.join(terms)}"
+        )
+    return nn.ModuleDict({name: nn.ModuleList(factors.get(name, {}).values()) for name in terms})

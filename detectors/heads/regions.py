@@ -1,7 +1,7 @@
 """Region heads: the second stage of Faster R-CNN.
 
 `RegionHead(shape, num_classes, ...)` maps pooled regions [B, R, *shape] to logits [B, R, 1 + C]
-with background first, and deltas [B, R, C, 4], both float32.
+with background first, and deltas [B, R, C, 4], both float32. Like a tower it says what it predicts.
 """
 
 import math
@@ -21,6 +21,8 @@ class TwoLayerHead(nn.Module):
         num_classes: C.
         width: of the hidden layers.
     """
+
+    predicts_quality, predicts_background = False, True
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 1024) -> None:
         super().__init__()
@@ -49,6 +51,8 @@ class DropoutHead(nn.Module):
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
     """
+
+    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,
@@ -85,6 +89,8 @@ class ConvHead(nn.Module):
         depth: convolutions.
         width: of the hidden layer.
     """
+
+    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,
@@ -127,6 +133,8 @@ class StageHead(nn.Module):
     Raises:
         ValueError: the stage takes another number of channels.
     """
+
+    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,

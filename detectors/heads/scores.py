@@ -1,7 +1,8 @@
 """How logits and quality become scores in [0, 1]: `(logits, quality) -> scores [B, N, C]`.
 
 Those that cannot do without a quality, or take background for the first class, say so by an
-attribute `needs_quality` or `needs_background`, as loss terms do.
+attribute `needs_quality` or `needs_background`, as loss terms do; what makes scores of logits by
+`squashing`: "logistic" where nothing is said, "softmax" or "linear", which is nothing at all.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,11 @@ def needs_quality(part: Callable) -> bool:
 def needs_background(part: Callable) -> bool:
     """Whether the first of the logits that a score or a loss term takes is background."""
     return getattr(getattr(part, "func", part), "needs_background", False)
+
+
+def squashing(part: Callable) -> str:
+    """What makes scores of the logits that a score or a loss term takes."""
+    return getattr(getattr(part, "func", part), "squashing", "logistic")
 
 
 def class_score(logits: Tensor, quality: Tensor | None) -> Tensor:
@@ -46,6 +52,7 @@ def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor
 
 
 softmax_without_background.needs_background = True  # type: ignore[attr-defined]
+softmax_without_background.squashing = "softmax"  # type: ignore[attr-defined]
 
 
 def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
@@ -54,6 +61,7 @@ def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 softmax_times_quality.needs_quality = True  # type: ignore[attr-defined]
+softmax_times_quality.squashing = "softmax"  # type: ignore[attr-defined]
 
 
 def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
@@ -66,3 +74,4 @@ def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 linear_class_times_quality.needs_quality = True  # type: ignore[attr-defined]
+linear_class_times_quality.squashing = "linear"  # type: ignore[attr-defined]

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
+from detectors.heads.agreement import check_agreement
 from detectors.heads.dense import DenseHead
-from detectors.heads.matching import Criterion, Normalizer
+from detectors.heads.matching import Criterion, Factors, Normalizer
 from detectors.ops.selection import gather_rows
 from detectors.structures import (
     Assignment,
@@ -48,6 +49,9 @@ class TwoStageHead(nn.Module):
         losses: named terms of the second stage.
         score: one of `heads.scores`.
         normalizer: of the second stage.
+        factors: of the second stage's `Criterion`.
+        selection: likewise; with one, it sees all proposals, and `sampler` draws none (OHEM,
+            Shrivastava et al. 2016, sec. 4).
     """
 
     def __init__(
@@ -65,14 +69,18 @@ class TwoStageHead(nn.Module):
         losses: dict[str, nn.Module | None],
         score: Callable[[Tensor, Tensor | None], Tensor],
         normalizer: Normalizer,
+        factors: Factors | None = None,
+        selection: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.proposal_head = proposal_head(specs, num_classes=1)
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
         self.pooler = pooler(specs)
         self.region_head = region_head(self.pooler.shape, num_classes=num_classes)
-        self.coder, self.assigner, self.sampler, self.score = coder, assigner, sampler, score
-        self.criterion = Criterion(num_classes, coder, losses, normalizer)
+        self.coder, self.assigner, self.score = coder, assigner, score
+        self.sampler = sampler if selection is None else None
+        self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
+        check_agreement(self.region_head, self.criterion.losses, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
@@ -109,9 +117,10 @@ class TwoStageHead(nn.Module):
         nothing = boxes.new_zeros(*boxes.shape[:2], 0)
         predictions = Predictions(nothing, nothing, None, _as_priors(boxes, canvas))
         found = self.assigner(predictions, boxes, targets)
-        drawn = self.sampler(
-            Assignment(found.matched, found.positive & valid, found.ignored | ~valid)
-        )
+        found = Assignment(found.matched, found.positive & valid, found.ignored | ~valid)
+        if self.sampler is None:
+            return boxes, valid, found
+        drawn = self.sampler(found)
         rank = 2 * drawn.positive.int() + (~drawn.ignored).int()
         _, index = rank.topk(min(self.sampler.count, boxes.shape[1]), dim=1)
         sampled = Assignment(

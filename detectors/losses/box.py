@@ -1,4 +1,4 @@
-"""Loss terms on boxes: on what the network regresses, or on what it decodes to."""
+"""Loss terms on boxes: on what the network regresses, or on what it decodes to; [B, N]."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.losses.reduction import total
 from detectors.ops.boxes import OverlapKind, area, overlap
 from detectors.ops.selection import gather_rows
 from detectors.structures import Matched
@@ -25,11 +24,11 @@ class SmoothL1(nn.Module):
         self.beta, self.weights = beta, tuple(weights)
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         deltas = matched.predictions.deltas
         loss = F.smooth_l1_loss(deltas, matched.target_deltas, reduction="none", beta=self.beta)
         weighted = (loss * loss.new_tensor(self.weights)).sum(-1)
-        return total(weighted * matched.positive, matched)
+        return weighted * matched.positive
 
 
 class Overlap(nn.Module):
@@ -45,10 +44,10 @@ class Overlap(nn.Module):
         self.kind, self.weight = kind, weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         objects, weight = paired_objects(matched)
         loss = 1 - overlap(paired(matched.boxes, matched), objects, self.kind)
-        return self.weight * total(loss * weight, matched)
+        return self.weight * of_priors(loss * weight, matched)
 
 
 def paired(values: Tensor, matched: Matched) -> Tensor:
@@ -63,6 +62,13 @@ def paired_objects(matched: Matched) -> tuple[Tensor, Tensor]:
     return matched.pairs.boxes, matched.pairs.weight
 
 
+def of_priors(costs: Tensor, matched: Matched) -> Tensor:
+    """Costs [B, P] of the pairs, summed for each prior: [B, N]."""
+    if matched.pairs is None:
+        return costs
+    return torch.zeros_like(matched.positive).scatter_add(1, matched.pairs.prior, costs)
+
+
 class YoloBox(nn.Module):
     """YOLOv3's: cross-entropy on the sigmoid centre, half a square on the log sides.
 
@@ -75,7 +81,7 @@ class YoloBox(nn.Module):
         self.weight = weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         deltas, target = matched.predictions.deltas, matched.target_deltas
         center = F.binary_cross_entropy_with_logits(
             deltas[..., :2], target[..., :2].sigmoid(), reduction="none"
@@ -84,4 +90,4 @@ class YoloBox(nn.Module):
         height, width = matched.predictions.priors.canvas
         importance = 2 - area(matched.target_boxes) / (height * width)
         loss = importance * torch.cat([center, side], dim=-1).sum(-1)
-        return self.weight * total(loss * matched.positive, matched)
+        return self.weight * loss * matched.positive

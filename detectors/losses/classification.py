@@ -1,11 +1,33 @@
-"""Loss terms on class logits."""
+"""Loss terms on class logits: what each prior costs, [B, N]."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.losses.reduction import total
 from detectors.structures import Matched
+
+
+def smoothed(matched: Matched, smoothing: float) -> Tensor:
+    """Class targets [B, N, C] of logistic classes, those of positives nearer to a half.
+
+    `y (1 - smoothing) + smoothing / 2`: each class is a choice of two (darknet `src/yolo_layer.c`,
+    `label_smooth_eps`). Background denies every class as before.
+    """
+    if not smoothing:
+        return matched.target_scores
+    added = smoothing / 2 * matched.positive[..., None]
+    return matched.target_scores * (1 - smoothing) + added
+
+
+def smoothed_softmax(matched: Matched, smoothing: float) -> Tensor:
+    """Target distributions [B, N, 1 + C] over background and exclusive classes.
+
+    `y (1 - smoothing) + smoothing / (1 + C)` (Szegedy et al. 2016, sec. 7), background included.
+    """
+    objects = matched.target_scores
+    background = (1 - objects.sum(-1, keepdim=True)).clamp(min=0)
+    target = torch.cat([background, objects], dim=-1)
+    return target * (1 - smoothing) + smoothing / target.shape[-1] if smoothing else target
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -15,19 +37,22 @@ class BinaryCrossEntropy(nn.Module):
         weight: of the whole term.
         background: whether background priors are to deny every class. YOLOv3 leaves that to
             objectness (sec. 2.2), an RPN does not.
+        smoothing: see `smoothed`.
     """
 
-    def __init__(self, background: bool, weight: float = 1.0) -> None:
+    def __init__(
+        self, background: bool = True, weight: float = 1.0, smoothing: float = 0.0
+    ) -> None:
         super().__init__()
-        self.background, self.weight = background, weight
+        self.background, self.weight, self.smoothing = background, weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         loss = F.binary_cross_entropy_with_logits(
-            matched.predictions.logits, matched.target_scores, reduction="none"
+            matched.predictions.logits, smoothed(matched, self.smoothing), reduction="none"
         )
         mask = matched.counted if self.background else matched.positive
-        return self.weight * total(loss.sum(-1) * mask, matched)
+        return self.weight * loss.sum(-1) * mask
 
 
 class Focal(nn.Module):
@@ -37,21 +62,38 @@ class Focal(nn.Module):
         alpha: weight of the positive class, the negative one has `1 - alpha`.
         gamma: how far easy priors are played down.
         weight: of the whole term.
+        smoothing: see `smoothed`; a target y then counts as the mean of both sides, y to 1 - y.
     """
 
-    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        weight: float = 1.0,
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.alpha, self.gamma, self.weight = alpha, gamma, weight
+        self.alpha, self.gamma, self.weight, self.smoothing = alpha, gamma, weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
+        loss = self._soft(matched) if self.smoothing else self._hard(matched)
+        return self.weight * loss * matched.counted
+
+    def _hard(self, matched: Matched) -> Tensor:
+        """Every class is denied by every prior, but a positive affirms its own instead."""
         logits = matched.predictions.logits
-        # Every class is denied by every prior, but a positive affirms its own instead.
         denied = (1 - self.alpha) * self._of_denying(logits).sum(-1)
         own = logits.gather(-1, matched.labels[..., None]).squeeze(-1)
         affirmed = self.alpha * self._of_denying(-own) - (1 - self.alpha) * self._of_denying(own)
-        loss = denied + affirmed * matched.positive
-        return self.weight * total(loss * matched.counted, matched)
+        return denied + affirmed * matched.positive
+
+    def _soft(self, matched: Matched) -> Tensor:
+        """The same for targets between 0 and 1, at twice the cost."""
+        logits, target = matched.predictions.logits, smoothed(matched, self.smoothing)
+        affirmed = self.alpha * target * self._of_denying(-logits)
+        denied = (1 - self.alpha) * (1 - target) * self._of_denying(logits)
+        return (affirmed + denied).sum(-1)
 
     def _of_denying(self, logits: Tensor) -> Tensor:
         """`-(1 - p_t)^gamma log p_t` where the target is zero, so p_t = 1 - p."""
@@ -75,28 +117,26 @@ class GaussianFocal(nn.Module):
         self.alpha, self.beta, self.weight = alpha, beta, weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         logits, target = matched.predictions.logits, matched.target_scores
         p = logits.sigmoid()
         at_peak = -(1 - p).pow(self.alpha) * F.logsigmoid(logits)
         elsewhere = -(1 - target).pow(self.beta) * p.pow(self.alpha) * F.logsigmoid(-logits)
         loss = torch.where(target == 1, at_peak, elsewhere)
-        return self.weight * total(loss.sum(-1) * matched.counted, matched)
+        return self.weight * loss.sum(-1) * matched.counted
 
 
 class SoftmaxCrossEntropy(nn.Module):
     """Cross-entropy over background and C classes (Fast R-CNN, sec. 2.3); logits [B, N, 1 + C]."""
 
-    needs_background = True
+    needs_background, squashing = True, "softmax"
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.smoothing = weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
-        objects = matched.target_scores
-        background = (1 - objects.sum(-1, keepdim=True)).clamp(min=0)
-        target = torch.cat([background, objects], dim=-1)
+        """[B, N]."""
+        target = smoothed_softmax(matched, self.smoothing)
         loss = -(target * matched.predictions.logits.log_softmax(-1)).sum(-1)
-        return self.weight * total(loss * matched.counted, matched)
+        return self.weight * loss * matched.counted

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from detectors.losses.box import paired, paired_objects
-from detectors.losses.reduction import total
+from detectors.losses.box import of_priors, paired, paired_objects
 from detectors.ops.boxes import EPSILON, centers, overlap, sides
 from detectors.structures import Matched
 
@@ -36,14 +35,14 @@ class DarknetCIoU(nn.Module):
         self.weight, self.limit = weight, limit
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         deltas = paired(matched.predictions.deltas, matched)
         boxes = paired(matched.boxes, matched).detach()
         objects, weight = paired_objects(matched)
         value = self.weight * (1 - overlap(boxes, objects, "ciou"))
         descent = self._descent(deltas.detach(), boxes, objects, matched)
         pull = (descent * deltas).sum(-1)
-        return total((value - (pull - pull.detach())) * weight, matched)
+        return of_priors((value - (pull - pull.detach())) * weight, matched)
 
     def _descent(self, deltas: Tensor, boxes: Tensor, objects: Tensor, matched: Matched) -> Tensor:
         """What is added to the raw numbers, [B, P, 4]."""

@@ -1,9 +1,15 @@
-"""Loss terms that choose the background they look at."""
+"""Hard examples: which priors count, by what they cost now.
+
+`HardNegativeCrossEntropy` is a loss term; the others are selections of a `Criterion`,
+`(costs, matched) -> kept`, all [B, N], for any sum of terms.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from detectors.losses.reduction import total
+from detectors.losses.classification import smoothed_softmax
+from detectors.ops.selection import gather_rows
+from detectors.ops.suppression import greedy_iou
 from detectors.structures import Matched
 
 
@@ -13,26 +19,82 @@ class HardNegativeCrossEntropy(nn.Module):
     Of each image at most `ratio` background priors count for each positive: those that the network
     takes least for background (SSD, sec. 2.2 "Hard negative mining" and eq. 3). An image without
     an object counts for nothing. Logits are [B, N, 1 + C], background first.
+
+    Args:
+        ratio: background priors for each positive.
+        weight: of the whole term.
+        smoothing: see `smoothed_softmax`.
     """
 
-    needs_background = True
+    needs_background, squashing = True, "softmax"
 
-    def __init__(self, ratio: float = 3.0, weight: float = 1.0) -> None:
+    def __init__(self, ratio: float = 3.0, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.ratio, self.weight = ratio, weight
+        self.ratio, self.weight, self.smoothing = ratio, weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         log_scores = matched.predictions.logits.log_softmax(-1)
-        background = -log_scores[..., 0]
-        of_class = -(matched.target_scores * log_scores[..., 1:]).sum(-1)
-        hard = self._hard(background.detach(), matched)
-        return self.weight * total(of_class * matched.positive + background * hard, matched)
+        hard = hard_negatives(-log_scores[..., 0].detach(), matched, self.ratio)
+        target = smoothed_softmax(matched, self.smoothing)
+        return self.weight * -(target * log_scores).sum(-1) * (matched.positive + hard)
 
-    def _hard(self, background: Tensor, matched: Matched) -> Tensor:
-        """The background priors that count, [B, N] float32 0 or 1."""
-        negative = matched.counted * (1 - matched.positive)
-        worst_first = background.masked_fill(negative == 0, -torch.inf).argsort(1, descending=True)
-        rank = worst_first.argsort(1)
-        wanted = self.ratio * matched.positive.sum(1, keepdim=True)
-        return (rank < wanted).float() * negative
+
+def hard_negatives(costs: Tensor, matched: Matched, ratio: float) -> Tensor:
+    """The costliest background priors, at most `ratio` for each positive: [B, N] float32 0 or 1."""
+    negative = matched.counted * (1 - matched.positive)
+    wanted = ratio * matched.positive.sum(1, keepdim=True)
+    return (_rank(costs.masked_fill(negative == 0, -torch.inf)) < wanted).float() * negative
+
+
+def _rank(costs: Tensor) -> Tensor:
+    """0 for the costliest prior of an image, and so on."""
+    return costs.argsort(1, descending=True).argsort(1)
+
+
+class HardNegatives(nn.Module):
+    """All positives, and the costliest background priors (SSD, sec. 2.2).
+
+    Args:
+        ratio: background priors for each positive.
+    """
+
+    def __init__(self, ratio: float = 3.0) -> None:
+        super().__init__()
+        self.ratio = ratio
+
+    def forward(self, costs: Tensor, matched: Matched) -> Tensor:
+        """[B, N] float32 0 or 1."""
+        return matched.positive + hard_negatives(costs, matched, self.ratio)
+
+
+class HardExamples(nn.Module):
+    """The costliest priors of each image, positive or not: OHEM (Shrivastava et al. 2016, sec. 4).
+
+    Priors that overlap costlier ones are left out first, since they repeat the same region. This is
+    done among the `pool` costliest, so fewer than `count` may be left.
+
+    Args:
+        count: priors of an image that count.
+        overlap: IoU of priors' boxes above which the cheaper one is left out.
+        pool: priors that are compared.
+
+    Raises:
+        ValueError: the pool is smaller than the count.
+    """
+
+    def __init__(self, count: int, overlap: float, pool: int) -> None:
+        super().__init__()
+        if pool < count:
+            raise ValueError(f"pool={pool} priors, of which count={count} are to be kept: raise it")
+        self.count, self.overlap, self.pool = count, overlap, pool
+
+    def forward(self, costs: Tensor, matched: Matched) -> Tensor:
+        """[B, N] float32 0 or 1."""
+        costs = costs.masked_fill(matched.counted == 0, -1)
+        best, index = costs.topk(min(self.pool, costs.shape[1]), dim=1)
+        boxes = matched.predictions.priors.boxes.expand(len(costs), -1, -1)
+        one_group = torch.zeros_like(index)
+        apart = greedy_iou(gather_rows(boxes, index), one_group, best >= 0, self.overlap)
+        kept = apart & (apart.cumsum(1) <= self.count)
+        return torch.zeros_like(costs).scatter(1, index, kept.float())

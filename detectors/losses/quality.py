@@ -1,10 +1,9 @@
-"""Loss terms on the quality logit of a prior; `needs_quality` tells a head so."""
+"""Loss terms on the quality logit of a prior, [B, N]; `needs_quality` tells a head so."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.losses.reduction import total
-from detectors.ops.boxes import centers
+from detectors.ops.boxes import centers, overlap
 from detectors.structures import Matched
 
 
@@ -18,11 +17,32 @@ class Objectness(nn.Module):
         self.weight = weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         quality = matched.predictions.quality
         assert quality is not None
         loss = F.binary_cross_entropy_with_logits(quality, matched.positive, reduction="none")
-        return self.weight * total(loss * matched.counted, matched)
+        return self.weight * loss * matched.counted
+
+
+class OverlapObjectness(nn.Module):
+    """Cross-entropy: the IoU of its box with its object for a positive, zero for background.
+
+    The IoU is a constant for the gradient (YOLOv1, sec. 2; darknet `objectness_smooth`).
+    """
+
+    needs_quality = True
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        quality = matched.predictions.quality
+        assert quality is not None
+        target = overlap(matched.boxes, matched.target_boxes).detach() * matched.positive
+        loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
+        return self.weight * loss * matched.counted
 
 
 class Centerness(nn.Module):
@@ -35,12 +55,12 @@ class Centerness(nn.Module):
         self.weight = weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         target = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
         quality = matched.predictions.quality
         assert quality is not None
         loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
-        return self.weight * total(loss * matched.positive, matched)
+        return self.weight * loss * matched.positive
 
 
 def centerness(points: Tensor, boxes: Tensor) -> Tensor:

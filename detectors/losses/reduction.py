@@ -4,12 +4,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from detectors.structures import Matched
 
-
-def total(loss: Tensor, matched: Matched) -> Tensor:
-    """Sum of `loss` [B, N], each image divided by its normaliser."""
-    return (loss.sum(dim=1) / matched.normalizer).sum()
+def total(costs: Tensor, normalizer: Tensor) -> Tensor:
+    """Sum of costs [B, N], those of each image divided by its normaliser [B]."""
+    return (costs.sum(dim=1) / normalizer).sum()
 
 
 def _mean_over_devices(count: Tensor) -> Tensor:

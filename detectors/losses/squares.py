@@ -1,4 +1,4 @@
-"""Loss terms of YOLOv1 and v2: squared errors.
+"""Loss terms of YOLOv1 and v2: squared errors of each prior, [B, N].
 
 Each is half of a weighted square, whose gradient is darknet's `weight * (truth - output)`. So
 YOLOv1's terms are half of those in the equation of its paper (sec. 2.2, eq. 3), and have the
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.progress import ImagesSeen
-from detectors.losses.reduction import total
 from detectors.ops.boxes import overlap
 from detectors.structures import Matched
 
@@ -19,16 +18,24 @@ class SquaredClass(nn.Module):
     """On the linear class scores of cells with an object (YOLOv1, eq. 3, last line).
 
     One prior of such a cell is positive, so its cell counts once.
+
+    Args:
+        weight: of the whole term.
+        smoothing: the target is `y (1 - smoothing) + smoothing / C` (Szegedy et al. 2016, sec. 7).
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    squashing = "linear"
+
+    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.smoothing = weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
-        error = (matched.target_scores - matched.predictions.logits).square().sum(-1)
-        return self.weight / 2 * total(error * matched.positive, matched)
+        """[B, N]."""
+        scores = matched.target_scores
+        target = scores * (1 - self.smoothing) + self.smoothing / scores.shape[-1]
+        error = (target - matched.predictions.logits).square().sum(-1)
+        return self.weight / 2 * error * matched.positive
 
 
 class SquaredBox(nn.Module):
@@ -39,9 +46,9 @@ class SquaredBox(nn.Module):
         self.weight = weight
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         error = (matched.target_deltas - matched.predictions.deltas).square().sum(-1)
-        return self.weight / 2 * total(error * matched.positive, matched)
+        return self.weight / 2 * error * matched.positive
 
 
 class SquaredObjectness(nn.Module):
@@ -61,16 +68,17 @@ class SquaredObjectness(nn.Module):
     def __init__(self, activation: nn.Module, positive: float, background: float) -> None:
         super().__init__()
         self.activation, self.positive, self.background = activation, positive, background
+        self.squashing = "linear" if isinstance(activation, nn.Identity) else "logistic"
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         quality = matched.predictions.quality
         assert quality is not None
         fit = overlap(matched.boxes, matched.target_boxes).detach()
         error = (fit * matched.positive - self.activation(quality)).square()
         background = self.background * (matched.counted - matched.positive)
         weight = self.positive * matched.positive + background
-        return total(weight * error, matched) / 2
+        return weight * error / 2
 
 
 class YoloV2Box(nn.Module):
@@ -94,27 +102,35 @@ class YoloV2Box(nn.Module):
         self.seen = ImagesSeen()
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         deltas, target = matched.predictions.deltas, matched.target_deltas
         center = target[..., :2].sigmoid() - deltas[..., :2].sigmoid()
         error = torch.cat([center, target[..., 2:] - deltas[..., 2:]], dim=-1).square().sum(-1)
         prior_weight = self.prior_weight * self.seen.before(self.prior_images)
         weight = torch.where(matched.positive > 0, self.weight, prior_weight)
-        return total(weight * error, matched) / 2
+        return weight * error / 2
 
 
 class SoftmaxClass(nn.Module):
     """Cross-entropy over C exclusive classes, positives only (YOLOv2).
 
     Where several objects want one prior, the one that keeps the box gives the class.
+
+    Args:
+        weight: of the whole term.
+        smoothing: as in `SquaredClass`.
     """
 
-    def __init__(self, weight: float = 1.0) -> None:
+    squashing = "softmax"
+
+    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.smoothing = weight, smoothing
 
     def forward(self, matched: Matched) -> Tensor:
-        """Scalar."""
+        """[B, N]."""
         logits = matched.predictions.logits.transpose(1, 2)
-        loss = F.cross_entropy(logits, matched.labels, reduction="none")
-        return self.weight * total(loss * matched.positive, matched)
+        loss = F.cross_entropy(
+            logits, matched.labels, reduction="none", label_smoothing=self.smoothing
+        )
+        return self.weight * loss * matched.positive

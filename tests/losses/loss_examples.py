@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detectors.losses.reduction import total
 from detectors.structures import Matched
 from tests.examples import predictions, random_boxes, shapes
 
@@ -45,11 +46,16 @@ def matched(*images: str, classes: int = CLASSES) -> Matched:
     )
 
 
+def value(term: nn.Module, given: Matched) -> Tensor:
+    """The scalar that a criterion makes of the term."""
+    return total(term(given), given.normalizer)
+
+
 def gradients(term: nn.Module, given: Matched) -> Leaves:
     """Of the term's loss with respect to all that was predicted, zero where it does not look."""
     raw = given.predictions
     leaves = Leaves(raw.logits, raw.deltas, raw.quality, given.boxes)
-    return Leaves(*torch.autograd.grad(term(given), leaves, materialize_grads=True))
+    return Leaves(*torch.autograd.grad(value(term, given), leaves, materialize_grads=True))
 
 
 def image_of(given: Matched, image: int) -> Matched:

@@ -15,7 +15,7 @@ from detectors.losses.classification import (
     SoftmaxCrossEntropy,
 )
 from detectors.structures import Matched
-from tests.losses.loss_examples import gradients, matched
+from tests.losses.loss_examples import gradients, matched, value
 
 STATES = ("+-i--+i-", "-++--ii-")
 
@@ -60,7 +60,7 @@ def test_cross_entropy_with_and_without_background(background: bool) -> None:
         -math.log(sigmoid(logit)) if target else -math.log(1 - sigmoid(logit))
         for logit, target in entries(given, mask)
     )
-    loss = BinaryCrossEntropy(background, weight=3.0)(given)
+    loss = value(BinaryCrossEntropy(background, weight=3.0), given)
     assert loss.item() == pytest.approx(3 * expected, rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_cross_entropy_with_and_without_background(background: bool) -> None:
 def test_focal_is_its_formula_and_torchvisions(alpha: float, gamma: float) -> None:
     given = matched(*STATES)
     expected = sum(focal_by_formula(*e, alpha, gamma) for e in entries(given, given.counted))
-    loss = Focal(alpha, gamma, weight=2.0)(given)
+    loss = value(Focal(alpha, gamma, weight=2.0), given)
     assert loss.item() == pytest.approx(2 * expected, rel=1e-5)
     counted = given.counted > 0
     theirs = torchvision.ops.sigmoid_focal_loss(
@@ -82,13 +82,13 @@ def test_focal_is_its_formula_and_torchvisions(alpha: float, gamma: float) -> No
 def test_focal_plays_down_easy_priors_as_published(p: float, times: float, target: float) -> None:
     """RetinaNet, sec. 3.2: at gamma 2 a hundredth at p_t = 0.9, a thousandth at 0.968."""
     given = single(math.log(p / (1 - p)) * (1 if target else -1), target)
-    plain, focal = Focal(0.5, gamma=0.0)(given), Focal(0.5, gamma=2.0)(given)
+    plain, focal = value(Focal(0.5, gamma=0.0), given), value(Focal(0.5, gamma=2.0), given)
     assert (plain / focal).item() == pytest.approx(times, rel=0.03)
 
 
 def test_fresh_focal_of_a_rare_class_prior() -> None:
     """RetinaNet, sec. 4.1: starting at p = 0.01, background costs 0.75 * 1e-4 * 0.01005 each."""
-    loss = Focal()(single(-math.log(0.99 / 0.01), 0.0))
+    loss = value(Focal(), single(-math.log(0.99 / 0.01), 0.0))
     assert loss.item() == pytest.approx(0.75 * 0.01**2 * -math.log(0.99), rel=1e-3)
 
 
@@ -100,7 +100,7 @@ def test_focal_is_finite_for_every_published_gamma(
 ) -> None:
     """RetinaNet, table 1b, tries 0.1 to 5; below 1 the factor has an infinite slope at its end."""
     given = single(logit, target)
-    assert Focal(0.25, gamma)(given).isfinite()
+    assert value(Focal(0.25, gamma), given).isfinite()
     assert gradients(Focal(0.25, gamma), given).logits.isfinite().all()
 
 
@@ -109,7 +109,7 @@ def test_gaussian_focal_is_cornernets_formula() -> None:
     soft = torch.rand_like(given.target_scores).where(given.target_scores < 1, 1.0)
     given = given._replace(target_scores=soft)
     expected = sum(gaussian_by_formula(*e) for e in entries(given, given.counted))
-    loss = GaussianFocal(weight=0.5)(given)
+    loss = value(GaussianFocal(weight=0.5), given)
     assert loss.item() == pytest.approx(expected / 2, rel=1e-5)
 
 
@@ -117,12 +117,12 @@ def test_gaussian_focal_by_hand() -> None:
     """At p = 1/2 a peak and bare ground cost log 2 / 4, half way down a sixteenth of that."""
     peak = math.log(2) / 4
     for target, expected in ((1.0, peak), (0.5, peak / 16), (0.0, peak)):
-        assert GaussianFocal()(single(0.0, target)).item() == pytest.approx(expected)
+        assert value(GaussianFocal(), single(0.0, target)).item() == pytest.approx(expected)
 
 
 def test_gaussian_focal_lets_neighbours_of_a_peak_be_sure() -> None:
     """The nearer to a peak, the less a high score costs."""
-    costs = [GaussianFocal()(single(2.0, target)).item() for target in (0.0, 0.3, 0.6, 0.9)]
+    costs = [value(GaussianFocal(), single(2.0, target)).item() for target in (0.0, 0.3, 0.6, 0.9)]
     assert costs == sorted(costs, reverse=True)
 
 
@@ -132,7 +132,7 @@ def test_softmax_is_cross_entropy_with_the_background_first() -> None:
     given = given._replace(predictions=given.predictions._replace(logits=wide))
     classes = torch.where(given.positive > 0, given.labels + 1, 0)
     expected = F.cross_entropy(wide.flatten(0, 1), classes.flatten(), reduction="none")
-    loss = SoftmaxCrossEntropy(weight=2.0)(given)
+    loss = value(SoftmaxCrossEntropy(weight=2.0), given)
     torch.testing.assert_close(loss, 2 * (expected * given.counted.flatten()).sum())
 
 
@@ -146,4 +146,4 @@ def test_the_right_answer_costs_nothing(term: nn.Module) -> None:
         background = 30 * (1 - 2 * given.positive[..., None])
         logits = torch.cat([background, logits], dim=-1)
     given = given._replace(predictions=given.predictions._replace(logits=logits))
-    assert term(given).item() == pytest.approx(0, abs=1e-4)
+    assert value(term, given).item() == pytest.approx(0, abs=1e-4)

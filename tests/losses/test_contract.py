@@ -16,7 +16,7 @@ from detectors.losses.classification import SoftmaxCrossEntropy
 from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment, Matched
 from tests.examples import points, predictions, shapes, targets
-from tests.losses.loss_examples import gradients, image_of, matched
+from tests.losses.loss_examples import gradients, image_of, matched, value
 
 CONF = Path(detectors.__file__).parents[1] / "conf"
 
@@ -53,10 +53,12 @@ all_terms = terms(TERMS.values(), ids=TERMS.keys())
 
 
 @all_terms
-def test_is_a_finite_scalar_with_finite_gradients_even_without_positives(term: nn.Module) -> None:
+def test_is_finite_for_each_prior_with_finite_gradients_even_without_positives(
+    term: nn.Module,
+) -> None:
     for given in (matched("+-i--+", "--i--i"), matched("-i---", "iiiii")):
-        assert term(given).shape == ()
-        assert term(given).isfinite()
+        assert term(given).shape == given.positive.shape
+        assert term(given).isfinite().all()
         assert all(field.isfinite().all() for field in gradients(term, given))
 
 
@@ -80,15 +82,15 @@ def test_boxes_and_centerness_are_taught_to_positives_alone(term: nn.Module) -> 
 
 @terms(ONLY_POSITIVES.values(), ids=ONLY_POSITIVES.keys())
 def test_nothing_to_teach_costs_nothing(term: nn.Module) -> None:
-    assert term(matched("-i--", "----")) == 0
+    assert value(term, matched("-i--", "----")) == 0
 
 
 @all_terms
 def test_is_the_sum_of_images_each_by_its_own_normaliser(term: nn.Module) -> None:
     given = matched("+-i--+i", "-++--ii")
     weighted = given._replace(normalizer=torch.tensor([2.0, 5.0]))
-    first, second = (term(image_of(given, image)) for image in range(2))
-    torch.testing.assert_close(term(weighted), first / 2 + second / 5)
+    first, second = (value(term, image_of(given, image)) for image in range(2))
+    torch.testing.assert_close(value(term, weighted), first / 2 + second / 5)
 
 
 @all_terms
@@ -98,7 +100,7 @@ def test_a_network_that_is_too_sure_gets_finite_gradients(term: nn.Module, size:
     raw = given.predictions
     sure = {name: (getattr(raw, name).sign() * size) for name in ("logits", "deltas", "quality")}
     given = given._replace(predictions=raw._replace(**sure))
-    assert term(given).isfinite()
+    assert value(term, given).isfinite()
     assert all(field.isfinite().all() for field in gradients(term, given))
 
 

@@ -10,6 +10,7 @@ from detectors.coders import Yolo
 from detectors.losses.box import Overlap
 from detectors.losses.darknet_box import DarknetCIoU
 from detectors.structures import Matched, Pairs, Predictions, Priors
+from tests.losses.loss_examples import value
 
 CANVAS = (96, 128)  # height, width
 
@@ -85,7 +86,7 @@ def _example(seed: int) -> tuple[Tensor, Pairs]:
 def test_gradient_is_darknets(seed: int, limit: float) -> None:
     deltas, pairs = _example(seed)
     matched = _matched(deltas, pairs)
-    (found,) = torch.autograd.grad(DarknetCIoU(0.07, limit)(matched), deltas)
+    (found,) = torch.autograd.grad(value(DarknetCIoU(0.07, limit), matched), deltas)
     expected = torch.zeros_like(found)
     for b in range(2):
         for prior, truth, weight in zip(*(field[b].tolist() for field in pairs), strict=True):
@@ -100,20 +101,20 @@ def test_gradient_is_darknets(seed: int, limit: float) -> None:
 
 def test_value_is_that_of_ciou() -> None:
     matched = _matched(*_example(0))
-    expected = Overlap("ciou", weight=0.07)(matched)
-    torch.testing.assert_close(DarknetCIoU(0.07, 5.0)(matched), expected)
+    expected = value(Overlap("ciou", weight=0.07), matched)
+    torch.testing.assert_close(value(DarknetCIoU(0.07, 5.0), matched), expected)
 
 
 def test_a_gradient_step_brings_boxes_closer() -> None:
     deltas, pairs = _example(1)
     loss = DarknetCIoU(0.07, 5.0)
-    before = loss(_matched(deltas, pairs))
+    before = value(loss, _matched(deltas, pairs))
     (slope,) = torch.autograd.grad(before, deltas)
-    assert loss(_matched(deltas - 0.05 * slope, pairs)) < before
+    assert value(loss, _matched(deltas - 0.05 * slope, pairs)) < before
 
 
 def test_empty_rows_leave_no_gradient() -> None:
     deltas, pairs = _example(2)
     empty = Pairs(pairs.prior, torch.zeros_like(pairs.boxes), torch.zeros_like(pairs.weight))
-    (slope,) = torch.autograd.grad(DarknetCIoU(0.07, 5.0)(_matched(deltas, empty)), deltas)
+    (slope,) = torch.autograd.grad(value(DarknetCIoU(0.07, 5.0), _matched(deltas, empty)), deltas)
     assert not slope.any()

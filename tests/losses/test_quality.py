@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torchvision
 
-from detectors.losses.quality import Centerness, Objectness, centerness
+from detectors.losses.quality import Centerness, Objectness, OverlapObjectness, centerness
 from detectors.ops.boxes import centers
-from tests.losses.loss_examples import matched
+from tests.losses.loss_examples import gradients, matched, value
 
 STATES = ("+-i--+i-", "-++--ii-")
 
@@ -49,7 +50,7 @@ def test_centerness_teaches_positives_how_central_they_are() -> None:
     assert quality is not None
     targets = centerness(points[rows], around[rows]).tolist()
     expected = sum(map(cross_entropy, quality[rows].tolist(), targets))
-    assert Centerness(weight=2.0)(given).item() == pytest.approx(2 * expected, rel=1e-5)
+    assert value(Centerness(weight=2.0), given).item() == pytest.approx(2 * expected, rel=1e-5)
 
 
 def test_objectness_is_one_for_positives_zero_for_background_and_neither_between() -> None:
@@ -62,4 +63,20 @@ def test_objectness_is_one_for_positives_zero_for_background_and_neither_between
         for logit, state in zip(quality.flatten().tolist(), states, strict=True)
         if state != "i"
     )
-    assert Objectness(weight=2.0)(given).item() == pytest.approx(2 * expected, rel=1e-5)
+    assert value(Objectness(weight=2.0), given).item() == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_objectness_by_overlap_is_the_iou_for_positives_and_a_constant() -> None:
+    given = matched(*STATES)
+    quality = given.predictions.quality
+    assert quality is not None
+    expected = 0.0
+    for place, state in enumerate("".join(STATES)):
+        rows = divmod(place, len(STATES[0]))
+        pair = (given.boxes[rows][None], given.target_boxes[rows][None])
+        iou = torchvision.ops.box_iou(*pair).item()
+        if state != "i":
+            expected += cross_entropy(quality[rows].item(), iou * (state == "+"))
+    term = OverlapObjectness(weight=2.0)
+    assert value(term, given).item() == pytest.approx(2 * expected, rel=1e-5)
+    assert not gradients(term, given).boxes.any()

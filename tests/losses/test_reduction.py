@@ -12,7 +12,6 @@ from detectors.losses.reduction import (
     per_image,
     per_image_positives,
 )
-from tests.losses.loss_examples import matched
 
 POSITIVE = torch.tensor([[1.0, 1, 1, 0, 0], [0, 0, 1, 0, 0]])
 COUNTED = torch.tensor([[1.0, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -34,9 +33,8 @@ def test_counts_by_hand(normalizer, expected: list, of_nothing: list) -> None:
 
 
 def test_total_divides_each_image_by_its_own() -> None:
-    given = matched("+++", "---")._replace(normalizer=torch.tensor([2.0, 4.0]))
-    loss = torch.tensor([[1.0, 2, 3], [4.0, 5, 7]])
-    assert reduction.total(loss, given) == 6 / 2 + 16 / 4
+    costs = torch.tensor([[1.0, 2, 3], [4.0, 5, 7]])
+    assert reduction.total(costs, torch.tensor([2.0, 4.0])) == 6 / 2 + 16 / 4
 
 
 @pytest.mark.parametrize("normalizer", [per_batch_positives, per_batch_counted])

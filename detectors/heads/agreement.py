@@ -1,0 +1,72 @@
+"""Whether the parts of a head mean the same by their numbers."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from detectors.heads.scores import needs_background, needs_quality, squashing
+
+
+def check_agreement(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse parts that disagree about quality, about background or about what makes a score.
+
+    Args:
+        predictor: a tower or a region head, which says by `predicts_quality` and
+            `predicts_background` what there is beside the classes.
+        losses: named loss terms.
+        score: one of `heads.scores`.
+
+    Raises:
+        ValueError: names the two parts and what fits.
+    """
+    _check_quality(predictor, losses, score)
+    _check_background(predictor, losses, score)
+    _check_squashing(losses, score)
+
+
+def _check_quality(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse to teach a quality that is not predicted, and to score by one that is not taught."""
+    teachers = [type(term).__name__ for term in losses.values() if needs_quality(term)]
+    if teachers and not getattr(predictor, "predicts_quality", True):
+        raise ValueError(
+            f"{teachers[0]} teaches a quality, but {type(predictor).__name__} predicts none: "
+            "choose quality_loss=none and score=class, or tower=shared_quality or level"
+        )
+    if needs_quality(score) and not teachers:
+        raise ValueError(
+            f"{getattr(score, 'func', score).__name__} scores by a quality, but no loss teaches "
+            "one: choose score=class, or a quality_loss and a tower that predicts what it teaches"
+        )
+
+
+def _check_background(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse parts that do not agree whether background is a class of its own."""
+    name, has = type(predictor).__name__, getattr(predictor, "predicts_background", False)
+    teachers = [type(term).__name__ for term in losses.values() if needs_background(term)]
+    scorer = getattr(score, "func", score).__name__
+    if not has:
+        takers = teachers + [scorer] * needs_background(score)
+        if takers:
+            raise ValueError(
+                f"{takers[0]} takes background for a class, but {name} predicts none: choose "
+                "another class_loss and score, such as bce and class, or tower=source"
+            )
+    elif not teachers or not needs_background(score):
+        raise ValueError(
+            f"{name} predicts background as a class, but {scorer if teachers else 'the class loss'}"
+            " does not know it: choose class_loss=softmax or hard_negatives and score=softmax, or "
+            "another tower"
+        )
+
+
+def _check_squashing(losses: nn.ModuleDict, score: Callable) -> None:
+    """Refuse a term that teaches scores made otherwise than the score makes them."""
+    wanted = squashing(score)
+    quality = "linear" if wanted == "linear" else "logistic"
+    for name, expected in {"class": wanted, "quality": quality}.items():
+        if name in losses and squashing(losses[name]) != expected:
+            raise ValueError(
+                f"{type(losses[name]).__name__} teaches {squashing(losses[name])} scores, but "
+                f"{getattr(score, 'func', score).__name__} takes {expected} ones: choose "
+                f"{name}_loss and score of one kind"
+            )
