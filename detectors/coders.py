@@ -1,4 +1,7 @@
-"""How four numbers become a box: `decode` and its inverse `encode`, relative to a prior."""
+"""How numbers become a box: `decode` and its inverse `encode`, relative to a prior.
+
+A coder of other than four numbers says how many by `numbers`; its `encode` still gives four.
+"""
 
 import math
 from typing import Protocol
@@ -69,6 +72,32 @@ class Distance(nn.Module):
         center = centers(priors.boxes)
         distances = deltas.relu() * priors.stride[:, None]
         return torch.cat([center - distances[..., :2], center + distances[..., 2:]], dim=-1)
+
+
+class DistanceDistribution(nn.Module):
+    """Distances to the four sides in strides, each the mean of a distribution over 0, 1, ... bins.
+
+    Li et al. 2020, "Generalized Focal Loss", eqs. 3 to 5: `sum_i p_i i` of a softmax.
+
+    Args:
+        bins: the last place, the largest distance in strides.
+    """
+
+    places: Tensor
+
+    def __init__(self, bins: int = 16) -> None:
+        super().__init__()
+        self.numbers = 4 * (bins + 1)
+        self.register_buffer("places", torch.arange(bins + 1.0), persistent=False)
+
+    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+        """Distances [..., N, 4] as of `Distance`."""
+        return Distance().encode(boxes, priors)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4] of logits [..., N, 4 * (bins + 1)], side by side."""
+        scores = deltas.unflatten(-1, (4, -1)).softmax(-1)
+        return Distance().decode((scores * self.places).sum(-1), priors)
 
 
 class Yolo(nn.Module):

@@ -90,7 +90,7 @@ class Predictions(NamedTuple):
     """What a dense head says of every prior, float32."""
 
     logits: Tensor  # [B, N, C]
-    deltas: Tensor  # [B, N, 4]; class-specific heads [B, N, C, 4]
+    deltas: Tensor  # [B, N, 4], or as many numbers as the coder says; by class [B, N, C, 4]
     quality: Tensor | None  # [B, N] logit of objectness, centre-ness or IoU
     priors: Priors
 

@@ -1,5 +1,6 @@
 """The head of every one-stage family, and of a region proposal network."""
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -51,7 +52,9 @@ class DenseHead(nn.Module):
         super().__init__()
         check_levels(priors.per_cell, specs)
         self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
-        self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell)
+        self.numbers = getattr(coder, "numbers", 4)
+        wider = {} if self.numbers == 4 else _check_numbers(self.numbers, coder, tower)
+        self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **wider)
         self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
         self.score = score
         check_agreement(self.tower, self.criterion.losses, score)
@@ -60,7 +63,8 @@ class DenseHead(nn.Module):
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
     ) -> Predictions:
         """Predictions of all priors, float32."""
-        logits, deltas, quality = zip(*map(_flatten_level, self.tower(features)), strict=True)
+        levels = (_flatten_level(maps, self.numbers) for maps in self.tower(features))
+        logits, deltas, quality = zip(*levels, strict=True)
         priors = self.priors(features, self.specs)
         return Predictions(
             logits=torch.cat(logits, dim=1),
@@ -81,16 +85,31 @@ class DenseHead(nn.Module):
         return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
 
 
-def _flatten_level(maps: Maps) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Logits [B, H W A, C], deltas [B, H W A, 4] and quality [B, H W A] of one level.
+def _check_numbers(numbers: int, coder: Coder, tower: Callable[..., nn.Module]) -> dict[str, int]:
+    """What a tower is told that regresses more than four numbers of each prior.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if "numbers" not in inspect.signature(tower).parameters:
+        name = getattr(getattr(tower, "func", tower), "__name__", tower)
+        raise ValueError(
+            f"{type(coder).__name__} decodes {numbers} numbers of each prior, but {name} regresses "
+            "four: choose another coder, or tower=shared or shared_quality"
+        )
+    return {"numbers": numbers}
+
+
+def _flatten_level(maps: Maps, numbers: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits [B, H W A, C], deltas [B, H W A, numbers] and quality [B, H W A] of one level.
 
     The anchor index varies fastest, then the column, then the row.
     """
     logits, deltas, quality = maps
-    per_cell = deltas.shape[1] // 4
+    per_cell = deltas.shape[1] // numbers
     return (
         _rows(logits, logits.shape[1] // per_cell),
-        _rows(deltas, 4),
+        _rows(deltas, numbers),
         None if quality is None else _rows(quality, 1).squeeze(-1),
     )
 

@@ -51,6 +51,7 @@ class SharedTower(nn.Module):
         probability: what a fresh class score shall be.
         bias: of the stacks' convolutions; torchvision's RetinaNet v2 has none before its norms.
         act: behind each of them.
+        numbers: regressed for each prior, as many as the coder decodes.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SharedTower(nn.Module):
         probability: float = 0.01,
         bias: bool = True,
         act: Activation = RELU,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
         channels = same_everywhere([spec.channels for spec in specs], "channels", "SharedTower")
@@ -71,7 +73,7 @@ class SharedTower(nn.Module):
         self.class_stack = _stack(channels, depth, norm, act, bias)
         self.box_stack = _stack(channels, depth, norm, act, bias)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
-        self.deltas = nn.Conv2d(channels, anchors * 4, 3, padding=1)
+        self.deltas = nn.Conv2d(channels, anchors * numbers, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
         self.predicts_quality = quality
         normal_init(self, 0.01)

@@ -10,7 +10,7 @@ def total(costs: Tensor, normalizer: Tensor) -> Tensor:
     return (costs.sum(dim=1) / normalizer).sum()
 
 
-def _mean_over_devices(count: Tensor) -> Tensor:
+def mean_over_devices(count: Tensor) -> Tensor:
     """A scalar averaged over all processes, at least 1 in total.
 
     Gradients are averaged over processes too, so a loss divided by this average has the gradient of
@@ -28,7 +28,7 @@ def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
 
     Like all normalisers here: takes `positive` and `counted`, [B, N] float, and returns [B].
     """
-    return _mean_over_devices(positive.sum()).expand(len(positive))
+    return mean_over_devices(positive.sum()).expand(len(positive))
 
 
 def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:
 
 def per_batch_counted(positive: Tensor, counted: Tensor) -> Tensor:
     """Number of sampled priors in the batch, on all devices (Faster R-CNN, eq. 1)."""
-    return _mean_over_devices(counted.sum()).expand(len(counted))
+    return mean_over_devices(counted.sum()).expand(len(counted))
 
 
 def per_image(positive: Tensor, counted: Tensor) -> Tensor:
