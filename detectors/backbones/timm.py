@@ -33,7 +33,8 @@ class TimmBackbone(nn.Module):
         kwargs: passed to timm, for instance `drop_path_rate`.
 
     Raises:
-        ValueError: the model is unknown, a stride is not offered, or weights cannot be had.
+        ValueError: the model is unknown or does not take all of kwargs, a stride is not offered, or
+            weights cannot be had.
     """
 
     def __init__(
@@ -75,8 +76,14 @@ def _offered(name: str, kwargs: dict) -> list[int]:
     """Strides of all levels that the model has, without spending memory on it."""
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; see timm.list_models()")
-    with torch.device("meta"):
-        levels = _levels(timm.create_model(name, features_only=True, **kwargs))
+    try:
+        with torch.device("meta"):
+            levels = _levels(timm.create_model(name, features_only=True, **kwargs))
+    except TypeError as error:
+        raise ValueError(
+            f"timm's {name} does not take all of {', '.join(sorted(kwargs))} ({error}): leave out "
+            "what it does not know, or choose a backbone that does, such as backbone=darknet53"
+        ) from error
     return [level["reduction"] for level in levels.info]  # DLA leaves the first out by default
 
 

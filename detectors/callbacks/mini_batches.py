@@ -11,11 +11,16 @@ class SetMiniBatches(Callback):
     """Before each mini-batch, calls `begin` of every `CrossMiniBatchNorm`.
 
     Raises:
-        ValueError: at the start, where every batch is one mini-batch.
+        ValueError: when checked or at the start, where every batch is one mini-batch.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.accumulate_grad_batches < 2:
+        if stage == "fit":
+            self.check(trainer)
+
+    def check(self, trainer: Trainer) -> None:
+        """Refuse a trainer of whose batches each is one mini-batch."""
+        if trainer.accumulate_grad_batches < 2:
             raise ValueError(
                 "norm=cmbn looks at the mini-batches of one batch, but "
                 "trainer.accumulate_grad_batches=1 makes every batch one mini-batch, where it is "

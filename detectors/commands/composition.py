@@ -74,7 +74,7 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
     plain: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     if "weights" in _backbone(plain):
         plain["backbone"] = _filled(plain["backbone"], key)
-    check_keys(plain, key)
+    check_keys({**plain, **arguments} if arguments else plain, key)
     try:
         return hydra.utils.instantiate(plain, _convert_="all", **arguments)
     except HydraException as error:
@@ -108,10 +108,12 @@ def _told(key: str, error: HydraException) -> str:
 
 
 def check_keys(node: Any, path: str) -> None:
-    """Refuse a key that the constructor under it does not know; partials are looked at too.
+    """Refuse a key that the constructor under it does not know, and one that it lacks.
+
+    Partials are looked at too, though what they lack may come later.
 
     Raises:
-        ValueError: names the path, the likely spelling and what there is.
+        ValueError: names the path, and the likely spelling and what there is, or what is missing.
     """
     children = node.items() if isinstance(node, Mapping) else enumerate(node)
     for name, child in children:
@@ -131,6 +133,18 @@ def _check_target(node: Mapping[str, Any], path: str) -> None:
             f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{hint} "
             f"It takes: {', '.join(known)}"
         )
+    missing = [k for k in _required(node["_target_"]) if k not in node] if known else []
+    if missing and not node.get("_partial_") and "_args_" not in node:
+        raise ValueError(
+            f"{path}: {node['_target_']} needs {', '.join(map(repr, missing))}, which nothing here "
+            f"says: set {path}.{missing[0]}, or choose another part"
+        )
+
+
+def _required(target: str) -> list[str]:
+    """Names of parameters without a default."""
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
 
 
 def _parameters(target: str, path: str) -> list[str]:

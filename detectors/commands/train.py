@@ -58,8 +58,21 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
         compiled=cfg.compile,
     )
     trainer, data = instantiate(cfg, "trainer"), instantiate(cfg, "data")
+    check_callbacks(trainer)
     check_canvases(detector, data.canvases())
     return module, data, trainer
+
+
+def check_callbacks(trainer: Trainer) -> None:
+    """Let every callback that has a `check` look at the trainer, before any data is read.
+
+    Raises:
+        ValueError: a callback would be without effect, or in the way.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        check = getattr(callback, "check", None)
+        if check is not None:
+            check(trainer)
 
 
 def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:

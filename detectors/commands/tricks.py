@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from detectors.__main__ import CONF
-from detectors.commands.building import initial_detector
-from detectors.commands.composition import compose, instantiate
+from detectors.commands.composition import compose
 from detectors.commands.run_folder import write_json
 from detectors.commands.terminal import console
-from detectors.commands.train import check_canvases
+from detectors.commands.train import assemble
 from detectors.commands.words import SERVED, check_words
 from detectors.structures import Targets
 
+SMALL = ["size=small", "device=cpu", "run_dir=.", "data.num_workers=0"]
 Reasons = dict[str, dict[str, str]]  # by trick and family; "" where it works
 
 INTRODUCTION = """\
@@ -46,9 +46,9 @@ def main(cfg: DictConfig) -> None:
 
 def refusal(trick: str, family: str) -> str:
     """Why the trick does not serve the family; "" if it does."""
-    words = [f"model={family}", f"trick=[{trick}]", "size=small", "data.num_workers=0"]
+    words = [f"model={family}", f"trick=[{trick}]", *SMALL]
     try:
-        cfg = compose([*words, "device=cpu", "run_dir=."])
+        cfg = compose(words)
         check_words(cfg, words)
         _attempt(cfg)
     except ValueError as error:
@@ -58,11 +58,7 @@ def refusal(trick: str, family: str) -> str:
 
 def _attempt(cfg: DictConfig) -> None:
     """Make what the config describes, and a loss and detections of two pictures."""
-    torch.manual_seed(0)
-    detector = initial_detector(cfg)
-    instantiate(cfg, "schedule")(instantiate(cfg, "optimizer")(detector), 10**9)
-    check_canvases(detector, instantiate(cfg, "data").canvases())
-    instantiate(cfg, "callback")
+    detector = assemble(cfg)[0].detector
     images = torch.randint(0, 256, (2, 3, cfg.image_size, cfg.image_size), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)

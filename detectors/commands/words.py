@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.__main__ import CONF
 from detectors.commands.composition import chosen, compose
+from detectors.commands.meaning import equivalent
 
 SERVED = CONF / "tricks.json"  # by `detectors tricks`: the families that each trick serves
 _SLOT = re.compile(r"\$\{part\.(\w+)")
@@ -72,17 +73,18 @@ def check_trick(trick: str, cfg: DictConfig, without: DictConfig | None) -> None
     if without is None:
         return
     changed = changes(cfg, without)
-    if not changed:
-        raise ValueError(
-            f"trick={trick} changes nothing here: what it sets is so already, or a later trick or "
-            f"word sets it otherwise. {families_of(trick)}"
-        )
     used = used_slots(cfg)
     unused = {key.split(".")[1] for key in changed if key.startswith("part.")} - used
     if unused:
         raise ValueError(
-            f"trick={trick} changes {', '.join(sorted(unused))}, which this model does not use. "
-            f"It uses: {', '.join(sorted(used))}. {families_of(trick)}"
+            f"trick={trick} changes {', '.join(sorted(unused))}, which this model does not use, or "
+            f"not with what a later trick or word says. It uses: {', '.join(sorted(used))}. "
+            f"{families_of(trick)}"
+        )
+    if not changed or equivalent(cfg, without):
+        raise ValueError(
+            f"trick={trick} changes nothing here: what it sets is so already, or a later trick or "
+            f"word sets it otherwise. {families_of(trick)}"
         )
 
 

@@ -74,6 +74,6 @@ def test_progress_is_the_share_of_steps_and_survives_a_resume(tmp_path: Path) ->
 def test_what_means_nothing_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"accumulate_grad_batches=1 .* norm=batch"):
         _fit(tmp_path, accumulate_grad_batches=1)
-    alone: Any = SimpleNamespace(world_size=1)
+    alone: Any = SimpleNamespace(num_devices=1, num_nodes=1)
     with pytest.raises(ValueError, match=r"sync_bn .* one.*trainer\.devices"):
         SeveralDevices().setup(alone, Recording(), "fit")

@@ -54,6 +54,15 @@ def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
         check_keys({"neck": partial}, "model")
 
 
+def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
+    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 3}
+    with pytest.raises(
+        ValueError, match=r"model\.neck: torch.* needs 'kernel_size'.*neck\.kernel_"
+    ):
+        check_keys({"neck": node}, "model")
+    check_keys({"neck": node | {"_partial_": True}}, "model")
+
+
 @pytest.mark.parametrize(
     "target",
     [

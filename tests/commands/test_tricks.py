@@ -28,6 +28,20 @@ def test_a_cell_says_why_it_is_refused() -> None:
     assert "ConnectedTower is made for images of (320, 320)" in reason
 
 
+@pytest.mark.parametrize(
+    ("trick", "family", "reason"),
+    [
+        ("leaky", "yolov3", "changes nothing here"),
+        ("diou_nms", "centernet", "DIoU needs 'threshold'"),
+        ("miwrc", "fcos", "timm's resnet18 does not take all of join"),
+        ("cmbn", "fcos", "trainer.accumulate_grad_batches=1 makes every batch one mini-batch"),
+        ("sync_bn", "fcos", "this run has one"),
+    ],
+)
+def test_a_refusal_says_what_is_missing(trick: str, family: str, reason: str) -> None:
+    assert reason in tricks.refusal(trick, family)
+
+
 def test_the_page_gathers_families_with_one_reason() -> None:
     page = tricks.render({"a": {"x": "", "y": "too wide", "z": "too wide"}}, ["x", "y", "z"])
     assert "| `a` | yes | no | no |" in page

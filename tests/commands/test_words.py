@@ -36,11 +36,15 @@ def test_a_trick_that_a_word_needs_passes() -> None:
 
 @pytest.fixture
 def search(tmp_path: Path) -> str:
-    """Where Hydra finds a trick for the pooler, and one that sets what is so already."""
+    """Where Hydra finds a trick for the pooler, and some that set what is so already."""
     (tmp_path / "trick").mkdir()
     header = "# @package _global_\n"
     (tmp_path / "trick/finer.yaml").write_text(header + "part: {pooler: {size: 14}}\n")
     (tmp_path / "trick/same.yaml").write_text(header + "part: {assigner: {forced: true}}\n")
+    resolved = "num_classes: ${scenes.layout.num_classes}\n"  # ${data.num_classes} it was
+    (tmp_path / "trick/resolved.yaml").write_text(header + resolved)
+    default = "part: {backbone: {drop_path_rate: 0.0}}\n"
+    (tmp_path / "trick/default.yaml").write_text(header + default)
     return f"hydra.searchpath=[file://{tmp_path}]"
 
 
@@ -59,3 +63,28 @@ def test_a_trick_that_changes_nothing_is_refused(search: str) -> None:
     words = [search, "trick=[finer]", "part.pooler.size=14", "size=small"]
     with pytest.raises(ValueError, match="trick=finer changes nothing here"):
         detectors.build("faster_rcnn", words)
+
+
+@pytest.mark.parametrize(
+    ("family", "trick"),
+    [("yolov3", "leaky"), ("yolov4", "csp"), ("fcos", "giou"), ("faster_rcnn", "smooth_l1")],
+)
+def test_a_trick_that_the_family_has_is_refused(family: str, trick: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ValueError, match=f"trick={trick} changes nothing here"):
+        detectors.build(family, ["size=small", f"trick=[{trick}]"])
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("trick", ["resolved", "default"])
+def test_what_a_trick_comes_to_counts_not_how_it_is_written(search: str, trick: str) -> None:
+    words = [search, "model=yolov3", "size=small", f"trick=[{trick}]"]
+    with pytest.raises(ValueError, match=f"trick={trick} changes nothing here"):
+        check_words(compose(words), words)
+
+
+@pytest.mark.parametrize("first", ["soft_nms", "matrix_nms", "diou_nms", "box_fusion"])
+def test_of_two_suppressors_the_first_is_refused(first: str) -> None:
+    words = ["model=fcos", "size=small", f"trick=[{first},soft_nms_linear]"]
+    with pytest.raises(ValueError, match=rf"trick={first} changes.* later trick"):
+        check_words(compose(words), words)
