@@ -1,7 +1,7 @@
 """Draw which priors each object of training pictures gets, by one assigner or by several."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from detectors.commands.assigned import Count, Level, counts, levels
 from detectors.commands.assigned_pictures import level_picture
 from detectors.commands.building import initial_detector
+from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.preview import first_samples
 from detectors.commands.restoring import stored_weights
@@ -40,9 +41,10 @@ def main(cfg: DictConfig) -> Path:
             "0 on"
         )
     check_words(cfg, words_of_job(), "assign")
-    chosen = assigners(cfg)
-    detector, batch = prepared(cfg)
-    found = assigned(detector, batch, chosen, cfg.seed)
+    others = assigners(cfg.compare)
+    detector, batch = prepared(with_clustered_shapes(cfg))
+    own = HydraConfig.get().runtime.choices["assigner"]
+    found = assigned(detector, batch, others or {own: None}, cfg.seed)
     file = Path(cfg.file)
     file.parent.mkdir(parents=True, exist_ok=True)
     sheet(batch, found).save(file)
@@ -51,18 +53,16 @@ def main(cfg: DictConfig) -> Path:
     return file
 
 
-def assigners(cfg: DictConfig) -> dict[str, nn.Module]:
-    """Those of `compare` by name, each as `assigner=NAME` would make it; else the model's own.
+def assigners(names: Sequence[str]) -> dict[str, nn.Module | None]:
+    """Each by its name, as `assigner=NAME` would make it.
 
     Raises:
         ValueError: there is none of a name; lists those there are.
     """
-    if not cfg.compare:
-        return {HydraConfig.get().runtime.choices["assigner"]: instantiate(cfg, "part.assigner")}
     words = words_of_job()
     return {
         name: instantiate(compose([*words, f"assigner={name}"], "assign"), "part.assigner")
-        for name in cfg.compare
+        for name in names
     }
 
 
@@ -80,25 +80,29 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
 
 @torch.no_grad()
 def assigned(
-    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module], seed: int
+    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module | None], seed: int
 ) -> dict[str, Pictures]:
-    """What each assigner makes of the same predictions, those of a step of training."""
+    """What each assigner makes of the same predictions, those of a step of training.
+
+    None is the detector's own.
+    """
     torch.manual_seed(seed)
     features = detector.train().features(batch.images)
     output = detector.head(features, batch.frames, batch.targets)
     found = {}
     for name, assigner in chosen.items():
         torch.manual_seed(seed)  # some draw a sample
-        for head in _dense_heads(detector):
-            head.assigner = assigner
+        if assigner is not None:
+            _give(detector, assigner)
         priors, assignment = detector.head.assign(output, batch.targets)
         rows = batch.targets.labels.shape[1]
         found[name] = [levels(priors, assignment, rows, k) for k in range(len(batch.images))]
     return found
 
 
-def _dense_heads(detector: Detector) -> Iterator[DenseHead]:
-    return (part for part in detector.modules() if isinstance(part, DenseHead))
+def _give(detector: Detector, assigner: nn.Module) -> None:
+    for head in [part for part in detector.modules() if isinstance(part, DenseHead)]:
+        head.assigner = assigner
 
 
 def sheet(batch: Batch, found: Mapping[str, Pictures]) -> Image.Image:
