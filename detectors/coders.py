@@ -106,13 +106,14 @@ class Yolo(nn.Module):
     Args:
         scale: grid sensitivity per level, finest first (YOLOv4, sec. 3.4): the centre is
             `cell + s * sigmoid(t) - (s - 1) / 2`. One number serves all levels.
+        reach: pixels that a centre gets farther beyond the border of its cell, on any stride.
     """
 
     limit = math.log(1e4)  # a runaway side stays finite
 
-    def __init__(self, scale: float | list[float] = 1.0) -> None:
+    def __init__(self, scale: float | list[float] = 1.0, reach: float = 0.0) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.reach = scale, reach
 
     def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
         """Raw (tx, ty, tw, th) [..., N, 4] of boxes whose centre lies in the prior's cell."""
@@ -130,6 +131,11 @@ class Yolo(nn.Module):
         )
 
     def _scales(self, priors: Priors) -> Tensor | float:
+        if not self.reach:
+            return self._of_levels(priors)
+        return self._of_levels(priors) + 2 * self.reach / priors.stride[:, None]
+
+    def _of_levels(self, priors: Priors) -> Tensor | float:
         if not isinstance(self.scale, list):
             return self.scale
         if len(self.scale) != len(priors.level_sizes):
@@ -142,6 +148,26 @@ class Yolo(nn.Module):
             for size, scale in zip(priors.level_sizes, self.scale, strict=True)
         ]
         return torch.cat(per_level)
+
+
+def sensitive(coder: nn.Module, reach: float) -> Yolo:
+    """The coder with grid sensitivity, the same number of pixels on every stride.
+
+    Args:
+        coder: a `Yolo` without.
+        reach: pixels beyond the border of a cell.
+
+    Raises:
+        ValueError: the coder has it already, or binds no centre to a cell.
+    """
+    if not isinstance(coder, Yolo):
+        raise ValueError(
+            f"grid sensitivity lets the sigmoid of a centre get beyond its cell, and "
+            f"{type(coder).__name__} has no such sigmoid: leave it, or choose coder=yolo"
+        )
+    if coder.scale != 1.0 or coder.reach:
+        raise ValueError(f"the coder has grid sensitivity already: scale {coder.scale}")
+    return Yolo(reach=reach)
 
 
 class CenterOffset(nn.Module):

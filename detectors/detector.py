@@ -51,7 +51,7 @@ class Detector(nn.Module):
             frames: [B, 4] the part of each image that the picture fills; all of it if None.
         """
         frames = _whole(images) if frames is None else frames
-        output = self.head(self._features(images), frames, targets)
+        output = self.head(self.features(images), frames, targets)
         return self.head.loss(output, targets)
 
     def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
@@ -61,9 +61,10 @@ class Detector(nn.Module):
 
     def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
         """Everything that was predicted, before the post-processing."""
-        return self.head.detect(self.head(self._features(images), frames))
+        return self.head.detect(self.head(self.features(images), frames))
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Levels of the neck, what the head looks at."""
         return self.neck(self.backbone((images.float() - self.mean) / self.std))
 
 

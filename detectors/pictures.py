@@ -69,7 +69,7 @@ def side_by_side(
         (_found(detections, index, classes, threshold), f"detections, score >= {threshold}"),
     ):
         placed = marks._replace(boxes=(marks.boxes - np.tile(corner, 2)) * scale)
-        sides.append(_titled(_marked(image, placed), title))
+        sides.append(titled(_marked(image, placed), title))
     return Image.fromarray(_joined(sides, columns=2))
 
 
@@ -141,10 +141,10 @@ def _named(
 ) -> _Marks:
     names = [classes[label] for label in labels]
     if scores is None:
-        return _Marks(boxes, names, [_colour(label) for label in labels])
+        return _Marks(boxes, names, [label_colour(label) for label in labels])
     order = np.argsort(scores, kind="stable")
     captions = [f"{names[row]} {scores[row]:.2f}" for row in order]
-    return _Marks(boxes[order], captions, [_colour(labels[row]) for row in order])
+    return _Marks(boxes[order], captions, [label_colour(labels[row]) for row in order])
 
 
 def _truth(batch: Batch, index: int, classes: Sequence[str]) -> _Marks:
@@ -180,7 +180,7 @@ def _picture(batch: Batch, index: int) -> tuple[np.ndarray, int, np.ndarray]:
     return large.astype(np.uint8), scale, np.array([left, top])
 
 
-def _colour(label: int) -> tuple[int, int, int]:
+def label_colour(label: int) -> tuple[int, int, int]:
     """RGB; steps of the golden ratio round the colour circle keep neighbouring labels apart."""
     hue = int(360 * (label * 0.618034 % 1))
     pixel = np.array([[[hue, 0.8, 1.0]]], dtype=np.float32)
@@ -216,10 +216,11 @@ def _write(
     cv2.putText(image, text, (left + 2, base), _FONT, size, ink, thick, cv2.LINE_AA)
 
 
-def _titled(image: np.ndarray, title: str) -> np.ndarray:
-    """The image under a white strip with a title."""
-    strip = np.full((26, image.shape[1], 3), 255, dtype=np.uint8)
-    cv2.putText(strip, title, (4, 18), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+def titled(image: np.ndarray, *lines: str) -> np.ndarray:
+    """The image under a white strip with the lines of a title."""
+    strip = np.full((4 + 22 * len(lines), image.shape[1], 3), 255, dtype=np.uint8)
+    for row, line in enumerate(lines):
+        cv2.putText(strip, line, (4, 18 + 22 * row), _FONT, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([strip, image])
 
 

@@ -104,7 +104,10 @@ class Candidates(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Priors beside one object each, for losses on boxes; a prior may stand in several pairs."""
+    """Priors beside one object each, for losses on boxes; a prior may stand in several pairs.
+
+    Every object has as many rows, and they follow each other as the objects do in `Targets`.
+    """
 
     prior: Tensor  # [B, P] int64
     boxes: Tensor  # [B, P, 4] of the objects

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
-from detectors.coders import CenterOffset, Delta, Distance, Yolo
+from detectors.coders import CenterOffset, Delta, Distance, Yolo, YoloV1, sensitive
 from detectors.ops.boxes import centers, sides
 from detectors.structures import Priors
 from tests.examples import points, random_boxes, shapes
@@ -37,6 +37,7 @@ CASES = {
     "yolo": (Yolo(), shapes([8, 16], SIDES)),
     "yolo of one scale": (Yolo(1.2), shapes([8, 16], SIDES)),
     "yolo of a scale per level": (Yolo([1.2, 1.05]), shapes([8, 16], SIDES)),
+    "yolo with reach": (Yolo(1.05, reach=0.8), shapes([8, 16], SIDES)),
     "center offset": (CenterOffset(), points([4])),
 }
 
@@ -181,3 +182,28 @@ def test_center_offset_by_hand() -> None:
     cell = 2 * 4 + 1
     deltas = CenterOffset().encode(torch.tensor([[[3.0, 3, 11, 15]]]), priors)
     assert deltas[0, cell].tolist() == [0.75, 0.25, 2.0, 3.0]
+
+
+def test_reach_of_grid_sensitivity_is_that_of_yolov4s_three_scales() -> None:
+    """Which were written for strides 8, 16 and 32; here also for the last of them alone."""
+    torch.manual_seed(0)
+    three = shapes([8, 16, 32], [*SIDES, [(50.0, 40.0)]])
+    alone = shapes([32], [[(50.0, 40.0)]])
+    coder = sensitive(Yolo(), reach=0.8)
+    for priors, scale in ((three, [1.2, 1.1, 1.05]), (alone, [1.05])):
+        deltas = 3 * torch.randn(2, len(priors.stride), 4)
+        torch.testing.assert_close(
+            coder.decode(deltas, priors), Yolo(scale).decode(deltas, priors), atol=1e-3, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("coder", [Delta(), Distance(), CenterOffset(), YoloV1()])
+def test_grid_sensitivity_needs_a_cell_that_binds_the_centre(coder: nn.Module) -> None:
+    with pytest.raises(ValueError, match=f"{type(coder).__name__} has no such sigmoid"):
+        sensitive(coder, reach=0.8)
+
+
+@pytest.mark.parametrize("coder", [Yolo([1.2, 1.1, 1.05]), Yolo(1.05), Yolo(reach=0.8)])
+def test_grid_sensitivity_is_not_given_twice(coder: Yolo) -> None:
+    with pytest.raises(ValueError, match="already"):
+        sensitive(coder, reach=0.8)

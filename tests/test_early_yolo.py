@@ -67,7 +67,7 @@ def test_every_parameter_learns(detector: Detector) -> None:
 
 def test_scores_lie_between_zero_and_one(detector: Detector) -> None:
     images, _ = _batch(0, 0)
-    scores = detector.head.detect(detector.head(detector._features(images), None)).scores
+    scores = detector.head.detect(detector.head(detector.features(images), None)).scores
     assert scores.shape[-1] == 3
     assert ((scores >= 0) & (scores <= 1)).all()
 

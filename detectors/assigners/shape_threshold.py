@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.best_shape import holds_center
+from detectors.assigners.best_shape import BestShape, holds_center
 from detectors.assigners.resolve import assignable, last, multi_hot
 from detectors.ops.boxes import pairwise_overlap, pairwise_shape_overlap, sides
 from detectors.ops.selection import gather_rows
@@ -81,3 +81,28 @@ class ShapeThreshold(nn.Module):
         prior = prior.flatten(1)
         classes = scores.sum(-1).clamp(min=1).gather(1, prior)
         return Pairs(prior, boxes.flatten(1, 2), (value.flatten(1) >= 0).float() / classes)
+
+
+def several(assigner: nn.Module, threshold: float) -> ShapeThreshold:
+    """Several priors for an object, where `assigner` chooses the one of best shape.
+
+    What is ignored stays as it was.
+
+    Args:
+        assigner: a `BestShape`, or a `ShapeThreshold` of threshold 1.
+        threshold: see `ShapeThreshold`.
+
+    Raises:
+        ValueError: the assigner gives an object several priors already, or does not go by shapes.
+    """
+    if isinstance(assigner, BestShape):
+        return ShapeThreshold(threshold, assigner.ignore, gate=0.0)
+    if isinstance(assigner, ShapeThreshold) and assigner.threshold >= 1:
+        return ShapeThreshold(
+            threshold, assigner.ignore, assigner.gate, assigner.unused, assigner.most
+        )
+    raise ValueError(
+        f"several priors for an object by their shapes: {type(assigner).__name__} does not choose "
+        "one best shape, so it has them already, or goes by something else; leave it, or choose "
+        "assigner=best_shape"
+    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.words import check_words
 from detectors.detector import Detector
@@ -26,6 +27,7 @@ def initial_detector(cfg: DictConfig) -> Detector:
     Raises:
         ValueError: they do not fit; or `weights_classes` is set, but nothing is loaded.
     """
+    cfg = with_clustered_shapes(cfg)
     detector = instantiate(cfg, "model")
     if cfg.weights is not None:
         load_weights(detector, cfg.weights, _original(cfg))

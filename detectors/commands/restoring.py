@@ -27,10 +27,14 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
         )
     check_trusted(model, trust)
     detector = instantiate(OmegaConf.create({"model": unloaded(model)}), "model")
-    state = checkpoint["state_dict"].items()
-    weights = {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
-    detector.load_state_dict(weights)
+    detector.load_state_dict(stored_weights(checkpoint))
     return detector
+
+
+def stored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of the checkpoint's detector."""
+    state = checkpoint["state_dict"].items()
+    return {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
 
 
 def unloaded(model: Mapping[str, Any]) -> dict[str, Any]:

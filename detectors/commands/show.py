@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 from torch.utils.flop_counter import FlopCounterMode
 
+from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import instantiate
 from detectors.commands.terminal import console
 from detectors.commands.words import check_words, words_of_job
@@ -23,6 +24,7 @@ from detectors.detector import Detector
 def main(cfg: DictConfig) -> None:
     """Print the tree of parts and what they cost at `image_size`."""
     check_words(cfg, words_of_job(), "show")
+    cfg = with_clustered_shapes(cfg)
     detector = instantiate(cfg, "model").eval()
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")

@@ -14,6 +14,7 @@ from torch import nn
 
 from detectors.commands import run_folder
 from detectors.commands.building import initial_detector
+from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import check_data, instantiate
 from detectors.commands.evaluation import evaluate
 from detectors.commands.restoring import unloaded
@@ -29,6 +30,7 @@ def main(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_words(cfg, words_of_job())
     check_data(cfg, ImageFolder, "a class for each picture, no boxes; for `detectors pretrain`")
+    cfg = with_clustered_shapes(cfg)
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     resume = resumed_from(cfg, folder)
@@ -43,7 +45,11 @@ def main(cfg: DictConfig) -> float:
 
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
-    """Module, data and trainer; all that the config describes is made before any data is read."""
+    """Module, data and trainer; all that the config describes is made before any data is read.
+
+    Unless priors are clustered on the data.
+    """
+    cfg = with_clustered_shapes(cfg)
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")

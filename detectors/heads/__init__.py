@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from detectors.structures import Candidates, Targets
+from detectors.structures import Assignment, Candidates, Priors, Targets
 
 
 class Head(Protocol):
@@ -24,6 +24,10 @@ class Head(Protocol):
 
     def loss(self, output: Any, targets: Targets) -> dict[str, Tensor]:
         """Weighted terms by name, scalars."""
+        ...
+
+    def assign(self, output: Any, targets: Targets) -> tuple[Priors, Assignment]:
+        """Priors, and which object each is to predict; of several heads or stages, one of them."""
         ...
 
     def detect(self, output: Any) -> Candidates:

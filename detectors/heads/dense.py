@@ -10,7 +10,14 @@ from detectors.coders import Coder
 from detectors.heads.agreement import check_agreement
 from detectors.heads.matching import Criterion, Factors, Normalizer
 from detectors.priors import PriorGrid, check_levels
-from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
+from detectors.structures import (
+    Assignment,
+    Candidates,
+    FeatureSpec,
+    Predictions,
+    Priors,
+    Targets,
+)
 
 Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
 
@@ -76,8 +83,15 @@ class DenseHead(nn.Module):
     def loss(self, output: Predictions, targets: Targets) -> dict[str, Tensor]:
         """Loss terms by name, scalars."""
         boxes = self.coder.decode(output.deltas, output.priors)
-        assignment = self.assigner(output, boxes.detach(), targets)
-        return self.criterion(output, boxes, targets, assignment)
+        return self.criterion(output, boxes, targets, self._assignment(output, boxes, targets))
+
+    def assign(self, output: Predictions, targets: Targets) -> tuple[Priors, Assignment]:
+        """All priors, and which object each is to predict."""
+        boxes = self.coder.decode(output.deltas, output.priors)
+        return output.priors, self._assignment(output, boxes, targets)
+
+    def _assignment(self, output: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        return self.assigner(output, boxes.detach(), targets)
 
     def detect(self, output: Predictions) -> Candidates:
         """All priors, decoded and scored."""

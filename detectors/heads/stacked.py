@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detectors.structures import Candidates, FeatureSpec, Predictions, Targets
+from detectors.structures import (
+    Assignment,
+    Candidates,
+    FeatureSpec,
+    Predictions,
+    Priors,
+    Targets,
+)
 
 
 class StackedOutput(NamedTuple):
@@ -42,6 +49,10 @@ class StackedHead(nn.Module):
         levels = zip(self.heads, output.stacks, strict=True)
         losses = [head.loss(stack, targets) for head, stack in levels]
         return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]}
+
+    def assign(self, output: StackedOutput, targets: Targets) -> tuple[Priors, Assignment]:
+        """Those of the last level."""
+        return self.heads[-1].assign(output.stacks[-1], targets)
 
     def detect(self, output: StackedOutput) -> Candidates:
         """Candidates of the last level."""

@@ -133,8 +133,7 @@ class TwoStageHead(nn.Module):
     def loss(self, output: TwoStageOutput, targets: Targets) -> dict[str, Tensor]:
         """Terms of both stages, `proposal_...` and `region_...`."""
         assert output.assignment is not None, "forward needs the targets to sample regions"
-        anything = targets._replace(labels=torch.zeros_like(targets.labels))  # the class "object"
-        first = self.proposal_head.loss(output.proposals, anything)
+        first = self.proposal_head.loss(output.proposals, _anything(targets))
         regions = output.regions
         labels = targets.labels.gather(1, output.assignment.matched)
         own = labels[..., None, None].expand(*labels.shape, 1, 4)
@@ -145,6 +144,10 @@ class TwoStageHead(nn.Module):
             f"region_{name}": term for name, term in second.items()
         }
 
+    def assign(self, output: TwoStageOutput, targets: Targets) -> tuple[Priors, Assignment]:
+        """Those of the first stage."""
+        return self.proposal_head.assign(output.proposals, _anything(targets))
+
     def detect(self, output: TwoStageOutput) -> Candidates:
         """Every region decoded for every class, boxes [B, R, C, 4]; unreal ones score 0."""
         regions, priors = output.regions, output.regions.priors
@@ -152,6 +155,11 @@ class TwoStageHead(nn.Module):
         boxes = self.coder.decode(regions.deltas, per_class)
         scores = self.score(regions.logits, None) * output.valid[..., None]
         return Candidates(boxes, scores, priors)
+
+
+def _anything(targets: Targets) -> Targets:
+    """The same objects, all of the one class "object"."""
+    return targets._replace(labels=torch.zeros_like(targets.labels))
 
 
 def without_padding(detections: Detections) -> Detections:

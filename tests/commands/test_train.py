@@ -89,6 +89,21 @@ def test_predict_draws_and_writes_coco_results(
     assert {row["image_id"] for row in found} <= {image["id"] for image in images}
 
 
+def test_assign_reads_the_trained_detector(
+    trained: Path,
+    detectors: Callable[..., None],
+    tiny: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    words = [f"ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", *tiny, "compare=[sim_ota]"]
+    detectors(tmp_path, "assign", "model=fcos", *words, "count=2")
+    assert (tmp_path / "assign.png").is_file()
+    with pytest.raises(SystemExit):
+        detectors(tmp_path, "assign", "model=retinanet", *words)
+    assert "holds another model" in capsys.readouterr().err
+
+
 def test_part_of_ones_own_beside_the_package(
     detectors: Callable[..., None],
     tmp_path: Path,

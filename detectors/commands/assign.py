@@ -1,0 +1,136 @@
+"""Draw which priors each object of training pictures gets, by one assigner or by several."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from PIL import Image
+from rich.table import Table
+from torch import nn
+
+from detectors.commands.assigned import Count, Level, counts, levels
+from detectors.commands.assigned_pictures import level_picture
+from detectors.commands.building import initial_detector
+from detectors.commands.clustering import with_clustered_shapes
+from detectors.commands.composition import compose, instantiate
+from detectors.commands.preview import first_samples
+from detectors.commands.restoring import stored_weights
+from detectors.commands.run_folder import load_checkpoint
+from detectors.commands.terminal import console
+from detectors.commands.train import check_canvases, resumed_from
+from detectors.commands.words import check_words, words_of_job
+from detectors.data.collate import collated
+from detectors.detector import Detector
+from detectors.heads.dense import DenseHead
+from detectors.pictures import contact_sheet
+from detectors.structures import Batch, Targets
+
+_log = logging.getLogger(__name__)
+
+Pictures = list[list[Level]]  # the levels of each picture
+
+
+def main(cfg: DictConfig) -> Path:
+    """Write the sheet and print how many priors the objects got; the file."""
+    if cfg.count < 1 or cfg.epoch < 0:
+        raise ValueError(
+            f"found count={cfg.count} and epoch={cfg.epoch}, expected a picture and an epoch from "
+            "0 on"
+        )
+    check_words(cfg, words_of_job(), "assign")
+    others = assigners(cfg.compare)
+    detector, batch = prepared(with_clustered_shapes(cfg))
+    own = HydraConfig.get().runtime.choices["assigner"]
+    found = assigned(detector, batch, others or {own: None}, cfg.seed)
+    file = Path(cfg.file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sheet(batch, found).save(file)
+    console().print(summary(found, batch.targets))
+    _log.info("%s: %d pictures", file, len(batch.images))
+    return file
+
+
+def assigners(names: Sequence[str]) -> dict[str, nn.Module | None]:
+    """Each by its name, as `assigner=NAME` would make it.
+
+    Raises:
+        ValueError: there is none of a name; lists those there are.
+    """
+    words = words_of_job()
+    return {
+        name: instantiate(compose([*words, f"assigner={name}"], "assign"), "part.assigner")
+        for name in names
+    }
+
+
+def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
+    """The detector, with the weights of `ckpt_path` if given, and the first pictures as a batch."""
+    torch.manual_seed(cfg.seed)
+    file = resumed_from(cfg, Path(cfg.run_dir))
+    detector = initial_detector(cfg)
+    if file is not None:
+        detector.load_state_dict(stored_weights(load_checkpoint(file)))
+    data = instantiate(cfg, "data")
+    check_canvases(detector, data.canvases())
+    return detector, collated(first_samples(data, cfg.epoch, cfg.count), data.min_objects)
+
+
+@torch.no_grad()
+def assigned(
+    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module | None], seed: int
+) -> dict[str, Pictures]:
+    """What each assigner makes of the same predictions, those of a step of training.
+
+    None is the detector's own.
+    """
+    torch.manual_seed(seed)
+    features = detector.train().features(batch.images)
+    output = detector.head(features, batch.frames, batch.targets)
+    found = {}
+    for name, assigner in chosen.items():
+        torch.manual_seed(seed)  # some draw a sample
+        if assigner is not None:
+            _give(detector, assigner)
+        priors, assignment = detector.head.assign(output, batch.targets)
+        rows = batch.targets.labels.shape[1]
+        found[name] = [levels(priors, assignment, rows, k) for k in range(len(batch.images))]
+    return found
+
+
+def _give(detector: Detector, assigner: nn.Module) -> None:
+    for head in [part for part in detector.modules() if isinstance(part, DenseHead)]:
+        head.assigner = assigner
+
+
+def sheet(batch: Batch, found: Mapping[str, Pictures]) -> Image.Image:
+    """A column for each level; a row for each picture, of each assigner one below the other."""
+    images = batch.images.permute(0, 2, 3, 1).numpy()
+    cells = []
+    for k, image in enumerate(images):
+        boxes = batch.targets.boxes[k].numpy()
+        rows = (batch.targets.valid[k] & ~batch.targets.ignore[k]).numpy().nonzero()[0]
+        for name, pictures in found.items():
+            cells += [level_picture(image, boxes, rows, level, name) for level in pictures[k]]
+    return contact_sheet(cells, len(next(iter(found.values()))[0]))
+
+
+def summary(found: Mapping[str, Pictures], targets: Targets) -> Table:
+    """What every object got, for each assigner and level."""
+    objects = int((targets.valid & ~targets.ignore).sum())
+    each = ("positives", "per object", "fewest", "objects without", "ignored")
+    table = Table("assigner", "stride", *each, title=f"{objects} objects")
+    for name, pictures in found.items():
+        strides = [str(level.stride) for level in pictures[0]]
+        for stride, count in zip([*strides, "all"], counts(pictures, targets), strict=True):
+            table.add_row(name, stride, *_told(count), end_section=stride == "all")
+    return table
+
+
+def _told(count: Count) -> Sequence[str]:
+    got = count.per_object
+    mean, fewest = (f"{got.mean():.2f}", f"{got.min()}") if len(got) else ("-", "-")
+    ignored = f"{count.ignored / count.priors:.2%}"
+    return f"{got.sum()}", mean, fewest, f"{(got == 0).sum()}", ignored
