@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 from rich.table import Table
@@ -43,8 +42,8 @@ def main(cfg: DictConfig) -> Path:
     check_words(cfg, words_of_job(), "assign")
     others = assigners(cfg.compare)
     detector, batch = prepared(with_clustered_shapes(cfg))
-    own = HydraConfig.get().runtime.choices["assigner"]
-    found = assigned(detector, batch, others or {own: None}, cfg.seed)
+    own = _dense_heads(detector)[0].assigner
+    found = assigned(detector, batch, others or {type(own).__name__: own}, cfg.seed)
     file = Path(cfg.file)
     file.parent.mkdir(parents=True, exist_ok=True)
     sheet(batch, found).save(file)
@@ -53,7 +52,7 @@ def main(cfg: DictConfig) -> Path:
     return file
 
 
-def assigners(names: Sequence[str]) -> dict[str, nn.Module | None]:
+def assigners(names: Sequence[str]) -> dict[str, nn.Module]:
     """Each by its name, as `assigner=NAME` would make it.
 
     Raises:
@@ -80,29 +79,25 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
 
 @torch.no_grad()
 def assigned(
-    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module | None], seed: int
+    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module], seed: int
 ) -> dict[str, Pictures]:
-    """What each assigner makes of the same predictions, those of a step of training.
-
-    None is the detector's own.
-    """
+    """What each assigner makes of the same predictions, those of a step of training."""
     torch.manual_seed(seed)
     features = detector.train().features(batch.images)
     output = detector.head(features, batch.frames, batch.targets)
     found = {}
     for name, assigner in chosen.items():
         torch.manual_seed(seed)  # some draw a sample
-        if assigner is not None:
-            _give(detector, assigner)
+        for head in _dense_heads(detector):
+            head.assigner = assigner
         priors, assignment = detector.head.assign(output, batch.targets)
         rows = batch.targets.labels.shape[1]
         found[name] = [levels(priors, assignment, rows, k) for k in range(len(batch.images))]
     return found
 
 
-def _give(detector: Detector, assigner: nn.Module) -> None:
-    for head in [part for part in detector.modules() if isinstance(part, DenseHead)]:
-        head.assigner = assigner
+def _dense_heads(detector: Detector) -> list[DenseHead]:
+    return [part for part in detector.modules() if isinstance(part, DenseHead)]
 
 
 def sheet(batch: Batch, found: Mapping[str, Pictures]) -> Image.Image:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.hiding import without_hidden
+from detectors.data.ranges import chance, check, showing
 from detectors.structures import Sample
 
 MEAN = (124, 116, 104)  # RGB of ImageNet's pictures, 0.485, 0.456, 0.406 of 255
@@ -39,7 +40,8 @@ class Cutout:
         visible: float = 0.25,
         probability: float = 1.0,
     ) -> None:
-        _check("cutout", visible, probability, side > 0, f"side > 0, found {side}")
+        extent = side > 0, f"side > 0, found {side}"
+        check("cutout", extent, chance(probability), showing(visible))
         self.side, self.fill, self.visible, self.probability = side, fill, visible, probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -82,9 +84,9 @@ class RandomErasing:
         trials: int = 100,
     ) -> None:
         least, most = area
-        right = 0 < least <= most <= 1 and 0 < ratio <= 1
-        _check("random_erasing", visible, probability, right,
-               f"area in (0, 1] and ratio in (0, 1], found {area} and {ratio}")  # fmt: skip
+        extent = 0 < least <= most <= 1, f"area in (0, 1] and rising, found {list(area)}"
+        shape = 0 < ratio <= 1, f"ratio in (0, 1], found {ratio}"
+        check("random_erasing", extent, shape, chance(probability), showing(visible))
         self.area, self.ratio, self.trials = (least, most), ratio, trials
         self.visible, self.probability = visible, probability
 
@@ -131,9 +133,10 @@ class HideAndSeek:
         visible: float = 0.25,
         probability: float = 0.8,
     ) -> None:
-        right = bool(sides) and all(0 < side <= 1 for side in sides) and 0 < hidden < 1
-        _check("hide_and_seek", visible, probability, right,
-               f"sides in (0, 1], hidden in (0, 1), found {list(sides)} and {hidden}")  # fmt: skip
+        right = bool(sides) and all(0 < side <= 1 for side in sides)
+        extent = right, f"sides, each in (0, 1], found {list(sides)}"
+        share = 0 < hidden < 1, f"hidden in (0, 1), found {hidden}"
+        check("hide_and_seek", extent, share, chance(probability), showing(visible))
         self.sides, self.hidden, self.fill = tuple(sides), hidden, fill
         self.visible, self.probability = visible, probability
 
@@ -177,8 +180,9 @@ class GridMask:
         probability: float = 0.8,
     ) -> None:
         least, most = period
-        _check("gridmask", visible, probability, 0 < least <= most and 0 < kept < 1,
-               f"0 < period and kept in (0, 1), found {list(period)} and {kept}")  # fmt: skip
+        extent = 0 < least <= most, f"period above 0 and rising, found {list(period)}"
+        share = 0 < kept < 1, f"kept in (0, 1), found {kept}"
+        check("gridmask", extent, share, chance(probability), showing(visible))
         self.period, self.kept, self.fill = (least, most), kept, fill
         self.visible, self.probability = visible, probability
 
@@ -223,13 +227,3 @@ def _size(sample: Sample) -> np.ndarray:
     """[2] height and width of the picture in whole pixels."""
     rows, columns = _frame(sample)
     return np.array([rows.stop - rows.start, columns.stop - columns.start])
-
-
-def _check(name: str, visible: float, probability: float, right: bool, wanted: str) -> None:
-    if not 0 < visible <= 1 or not 0 <= probability <= 1:
-        raise ValueError(
-            f"{name}: expected visible in (0, 1] and probability in [0, 1], found {visible} and "
-            f"{probability}"
-        )
-    if not right:
-        raise ValueError(f"{name}: expected {wanted}")

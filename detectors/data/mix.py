@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from detectors.data.ranges import chance, check, number, showing
 from detectors.data.transforms import visible_rows
 from detectors.structures import Sample
 
@@ -79,11 +80,8 @@ class Mosaic:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        if not 0 < low <= high < 1 or not 0 <= probability <= 1 or not 0 < visible <= 1 or most < 1:
-            raise ValueError(
-                "mosaic: expected 0 < low <= high < 1, probability in [0, 1], visible in (0, 1] "
-                f"and most >= 1; found {low}, {high}, {probability}, {visible} and {most}"
-            )
+        cut = 0 < low <= high < 1, f"0 < low <= high < 1, found {low} and {high}"
+        check("mosaic", cut, chance(probability), showing(visible), number(most))
         self.low, self.high, self.probability = low, high, probability
         self.visible, self.smallest, self.most = visible, smallest, most
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from detectors.data.mix import chosen, joined, largest
+from detectors.data.ranges import chance, check, number
 from detectors.structures import Sample
 
 
@@ -38,11 +39,9 @@ class MixUp:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        if alpha <= 0 or not 0 <= visible <= 0.5 or most < 1 or not 0 <= probability <= 1:
-            raise ValueError(
-                "mixup: expected alpha > 0, visible in [0, 0.5], most >= 1 and probability in "
-                f"[0, 1]; found {alpha}, {visible}, {most} and {probability}"
-            )
+        mixing = alpha > 0, f"alpha > 0, found {alpha}"
+        half = 0 <= visible <= 0.5, f"visible in [0, 0.5], found {visible}"
+        check("mixup", mixing, half, chance(probability), number(most))
         self.alpha, self.visible, self.most = alpha, visible, most
         self.probability = probability
 

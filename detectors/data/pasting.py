@@ -12,6 +12,7 @@ from detectors.data.cutmix import rectangle
 from detectors.data.hiding import cut_to_shown, pixels, without_hidden
 from detectors.data.mix import chosen, joined, largest
 from detectors.data.mixup import hull
+from detectors.data.ranges import chance, check, number, showing
 from detectors.data.transforms import visible_rows
 from detectors.structures import Sample
 
@@ -42,9 +43,8 @@ class CutMix:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        _check("cutmix", visible, most, probability)
-        if alpha <= 0:
-            raise ValueError(f"cutmix: expected alpha > 0, found {alpha}")
+        mixing = alpha > 0, f"alpha > 0, found {alpha}"
+        check("cutmix", mixing, chance(probability), showing(visible), number(most))
         self.alpha, self.visible, self.most = alpha, visible, most
         self.probability = probability
 
@@ -81,9 +81,8 @@ class CopyPaste:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        _check("copy_paste", visible, most, probability)
-        if not 0 < share <= 1:
-            raise ValueError(f"copy_paste: expected share in (0, 1], found {share}")
+        taken = 0 < share <= 1, f"share in (0, 1], found {share}"
+        check("copy_paste", taken, chance(probability), showing(visible), number(most))
         self.share, self.visible, self.most = share, visible, most
         self.probability = probability
 
@@ -129,11 +128,3 @@ def _pasted(first: Sample, second: Sample, covered: np.ndarray, visible: float) 
     image = np.where(covered[..., None], second.image, first.image)
     below = cut_to_shown(without_hidden(first, covered, visible), covered)
     return joined(first, image, [below, second], hull(first.frame, second.frame))
-
-
-def _check(name: str, visible: float, most: int, probability: float) -> None:
-    if not 0 < visible <= 1 or most < 1 or not 0 <= probability <= 1:
-        raise ValueError(
-            f"{name}: expected visible in (0, 1], most >= 1 and probability in [0, 1]; found "
-            f"{visible}, {most} and {probability}"
-        )
