@@ -1,0 +1,177 @@
+"""Small runs of a family with and without tricks, and what each of them shows."""
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from detectors.commands.composition import compose, instantiate
+from detectors.commands.train import assemble
+from detectors.commands.words import SERVED
+from detectors.layers.progress import TrainingProgress
+from detectors.structures import Batch
+
+FAMILIES: list[str] = list(compose([], "tricks").families)
+SIDE = {"yolov1": 128, "ssd300": 300}  # pixels; the others make do with 64
+REGIONS = [  # of Faster R-CNN, whose time goes there
+    "part.head.sampler.count=32",
+    *(f"part.head.train_proposals.{key}=64" for key in ("per_level", "detections")),
+    *(f"part.head.test_proposals.{key}=500" for key in ("per_level", "detections")),
+]
+SILENT = [f"~callback.{name}" for name in ("progress", "table", "pictures", "best", "last")]
+BRIEF = [
+    "size=small",
+    "device=cpu",
+    "precision=32-true",
+    "run_dir=.",
+    "trainer.loggers=null",
+    *SILENT,
+    "+trainer.enable_checkpointing=false",
+    "+trainer.enable_progress_bar=false",
+    "trainer.max_epochs=2",
+    "trainer.limit_val_batches=0",
+    "trainer.num_sanity_val_steps=0",
+    "data.batch_size=2",
+    "data.num_workers=0",
+    "data.train.read.count=16",
+    "scenes.layout.side=96",
+]
+# What a trick is refused without: words for the run with it, and for both.
+NEEDS = {"class_balance": ["data.balance.threshold=0.9"]}
+NEEDS_BOTH = {"cmbn": ["trainer.accumulate_grad_batches=2"]}
+COMPANIONS = {"closing_mosaic": "mosaic"}
+
+
+def words(family: str, *tricks: str) -> list[str]:
+    """A run of seconds."""
+    side = f"image_size={SIDE.get(family, 64)}"
+    regions = REGIONS if family.startswith("faster_rcnn") else []
+    return [f"model={family}", f"trick=[{','.join(tricks)}]", side, *BRIEF, *regions]
+
+
+def cells() -> list[tuple[str, str]]:
+    """(trick, family) that work, by the page or with what they need."""
+    served: dict[str, list[str]] = json.loads(SERVED.read_text(encoding="utf-8"))
+    needy = dict.fromkeys((*NEEDS_BOTH, *COMPANIONS), FAMILIES)
+    return [(trick, family) for trick, row in (served | needy).items() for family in row]
+
+
+def pair_of_words(trick: str, family: str) -> tuple[list[str], list[str]]:
+    """Words with the trick and without it, the same but for the trick."""
+    both = NEEDS_BOTH.get(trick, [])
+    others = [COMPANIONS[trick]] if trick in COMPANIONS else []
+    plain = [*words(family, *others), *both]
+    return [*words(family, *others, trick), *both, *NEEDS.get(trick, [])], plain
+
+
+class Seen(NamedTuple):
+    """What a run shows, each place by tensors with names."""
+
+    batches: dict[str, Tensor]  # of the first and of the last epoch
+    weights: dict[str, Tensor]  # that training starts from
+    losses: dict[str, Tensor]  # of given images, objects and kernels, while training
+    detections: dict[str, Tensor]  # of the same
+    trained: dict[str, Tensor]  # weights after two steps; empty unless asked for
+
+    def differing(self, other: "Seen") -> set[str]:
+        """Places where two runs differ."""
+        return {
+            name for name in self._fields if not equal(getattr(self, name), getattr(other, name))
+        }
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Bit for bit, names and shapes too; what is not a number equals itself."""
+    return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool(((a == b) | (a != a) & (b != b)).all())
+
+
+@cache
+def seen(*given: str, trained: bool = False) -> Seen:
+    """What a run of these words shows."""
+    cfg = compose(given)
+    module, data, _ = assemble(cfg)
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    detector = filled(module.detector)
+    batch = given_batch(cfg.image_size, cfg.num_classes)
+    return Seen(
+        batches=dict(_batches(data)),
+        weights=weights,
+        losses=_losses(detector, batch),
+        detections=_detections(detector, batch),
+        trained=trained_weights(cfg) if trained else {},
+    )
+
+
+def _batches(data: Any) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of the first batches of the first epoch and of the last."""
+    loader = data.train_dataloader()
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        for step, batch in enumerate(islice(loader, 8)):
+            for name, tensor in fields(batch).items():
+                yield f"{epoch}/{step}/{name}", tensor
+
+
+def fields(batch: Batch) -> dict[str, Tensor]:
+    flat = {**batch._asdict(), **batch.targets._asdict()}
+    return {name: value for name, value in flat.items() if isinstance(value, Tensor)}
+
+
+@cache
+def given_batch(side: int, classes: int) -> Batch:
+    """The first batch of a plain run."""
+    plain = [f"image_size={side}", *BRIEF, "data.batch_size=3"]
+    batch = next(iter(instantiate(compose(plain), "data").train_dataloader()))
+    assert int(batch.targets.labels.max()) < classes
+    return batch
+
+
+def filled(detector: nn.Module) -> nn.Module:
+    """Kernels and matrices become a function of their shape and place among those of that shape.
+
+    So it neither matters how they are named nor what else was drawn before them. What changes with
+    the progress of training stands at the end of it.
+    """
+    seen_shapes: dict[str, int] = {}
+    for parameter in detector.parameters():
+        if parameter.dim() > 1:
+            shape = str(tuple(parameter.shape))
+            count = seen_shapes[shape] = seen_shapes.get(shape, -1) + 1
+            draw = torch.Generator().manual_seed(zlib.crc32(f"{shape}{count}".encode()))
+            scale = (2 / parameter[0].numel()) ** 0.5
+            parameter.data = scale * torch.randn(parameter.shape, generator=draw)
+    for part in detector.modules():
+        if isinstance(part, TrainingProgress):
+            part.done.fill_(1.0)
+    return detector
+
+
+def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    terms = detector.train().loss(batch.images, batch.targets, batch.frames)
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _detections(detector: Any, batch: Batch) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return detector.eval()(batch.images, batch.frames)._asdict()
+
+
+def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:
+    """After some optimiser steps; averages where those are what is kept."""
+    limited = cfg.copy()
+    limited.trainer.max_steps = steps
+    module, data, trainer = assemble(limited)
+    trainer.fit(module, datamodule=data)
+    assert trainer.global_step == steps
+    return {name: value.clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,78 @@
+"""A trick changes what it declares and nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from detectors.__main__ import CONF
+from detectors.commands.composition import compose
+from detectors.commands.words import changes, check_words
+from tests.tricks.bag import cells, pair_of_words, seen
+
+# By the start of a key: the places where it must show, and where else it may.
+PLACES: dict[str, tuple[set[str], set[str]]] = {
+    "augment": ({"batches"}, set()),
+    "data": ({"batches"}, set()),
+    "model.neck": ({"losses", "detections"}, {"weights"}),
+    "part.backbone": ({"losses"}, {"weights", "detections"}),  # what drops parts: while training
+    "part.neck": ({"losses", "detections"}, {"weights"}),
+    "part.surrounded": ({"losses"}, {"weights", "detections"}),
+    "part.norm": ({"losses"}, {"weights", "detections"}),
+    "part.act": ({"losses"}, {"weights", "detections"}),
+    "part.tower": ({"losses", "detections"}, {"weights"}),
+    "part.coder": ({"losses", "detections"}, set()),
+    "part.priors": ({"losses", "detections"}, {"weights"}),
+    "part.assigner": ({"losses"}, set()),
+    "part.box_loss": ({"losses"}, set()),
+    "part.class_loss": ({"losses"}, set()),
+    "part.quality_loss": ({"losses"}, set()),
+    "part.normalizer": ({"losses"}, set()),
+    "part.score": ({"detections"}, set()),
+    "part.postprocess": ({"detections"}, set()),
+    "callback": ({"trained"}, set()),
+    "optimizer": ({"trained"}, set()),
+    "schedule": ({"trained"}, set()),
+    "trainer": ({"trained"}, set()),
+}
+FAST = {("cutout", "yolov3"), ("mish", "yolov3")}
+
+
+def declared(changed: Sequence[str], trick: str) -> tuple[set[str], set[str]]:
+    """Places where keys that a trick changes must show, and where they may."""
+    must: set[str] = set()
+    may: set[str] = set()
+    for key in changed:
+        if key.startswith(f"part.{trick}."):  # a node of its own: what refers to it counts
+            continue
+        starts = [start for start in PLACES if f"{key}.".startswith(f"{start}.")]
+        assert starts, f"{key}: say in PLACES where it shows"
+        must |= PLACES[starts[0]][0]
+        may |= PLACES[starts[0]][1]
+    if must - {"batches"}:
+        may |= {"trained"}
+    return must, must | may
+
+
+@pytest.mark.parametrize(
+    ("trick", "family"),
+    [pytest.param(*cell, marks=[pytest.mark.slow] * (cell not in FAST)) for cell in cells()],
+)
+def test_a_trick_shows_where_it_declares_and_nowhere_else(
+    trick: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    on, off = pair_of_words(trick, family)
+    cfg = compose(on)
+    check_words(cfg, on)
+    must, may = declared(sorted(changes(cfg, compose(off))), trick)
+    assert must
+    trained = "trained" in must
+    found = seen(*on, trained=trained).differing(seen(*off, trained=trained))
+    assert must - found == set(), f"{trick} shows nothing there"
+    assert found - may == set(), f"{trick} shows there too"
+
+
+def test_every_trick_has_a_cell() -> None:
+    alone = {"sync_bn"}  # for several processes
+    assert {trick for trick, _ in cells()} | alone == {p.stem for p in (CONF / "trick").glob("*")}

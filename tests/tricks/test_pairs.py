@@ -1,0 +1,157 @@
+"""Any two tricks compose, and take two steps or are refused with a reason.
+
+A pair is composed by Hydra where both tricks set a key, to other values. Else its config is the
+plain one with what either changes, which is compared with Hydra's for a sample of the pairs.
+
+Steps are taken together where tricks can meet: two that change batches, over the pipeline of
+samples; two that change the network, and two that change losses, over the detector; a callback and
+a network, by Lightning. All others meet through a batch, a prediction or a candidate alone, whose
+kinds no trick changes: test_on.py shows that each leaves the other's place as it is. Of these the
+sample takes its steps too. Pairs are tried in the order of the alphabet.
+"""
+
+import copy
+import zlib
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from detectors.__main__ import CONF
+from detectors.commands.building import initial_detector
+from detectors.commands.composition import compose, instantiate
+from detectors.commands.words import _leaves, changes, check_words
+from tests.tricks.bag import NEEDS, NEEDS_BOTH, given_batch, trained_weights, words
+from tests.tricks.test_on import declared
+
+FAMILIES = ["yolov3", "fcos", "faster_rcnn"]
+THIN = {"fcos": ["part.neck.channels=32"], "faster_rcnn": ["part.neck.channels=32"]}
+TRICKS = sorted(path.stem for path in (CONF / "trick").glob("*.yaml") if path.stem != "sync_bn")
+FAST = {("yolov3", "spp")}
+SAMPLE = 40  # one pair in so many
+MISSING = object()
+
+
+def given(family: str, *tricks: str) -> list[str]:
+    """Words of a run with these tricks; closing_mosaic ends what it is given."""
+    extra = [word for trick in tricks for word in NEEDS.get(trick, []) + NEEDS_BOTH.get(trick, [])]
+    return [*words(family, *tricks), *THIN.get(family, []), *extra]
+
+
+@cache
+def single(family: str, *tricks: str) -> tuple[DictConfig, dict[str, Any]]:
+    """The config and its leaves."""
+    cfg = compose(given(family, *tricks))
+    return cfg, leaves(cfg)
+
+
+def leaves(cfg: DictConfig) -> dict[str, Any]:
+    return dict(_leaves(OmegaConf.to_container(cfg, resolve=False)))
+
+
+@cache
+def changed(family: str, trick: str) -> dict[str, Any]:
+    """Leaves that a trick sets, to what; MISSING where it takes one away."""
+    one, plain = single(family, trick), single(family)
+    return {key: one[1].get(key, MISSING) for key in sorted(changes(one[0], plain[0]))}
+
+
+def composed(family: str, first: str, second: str) -> DictConfig:
+    """The pair's config, by Hydra and checked where the tricks meet in a key.
+
+    Raises:
+        ValueError: the pair is refused.
+    """
+    a, b = changed(family, first), changed(family, second)
+    if _meet(a, b):
+        cfg = compose(given(family, first, second))
+        check_words(cfg, given(family, first, second))
+        return cfg
+    return _merged(single(family)[1], a, b)
+
+
+def _meet(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return any(a[key] is not b[key] and a[key] != b[key] for key in a.keys() & b.keys())
+
+
+def _merged(plain: dict[str, Any], *changed: dict[str, Any]) -> DictConfig:
+    flat = dict(plain)
+    for change in changed:
+        flat.update(change)
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        if value is not MISSING:
+            *path, name = key.split(".")
+            node = nested
+            for step in path:
+                node = node.setdefault(step, {})
+            node.setdefault(name, copy.deepcopy(value))
+    return OmegaConf.create(nested)
+
+
+def steps(family: str, first: str, second: str, cfg: DictConfig, sampled: bool) -> None:
+    """Two of them, over what the tricks meet in."""
+    one, two = (declared(list(changed(family, trick)), trick)[0] for trick in (first, second))
+    network = [bool(must & {"losses"}) and not _loss_only(family, t)
+               for must, t in ((one, first), (two, second))]  # fmt: skip
+    if "batches" in one and "batches" in two:
+        for batch in islice(instantiate(cfg, "data").train_dataloader(), 2):
+            assert batch.images.dtype == torch.uint8
+    if ("trained" in one and any(network)) or ("trained" in two and any(network)):
+        assert all(value.isfinite().all() for value in trained_weights(cfg).values())
+    elif all(network) or sampled or (_loss_only(family, first) and _loss_only(family, second)):
+        _two_steps(cfg)
+
+
+def _loss_only(family: str, trick: str) -> bool:
+    starts = {key.split(".")[1] for key in changed(family, trick) if key.startswith("part.")}
+    return starts <= {"box_loss", "class_loss", "quality_loss", "assigner", "normalizer"}
+
+
+def _two_steps(cfg: DictConfig) -> None:
+    torch.manual_seed(0)
+    detector = initial_detector(cfg).train()
+    batch = given_batch(cfg.image_size, cfg.num_classes)
+    optimizer = torch.optim.SGD(detector.parameters(), 1e-4)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = sum(detector.loss(batch.images, batch.targets, batch.frames).values())
+        assert isinstance(loss, torch.Tensor)
+        assert loss.isfinite()
+        loss.backward()
+        optimizer.step()
+    detector.eval()(batch.images, batch.frames)
+
+
+@pytest.mark.parametrize(
+    ("family", "first"),
+    [
+        pytest.param(family, trick, marks=[pytest.mark.slow] * ((family, trick) not in FAST))
+        for family in FAMILIES
+        for trick in TRICKS[:-1]
+    ],
+)
+def test_two_tricks_take_two_steps_or_are_refused(
+    family: str, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for second in TRICKS[TRICKS.index(first) + 1 :]:
+        sampled = zlib.crc32(f"{family}{first}{second}".encode()) % SAMPLE == 0
+        reason = refusal(family, first, second, sampled)
+        assert reason == "" or len(reason) > 20, f"{first} and {second}: {reason}"
+
+
+def refusal(family: str, first: str, second: str, sampled: bool) -> str:
+    """Why a pair is refused; "" where it takes its steps."""
+    try:
+        cfg = composed(family, first, second)
+        if sampled:
+            assert leaves(cfg) == leaves(compose(given(family, first, second)))
+        steps(family, first, second, cfg, sampled)
+    except ValueError as reason:
+        return str(reason)
+    return ""
