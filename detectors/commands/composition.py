@@ -41,6 +41,8 @@ def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
 def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[str]:
     """Choices of a group of which several may be chosen, in their order.
 
+    What a choice of the group chooses in its turn is part of it, and not named.
+
     Raises:
         ValueError: Hydra refuses an override.
     """
@@ -49,8 +51,13 @@ def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[st
             found = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
     except HydraException as error:
         raise ValueError(str(error)) from error
-    files = [Path(default.config_path) for default in found if default.config_path]
-    return [file.name for file in files if file.parent.name == group]
+    named = [default for default in found if _group(default.config_path) == group]
+    return [Path(d.config_path or "").name for d in named if _group(d.parent) != group]
+
+
+def _group(file: str | None) -> str:
+    """The folder that a config stands in; "" for a primary one."""
+    return Path(file or "").parent.name
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Try every trick with every family, and write which serves which."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,8 @@ INTRODUCTION = """\
 Which trick serves which family, at its small size and otherwise as `model=NAME` has it. Written
 by `detectors tricks`, which tries each cell: it composes, builds the detector, its data and its
 optimiser, and takes the loss and the detections of two pictures. Each file `conf/trick/NAME.yaml`
-says what the trick is, where its numbers come from and what was published about it.
+says what the trick is, where its numbers come from and what was published about it. Words beside a
+trick are those without which it means nothing with any family.
 """
 
 
@@ -36,17 +37,17 @@ def main(cfg: DictConfig) -> None:
     tried = track(cells, "tricks:", console=console())
     reasons: Reasons = {trick: {} for trick in tricks}
     for trick, family in tried:
-        reasons[trick][family] = refusal(trick, family)
+        reasons[trick][family] = refusal(trick, family, cfg.beside.get(trick, ()))
     page = Path(cfg.page)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(reasons, cfg.families), encoding="utf-8")
+    page.write_text(render(reasons, cfg.families, cfg.beside), encoding="utf-8")
     write_json(SERVED, served(reasons))
     print(f"{page} and {SERVED}")
 
 
-def refusal(trick: str, family: str) -> str:
-    """Why the trick does not serve the family; "" if it does."""
-    words = [f"model={family}", f"trick=[{trick}]", *SMALL]
+def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
+    """Why the trick, with some words beside it, does not serve the family; "" if it does."""
+    words = [f"model={family}", f"trick=[{trick}]", *SMALL, *beside]
     try:
         cfg = compose(words)
         check_words(cfg, words)
@@ -75,11 +76,11 @@ def served(reasons: Reasons) -> dict[str, list[str]]:
     }
 
 
-def render(reasons: Reasons, families: Sequence[str]) -> str:
+def render(reasons: Reasons, families: Sequence[str], beside: Mapping[str, Sequence[str]]) -> str:
     """The page: a grid, then the reasons of the cells that are refused."""
     rows = [
-        _row([f"`{trick}`", *("no" if reasons[trick][family] else "yes" for family in families)])
-        for trick in reasons
+        _row([_named(trick, beside), *("no" if row[family] else "yes" for family in families)])
+        for trick, row in reasons.items()
     ]
     grid = [_row(["trick", *families]), _row(["---"] * (1 + len(families))), *rows]
     told = [line for trick, row in reasons.items() for line in _told(trick, row)]
@@ -99,6 +100,11 @@ def _told(trick: str, row: dict[str, str]) -> Iterable[str]:
     for reason in dict.fromkeys(filter(None, row.values())):
         families = ", ".join(family for family, other in row.items() if other == reason)
         yield f"- `{trick}`, {families}: {reason}"
+
+
+def _named(trick: str, beside: Mapping[str, Sequence[str]]) -> str:
+    words = ", ".join(f"`{word}`" for word in beside.get(trick, ()))
+    return f"`{trick}`, {words}" if words else f"`{trick}`"
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -88,3 +88,12 @@ def test_of_two_suppressors_the_first_is_refused(first: str) -> None:
     words = ["model=fcos", "size=small", f"trick=[{first},soft_nms_linear]"]
     with pytest.raises(ValueError, match=rf"trick={first} changes.* later trick"):
         check_words(compose(words), words)
+
+
+def test_a_set_of_tricks_is_one_trick() -> None:
+    words = ["model=yolov4", "size=small", "trick=[ema,yolov4_bos]"]
+    assert chosen("trick", words) == ["ema", "yolov4_bos"]
+    cfg = compose(words)
+    check_words(cfg, words)
+    assert cfg.part.act._target_ == "torch.nn.Mish"
+    assert cfg.part.postprocess.suppressor._target_ == "detectors.postprocess.DIoU"
