@@ -151,3 +151,27 @@ def test_every_schedule_as_configured_serves_a_run_of_two_steps(schedule: str) -
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"schedule={schedule}"])
     assert rates(instantiate(config.schedule, _convert_="all"), 2)[0] == 1.0
+
+
+def test_stages_of_the_backbone_learn_the_slower_the_further_they_are_from_the_head() -> None:
+    module = Tiny()
+    module.backbone[0].requires_grad_(True)
+    options = {"backbone_lr_factor": 0.5, "backbone_lr_decay": 0.1}
+    groups = {g["name"]: g for g in optim.parameter_groups(module, 1.0, 0.5, **options)}
+    expected = {"backbone/0": 0.5 * 0.1**2, "backbone/1": 0.5 * 0.1, "rest": 1.0}
+    assert {n.rpartition("/")[0] for n in groups} == expected.keys()
+    assert all(g["lr"] == expected[n.rpartition("/")[0]] for n, g in groups.items())
+    first = {id(p) for n in ("decayed", "plain") for p in groups[f"backbone/0/{n}"]["params"]}
+    assert {id(p) for p in module.backbone[:2].parameters()} == first  # a norm belongs to its layer
+
+
+@pytest.mark.parametrize("name", ["cosine", "warmup"])
+def test_a_trick_of_time_serves_a_recipe_of_steps(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["experiment=retinanet_coco", f"trick=[{name}]"])
+        default = compose("train", [f"trick=[{name}]"])
+    for schedule in (config.schedule, default.schedule):
+        found = rates(instantiate(schedule, _convert_="all"), 100_000)
+        if name == "cosine":
+            assert found[-1] == pytest.approx(0, abs=1e-9)
+            assert found[50_000] == pytest.approx(0.5, abs=0.03)
