@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from detectors.commands.evaluation import evaluate
 from detectors.commands.restoring import unloaded
 from detectors.commands.words import check_words, words_of_job
 from detectors.data.imagefolder import ImageFolder
+from detectors.detector import Detector
 from detectors.module import LitDetector
+from detectors.tricks import BatchTrick
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
     detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
+    batch_tricks, testing = instantiate(cfg, "batch_tricks"), testing_of(cfg)
     module = LitDetector(
         detector,
         optimizer,
@@ -56,14 +60,18 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
         config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
+        batch_tricks=batch_tricks,
+        testing=testing,
     )
     trainer, data = instantiate(cfg, "trainer"), instantiate(cfg, "data")
     check_canvases(detector, data.canvases())
+    check_testing(testing, detector, data.canvases())
+    check_batch_tricks(batch_tricks, detector, min(data.canvases()))
     return module, data, trainer
 
 
 def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:
-    """Refuse data of another size, or of several, where a part is made for one.
+    """Refuse images of another size, or of several, where a part is made for one.
 
     Raises:
         ValueError: names the part, its size and those of the data.
@@ -72,9 +80,53 @@ def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:
         only = getattr(part, "only_canvas", None)
         if only is not None and canvases != {only}:
             raise ValueError(
-                f"{type(part).__name__} is made for images of {only} (height, width), but the data "
-                f"come in {sorted(canvases)}: set image_size to that, without trick=multiscale"
+                f"{type(part).__name__} is made for images of {only} (height, width), but they "
+                f"come in {sorted(canvases)}: set image_size to that, without trick=multiscale or "
+                "multiscale_tta"
             )
+
+
+def testing_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
+    """What is evaluated in the place of a detector, if the config says so.
+
+    Raises:
+        ValueError: it says how a checkpoint was trained, but there is none.
+    """
+    if cfg.testing == "trained":
+        raise ValueError(
+            "testing=trained is for `detectors evaluate`: choose flip_merged or scales"
+        )
+    return None if cfg.testing is None else instantiate(cfg, "testing", _partial_=True)
+
+
+def check_testing(
+    testing: Callable[[Detector], Any] | None,
+    detector: Detector,
+    canvases: set[tuple[int, int]],
+) -> None:
+    """Refuse sizes at which a part of the detector cannot be asked.
+
+    Raises:
+        ValueError: as `check_canvases`.
+    """
+    if testing is not None:
+        asked = testing(detector)
+        check_canvases(detector, {size for canvas in canvases for size in asked.canvases(canvas)})
+
+
+def check_batch_tricks(
+    tricks: Mapping[str, BatchTrick], detector: Detector, canvas: tuple[int, int]
+) -> None:
+    """Refuse tricks that mean nothing for the detector.
+
+    Raises:
+        ValueError: names the trick and the reason.
+    """
+    for name, trick in tricks.items():
+        try:
+            trick.check(detector, canvas)
+        except ValueError as error:
+            raise ValueError(f"batch_tricks.{name}: {error}") from error
 
 
 def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:

@@ -13,7 +13,12 @@ from detectors.commands.building import initial_detector
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.run_folder import write_json
 from detectors.commands.terminal import console
-from detectors.commands.train import check_canvases
+from detectors.commands.train import (
+    check_batch_tricks,
+    check_canvases,
+    check_testing,
+    testing_of,
+)
 from detectors.commands.words import SERVED, check_words
 from detectors.structures import Targets
 
@@ -61,14 +66,19 @@ def _attempt(cfg: DictConfig) -> None:
     torch.manual_seed(0)
     detector = initial_detector(cfg)
     instantiate(cfg, "schedule")(instantiate(cfg, "optimizer")(detector), 10**9)
-    check_canvases(detector, instantiate(cfg, "data").canvases())
+    canvases = instantiate(cfg, "data").canvases()
+    check_canvases(detector, canvases)
+    testing = testing_of(cfg)
+    check_testing(testing, detector, canvases)
+    check_batch_tricks(instantiate(cfg, "batch_tricks"), detector, min(canvases))
     instantiate(cfg, "callback")
     images = torch.randint(0, 256, (2, 3, cfg.image_size, cfg.image_size), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
         detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))
-        detector.eval()(images)
+        frames = torch.tensor([0.0, 0.0, cfg.image_size, cfg.image_size]).expand(2, 4)
+        (testing(detector) if testing else detector).eval()(images, frames)
 
 
 def served(reasons: Reasons) -> dict[str, list[str]]:
