@@ -165,13 +165,17 @@ def test_stages_of_the_backbone_learn_the_slower_the_further_they_are_from_the_h
     assert {id(p) for p in module.backbone[:2].parameters()} == first  # a norm belongs to its layer
 
 
-@pytest.mark.parametrize("name", ["cosine", "warmup"])
-def test_a_trick_of_time_serves_a_recipe_of_steps(name: str) -> None:
+def test_cosine_stands_for_the_steps_of_a_recipe_and_keeps_its_warm_up() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["experiment=retinanet_coco", f"trick=[{name}]"])
-        default = compose("train", [f"trick=[{name}]"])
-    for schedule in (config.schedule, default.schedule):
-        found = rates(instantiate(schedule, _convert_="all"), 100_000)
-        if name == "cosine":
-            assert found[-1] == pytest.approx(0, abs=1e-9)
-            assert found[50_000] == pytest.approx(0.5, abs=0.03)
+        config = compose("train", ["experiment=retinanet_coco", "trick=[cosine]"])
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    factor = instantiate(config.schedule, _convert_="all")(optimizer, 90_500).lr_lambdas[0]
+    assert factor(0) == pytest.approx(1 / 3, abs=1e-5)
+    assert [factor(500), factor(45_500), factor(90_500)] == pytest.approx([1, 0.5, 0])
+
+
+def test_warm_up_is_the_burn_in_of_darknet() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["trick=[warmup]"])
+        recipe = compose("train", ["experiment=yolov3_coco"])
+    assert config.schedule.warmup == recipe.schedule.warmup
