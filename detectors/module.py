@@ -1,20 +1,21 @@
 """The one LightningModule of detection: how any detector is trained, validated and checkpointed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from detectors.detector import Detector
 from detectors.metrics import DetectionMetric
 from detectors.structures import Batch
+from detectors.tricks import BatchTrick, Step
 
 
 class LitDetector(LightningModule):
@@ -29,30 +30,36 @@ class LitDetector(LightningModule):
             every checkpoint.
         channels_last: keep images and weights in the layout that convolutions are fastest in.
         compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
+        batch_tricks: change a batch on the device, one after the other, before its loss.
+        testing: `(detector) -> module` that is evaluated in its place, one of `detectors.testing`.
     """
 
     def __init__(
         self,
         detector: Detector,
-        optimizer: Callable[[torch.nn.Module], Optimizer] | None = None,
+        optimizer: Callable[[nn.Module], Optimizer] | None = None,
         schedule: Callable[[Optimizer, int], LRScheduler] | None = None,
         seed: int = 0,
         config: dict[str, Any] | None = None,
         channels_last: bool = True,
         compiled: bool = False,
+        batch_tricks: Mapping[str, BatchTrick] | None = None,
+        testing: Callable[[Detector], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.detector = detector.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
+        self.batch_tricks, self.testing = dict(batch_tricks or {}), testing
         self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         assert self.optimizer is not None
         assert self.schedule is not None
         optimizer = self.optimizer(self.detector)
-        schedule = self.schedule(optimizer, optimizer_steps(self.trainer))
+        self.steps = optimizer_steps(self.trainer)
+        schedule = self.schedule(optimizer, self.steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -65,6 +72,7 @@ class LitDetector(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
+        batch = self._tricked(batch, batch_idx)
         torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
         images = batch.images.contiguous(memory_format=self.memory_format)
         terms = self.loss(images, batch.targets, batch.frames)
@@ -72,6 +80,13 @@ class LitDetector(LightningModule):
         detached = {name: term.detach() for name, term in terms.items()}
         self._log_losses({"loss": total.detach(), **detached}, len(batch.images))
         return {"loss": total, "terms": detached}
+
+    def _tricked(self, batch: Batch, batch_idx: int) -> Batch:
+        """The batch that the loss sees; what tricks draw does not shift what it draws."""
+        seed = step_seed(self.seed, self.current_epoch, batch_idx, rank=0)
+        for trick in self.batch_tricks.values():
+            batch = trick(batch, self.detector, Step(self.global_step, self.steps, seed))
+        return batch
 
     def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
         scalars = {f"train/{name}": value for name, value in losses.items()}
@@ -87,7 +102,9 @@ class LitDetector(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         """`detections` of the batch, which the metric has seen; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
-        detections = self.detector(images, batch.frames)
+        # Made anew, because a part of this module would be averaged and saved a second time.
+        asked = self.detector if self.testing is None else self.testing(self.detector)
+        detections = asked(images, batch.frames)
         self.metrics[split].update(detections, batch)
         return {"detections": detections}
 

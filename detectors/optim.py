@@ -12,6 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from detectors.backbones.depth import stages_of
+
 
 def build_optimizer(
     module: nn.Module,
@@ -20,6 +22,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     backbone_lr_factor: float = 1.0,
     bias_lr_factor: float = 1.0,
+    backbone_lr_decay: float = 1.0,
 ) -> Optimizer:
     """`algorithm` over the `parameter_groups` of `module`.
 
@@ -27,11 +30,15 @@ def build_optimizer(
         algorithm: called with the groups and `lr`, such as a partial of `torch.optim.SGD`.
         backbone_lr_factor: multiplies the learning rate of everything in `module.backbone`.
         bias_lr_factor: and that of every bias; 2 in caffe's models and in Detectron.
+        backbone_lr_decay: and that of each of the backbone's stages once for itself and once for
+            every stage behind it (BEiT, Bao et al. 2021, layer-wise learning rates).
 
     Raises:
         ValueError: nothing is trainable.
     """
-    groups = parameter_groups(module, lr, weight_decay, backbone_lr_factor, bias_lr_factor)
+    groups = parameter_groups(
+        module, lr, weight_decay, backbone_lr_factor, bias_lr_factor, backbone_lr_decay
+    )
     return algorithm(groups, lr=lr)
 
 
@@ -41,23 +48,26 @@ def parameter_groups(
     weight_decay: float,
     backbone_lr_factor: float = 1.0,
     bias_lr_factor: float = 1.0,
+    backbone_lr_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with a `name`; frozen parameters are left out.
 
     Scalars and vectors are not decayed: the scale and shift of norms, biases, learnt scales. Biases
-    have groups of their own only where their learning rate is another.
+    have groups of their own only where their learning rate is another, and so have the stages of
+    the backbone, counted from the images on: "backbone/0/plain".
 
     Raises:
         ValueError: nothing is trainable.
     """
+    places = _places(module, backbone_lr_factor, backbone_lr_decay)
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        place = "backbone" if name.startswith("backbone.") else "rest"
+        place, factor = places.get(name, ("rest", 1.0))
         decayed = parameter.ndim > 1
         bias = bias_lr_factor != 1 and name.rpartition(".")[2] == "bias"
-        rate = lr * (backbone_lr_factor if place == "backbone" else 1.0)
+        rate = lr * factor
         group = groups.setdefault(
             f"{place}/{'bias' if bias else 'decayed' if decayed else 'plain'}",
             {
@@ -70,6 +80,21 @@ def parameter_groups(
     if not groups:
         raise ValueError("every parameter is frozen, there is nothing to train: unfreeze a part")
     return [{"name": name, **group} for name, group in groups.items()]
+
+
+def _places(module: nn.Module, factor: float, decay: float) -> dict[str, tuple[str, float]]:
+    """Where a parameter of the backbone belongs, and the factor of its learning rate."""
+    backbone = getattr(module, "backbone", None)
+    if backbone is None:
+        return {}
+    if decay == 1:
+        return {f"backbone.{name}": ("backbone", factor) for name, _ in backbone.named_parameters()}
+    stages = stages_of(backbone)
+    return {
+        f"backbone.{name}": (f"backbone/{index}", factor * decay ** (len(stages) - index))
+        for index, stage in enumerate(stages)
+        for name in stage
+    }
 
 
 @dataclass(frozen=True)
@@ -101,7 +126,7 @@ class Warmup:
         Raises:
             ValueError: the warm-up would not end within the run.
         """
-        steps = _steps(self.length, total_steps)
+        steps = steps_of(self.length, total_steps)
         if steps > total_steps:
             raise ValueError(
                 f"the warm-up takes {steps} steps, but the run has only {total_steps}: lower "
@@ -139,6 +164,23 @@ def cosine(
     return _schedule(optimizer, total_steps, warmup, factor)
 
 
+def cosine_instead(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup: Warmup = NO_WARMUP,
+    final: float = 0.0,
+    power: object = None,
+    milestones: object = None,
+    gamma: object = None,
+) -> LambdaLR:
+    """`cosine`, where a config goes on to name what the schedule took that it stands for.
+
+    Args:
+        power, milestones, gamma: of that schedule; they mean nothing any more.
+    """
+    return cosine(optimizer, total_steps, warmup, final)
+
+
 def poly(
     optimizer: Optimizer,
     total_steps: int,
@@ -170,7 +212,7 @@ def step(
     Raises:
         ValueError: a milestone lies outside of the run.
     """
-    steps = [_steps(milestone, total_steps) for milestone in milestones]
+    steps = [steps_of(milestone, total_steps) for milestone in milestones]
     outside = [place for place in steps if not 0 <= place <= total_steps]
     if outside:
         raise ValueError(
@@ -198,5 +240,6 @@ def _progress(step: int, total_steps: int, warmup: Warmup) -> float:
     return min(max(step - start, 0) / max(total_steps - start, 1), 1.0)
 
 
-def _steps(length: float, total_steps: int) -> int:
+def steps_of(length: float, total_steps: int) -> int:
+    """Optimiser steps of a length of training, in a run of `total_steps`."""
     return round(length * total_steps) if length < 1 else round(length)

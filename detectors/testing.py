@@ -35,6 +35,10 @@ class FlipAverage(nn.Module):
         super().__init__()
         self.detector = detector
 
+    def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
+        """The sizes at which the detector is asked about a picture on this canvas."""
+        return {canvas}
+
     @torch.no_grad()
     def forward(self, images: Tensor, frames: Tensor) -> Detections:
         """Detections in pixels of the images."""
@@ -75,10 +79,10 @@ class MultiScale(nn.Module):
 
     Args:
         detector: what is asked.
-        scales: of the canvas.
+        scales: of the canvas; at 1 it stays as it is.
         flips: False for the picture, True for its mirror image.
         sigma: of the decay `exp(-IoU^2 / sigma)`.
-        multiple: sides of canvases are rounded to it.
+        multiple: sides of other canvases are rounded to it.
         detections: most detections of an image.
         view: `(detector) -> module` that is asked instead, such as `FlipAverage`.
     """
@@ -98,6 +102,16 @@ class MultiScale(nn.Module):
         self.scales, self.flips = scales, flips
         self.sigma, self.multiple, self.detections = sigma, multiple, detections
 
+    def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
+        """The sizes at which the detector is asked about a picture on this canvas."""
+        return {self._scaled(canvas, scale) for scale in self.scales}
+
+    def _scaled(self, canvas: tuple[int, int], scale: float) -> tuple[int, int]:
+        if scale == 1:
+            return canvas
+        height, width = (max(round(s * scale / self.multiple), 1) * self.multiple for s in canvas)
+        return height, width
+
     @torch.no_grad()
     def forward(self, images: Tensor, frames: Tensor) -> Detections:
         """Detections in pixels of the images."""
@@ -113,10 +127,8 @@ class MultiScale(nn.Module):
     def _at(self, images: Tensor, frames: Tensor, scale: float, flip: bool) -> Detections:
         """Detections in the picture of another size, in pixels of the given one."""
         height, width = images.shape[-2:]
-        size = [
-            max(round(side * scale / self.multiple), 1) * self.multiple for side in (height, width)
-        ]
-        if size != [height, width]:
+        size = self._scaled((height, width), scale)
+        if size != (height, width):
             images = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
         factor = frames.new_tensor([size[1] / width, size[0] / height] * 2)
         frames = frames * factor

@@ -199,6 +199,30 @@ def test_metrics_and_losses_are_logged_by_name(tmp_path: Path) -> None:
     assert logged["val/AP"] == 1  # the fake knows the box
 
 
+class Missing(nn.Module):
+    """Asks a detector and looks beside what it finds."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor, frames: Tensor) -> Detections:
+        found = self.detector(images, frames)
+        return found._replace(boxes=found.boxes + 100)
+
+
+def test_what_stands_for_the_detector_is_evaluated_and_no_part_of_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = new_module()
+    names = list(module.state_dict())
+    module.testing = Missing
+    monkeypatch.setitem(globals(), "new_module", lambda: module)
+    fit(tmp_path, [EMA(decay=0.9)], max_epochs=1)
+    assert module.trainer.callback_metrics["val/AP"] == 0
+    assert list(module.state_dict()) == names
+
+
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [

@@ -151,3 +151,31 @@ def test_every_schedule_as_configured_serves_a_run_of_two_steps(schedule: str) -
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"schedule={schedule}"])
     assert rates(instantiate(config.schedule, _convert_="all"), 2)[0] == 1.0
+
+
+def test_stages_of_the_backbone_learn_the_slower_the_further_they_are_from_the_head() -> None:
+    module = Tiny()
+    module.backbone[0].requires_grad_(True)
+    options = {"backbone_lr_factor": 0.5, "backbone_lr_decay": 0.1}
+    groups = {g["name"]: g for g in optim.parameter_groups(module, 1.0, 0.5, **options)}
+    expected = {"backbone/0": 0.5 * 0.1**2, "backbone/1": 0.5 * 0.1, "rest": 1.0}
+    assert {n.rpartition("/")[0] for n in groups} == expected.keys()
+    assert all(g["lr"] == expected[n.rpartition("/")[0]] for n, g in groups.items())
+    first = {id(p) for n in ("decayed", "plain") for p in groups[f"backbone/0/{n}"]["params"]}
+    assert {id(p) for p in module.backbone[:2].parameters()} == first  # a norm belongs to its layer
+
+
+def test_cosine_stands_for_the_steps_of_a_recipe_and_keeps_its_warm_up() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["experiment=retinanet_coco", "trick=[cosine]"])
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    factor = instantiate(config.schedule, _convert_="all")(optimizer, 90_500).lr_lambdas[0]
+    assert factor(0) == pytest.approx(1 / 3, abs=1e-5)
+    assert [factor(500), factor(45_500), factor(90_500)] == pytest.approx([1, 0.5, 0])
+
+
+def test_warm_up_is_the_burn_in_of_darknet() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["trick=[warmup]"])
+        recipe = compose("train", ["experiment=yolov3_coco"])
+    assert config.schedule.warmup == recipe.schedule.warmup

@@ -115,7 +115,7 @@ def test_boxes_come_back_to_the_canvas(scale: float, flip: bool) -> None:
     torch.testing.assert_close(found.boxes, expected, atol=1.0, rtol=0)
 
 
-@pytest.mark.parametrize("choice", ["flip", "scales", "flip_scales"])
+@pytest.mark.parametrize("choice", ["flip", "flip_merged", "scales", "flip_scales"])
 def test_every_choice_of_the_command_detects(centernet: Detector, choice: str) -> None:
     cfg = compose([f"testing={choice}", "ckpt_path=none", "run_dir=none"], "evaluate")
     images = torch.randint(0, 256, (1, 3, SIDE, SIDE), dtype=torch.uint8)
@@ -130,3 +130,13 @@ def test_averaging_of_several_levels_is_refused() -> None:
     images = torch.zeros(1, 3, 128, 128, dtype=torch.uint8)
     with pytest.raises(ValueError, match="needs one level and one prior a cell"):
         FlipAverage(fcos)(images, FRAMES)
+
+
+def test_a_picture_at_its_own_size_is_not_rounded() -> None:
+    asked = MultiScale(Box(), [0.5, 1.0], [False], 0.5, 32, 10)
+    assert asked.canvases((300, 300)) == {(160, 160), (300, 300)}
+    images = torch.zeros(1, 3, 60, 100, dtype=torch.uint8)
+    images[..., 16:32, 16:48] = 255
+    once = MultiScale(Box(), [1.0], [False], 0.5, 32, 10)
+    found = once(images, torch.tensor([[0.0, 0.0, 100.0, 60.0]]))
+    assert found.boxes.tolist() == [[[16.0, 16.0, 48.0, 32.0]]]

@@ -13,13 +13,14 @@ from torch import nn
 from detectors.commands.assigned import Count, Level, counts, levels
 from detectors.commands.assigned_pictures import level_picture
 from detectors.commands.building import initial_detector
+from detectors.commands.checks import check_canvases
 from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.preview import first_samples
 from detectors.commands.restoring import stored_weights
 from detectors.commands.run_folder import load_checkpoint
 from detectors.commands.terminal import console
-from detectors.commands.train import check_canvases, resumed_from
+from detectors.commands.train import resumed_from
 from detectors.commands.words import check_words, words_of_job
 from detectors.data.collate import collated
 from detectors.detector import Detector

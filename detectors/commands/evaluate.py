@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.commands import run_folder
 from detectors.commands.composition import instantiate
 from detectors.commands.evaluation import evaluate
-from detectors.commands.restoring import restored_data, restored_detector
+from detectors.commands.restoring import restored_data, restored_detector, restored_testing
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -21,10 +21,9 @@ def main(cfg: DictConfig) -> float:
     folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
     file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = run_folder.load_checkpoint(file)
-    detector: Any = restored_detector(checkpoint, cfg.trust)
-    if cfg.testing is not None:
-        detector = instantiate(cfg, "testing", detector=detector)
-    module = LitDetector(detector)
+    detector = restored_detector(checkpoint, cfg.trust)
+    asked: Any = restored_testing(checkpoint, cfg, detector, cfg.trust)
+    module = LitDetector(asked)
     data = restored_data(checkpoint, cfg, cfg.trust)
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from detectors.classifier import Classifier
 from detectors.commands.composition import check_trusted, instantiate
@@ -41,6 +42,28 @@ def unloaded(model: Mapping[str, Any]) -> dict[str, Any]:
     """The model without a look for initial weights, which the checkpoint replaces anyway."""
     initial = ("pretrained", "weights")
     return {**model, "backbone": {k: v for k, v in model["backbone"].items() if k not in initial}}
+
+
+def restored_testing(
+    checkpoint: Mapping[str, Any], changes: DictConfig, detector: Detector, trust: Sequence[str]
+) -> nn.Module:
+    """What is asked: the detector, or what asks it several times about each picture.
+
+    Args:
+        changes: its `testing` is another way, None for once, or "trained" for the checkpoint's.
+
+    Raises:
+        ValueError: the checkpoint's config names code that is not trusted.
+    """
+    if changes.testing != "trained":
+        if changes.testing is None:
+            return detector
+        return instantiate(changes, "testing", detector=detector)
+    node = checkpoint["config"].get("testing")
+    if node is None:
+        return detector
+    check_trusted(node, trust)
+    return instantiate(OmegaConf.create({"testing": node}), "testing", detector=detector)
 
 
 def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Sequence[str]) -> Any:

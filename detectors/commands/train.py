@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,19 @@ from torch import nn
 
 from detectors.commands import run_folder
 from detectors.commands.building import initial_detector
+from detectors.commands.checks import (
+    check_batch_tricks,
+    check_callbacks,
+    check_canvases,
+    check_testing,
+)
 from detectors.commands.clustering import with_clustered_shapes
 from detectors.commands.composition import check_data, instantiate
 from detectors.commands.evaluation import evaluate
 from detectors.commands.restoring import unloaded
 from detectors.commands.words import check_words, words_of_job
 from detectors.data.imagefolder import ImageFolder
+from detectors.detector import Detector
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -54,6 +62,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
     detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
+    batch_tricks, testing = instantiate(cfg, "batch_tricks"), testing_of(cfg)
     module = LitDetector(
         detector,
         optimizer,
@@ -62,38 +71,28 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
         config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
+        batch_tricks=batch_tricks,
+        testing=testing,
     )
     trainer, data = instantiate(cfg, "trainer"), instantiate(cfg, "data")
     check_callbacks(trainer)
     check_canvases(detector, data.canvases())
+    check_testing(testing, detector, data.canvases())
+    check_batch_tricks(batch_tricks, detector, min(data.canvases()))
     return module, data, trainer
 
 
-def check_callbacks(trainer: Trainer) -> None:
-    """Let every callback that has a `check` look at the trainer, before any data is read.
+def testing_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
+    """What is evaluated in the place of a detector, if the config says so.
 
     Raises:
-        ValueError: a callback would be without effect, or in the way.
+        ValueError: it says how a checkpoint was trained, but there is none.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        check = getattr(callback, "check", None)
-        if check is not None:
-            check(trainer)
-
-
-def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:
-    """Refuse data of another size, or of several, where a part is made for one.
-
-    Raises:
-        ValueError: names the part, its size and those of the data.
-    """
-    for part in detector.modules():
-        only = getattr(part, "only_canvas", None)
-        if only is not None and canvases != {only}:
-            raise ValueError(
-                f"{type(part).__name__} is made for images of {only} (height, width), but the data "
-                f"come in {sorted(canvases)}: set image_size to that, without trick=multiscale"
-            )
+    if cfg.testing == "trained":
+        raise ValueError(
+            "testing=trained is for `detectors evaluate`: choose flip_merged or scales"
+        )
+    return None if cfg.testing is None else instantiate(cfg, "testing", _partial_=True)
 
 
 def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:

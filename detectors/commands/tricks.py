@@ -59,13 +59,16 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
 
 def _attempt(cfg: DictConfig) -> None:
     """Make what the config describes, and a loss and detections of two pictures."""
-    detector = assemble(cfg)[0].detector
+    module = assemble(cfg)[0]
+    detector = module.detector
     images = torch.randint(0, 256, (2, 3, cfg.image_size, cfg.image_size), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
         detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))
-        detector.eval()(images)
+        frames = torch.tensor([0.0, 0.0, cfg.image_size, cfg.image_size]).expand(2, 4)
+        asked = detector if module.testing is None else module.testing(detector)
+        asked.eval()(images, frames)
 
 
 def served(reasons: Reasons) -> dict[str, list[str]]:

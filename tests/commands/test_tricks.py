@@ -42,6 +42,12 @@ def test_a_refusal_says_what_is_missing(trick: str, family: str, reason: str) ->
     assert reason in tricks.refusal(trick, family)
 
 
+def test_sizes_at_which_a_family_cannot_be_asked_are_refused() -> None:
+    reason = tricks.refusal("multiscale_tta", "yolov1")
+    assert "ConnectedTower is made for images of (320, 320)" in reason
+    assert "multiscale_tta" in reason
+
+
 def test_the_page_gathers_families_with_one_reason() -> None:
     page = tricks.render({"a": {"x": "", "y": "too wide", "z": "too wide"}}, ["x", "y", "z"], {})
     assert "| `a` | yes | no | no |" in page

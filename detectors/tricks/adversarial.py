@@ -1,0 +1,116 @@
+"""Self-adversarial training: images are changed so that the detector denies their objects."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectors.detector import Detector
+from detectors.heads.matching import Criterion
+from detectors.optim import steps_of
+from detectors.structures import Batch, Targets
+from detectors.tricks import Step
+
+SCALE = 255.0  # of our images; darknet's are in [0, 1]
+
+
+class SelfAdversarial:
+    """Images moved against the gradient of the loss that says they are empty (YOLOv4, sec. 3.3).
+
+    With the weights as they are, an image is taken a step towards one in which nothing is found;
+    the training step then learns the true objects from it. As in darknet (AlexeyAB,
+    `src/network_kernels.cu` and `src/yolo_layer.c`) the step is `rate * progress * gradient` of an
+    image in [0, 1], progress being the share of the run that is done, images are cut to their
+    range, and batch norms use their running statistics, which stay as they are. The loss is each
+    image's own, so neither the batch nor the number of devices counts.
+
+    Differs: the loss of the image without objects is the family's own, where darknet scales the
+    gradients of objectness and class by the root of the predicted area and leaves out predictions
+    that it ignored; parts that draw, such as dropout, are at rest; all devices change their images
+    in the same steps, because losses are reduced over all of them.
+
+    Args:
+        rate: darknet's `adversarial_lr`; of an image in [0, 1].
+        probability: of a mini-batch to be changed.
+        burn_in: no image is changed before; a share of the run below 1, steps from 1 on.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(self, rate: float = 0.05, probability: float = 0.5, burn_in: float = 0.0) -> None:
+        if rate <= 0 or not 0 < probability <= 1 or burn_in < 0:
+            raise ValueError(
+                f"expected rate > 0, probability in (0, 1] and burn_in >= 0, found {rate}, "
+                f"{probability} and {burn_in}"
+            )
+        self.rate, self.probability, self.burn_in = rate, probability, burn_in
+
+    def __call__(self, batch: Batch, detector: Detector, step: Step) -> Batch:
+        """The batch with images float32 in 0..255, or as it is."""
+        early = step.made < steps_of(self.burn_in, step.total)
+        if early or np.random.default_rng(step.seed).random() >= self.probability:
+            return batch
+        torch.manual_seed(step.seed)  # of what a two-stage head draws
+        gradient = empty_gradient(detector, batch.images, batch.targets, batch.frames)
+        # A pixel of 0..255 has 1 / 255 of the gradient, and takes 255 times the step.
+        moved = self.rate * step.made / step.total * SCALE**2 * gradient
+        return batch._replace(images=(batch.images - moved).clamp(0, SCALE))
+
+    def check(self, detector: Detector, canvas: tuple[int, int]) -> None:
+        """Refuse a detector that an image without objects costs nothing.
+
+        Raises:
+            ValueError: the gradient of such an image is zero everywhere.
+        """
+        images = torch.randint(0, 256, (1, 3, *canvas), dtype=torch.uint8)
+        nothing = torch.zeros(1, 1)
+        no = nothing.bool()
+        targets = Targets(nothing[..., None].expand(1, 1, 4), nothing.long(), no, no)
+        if not empty_gradient(detector, images, targets).any():
+            raise ValueError(
+                "self-adversarial training follows the gradient of an image without objects, but "
+                "here such an image costs nothing (of hard negatives there are so many for each "
+                "object): choose another class_loss, such as softmax, or leave the trick out"
+            )
+
+
+def empty_gradient(
+    detector: Detector, images: Tensor, targets: Targets, frames: Tensor | None = None
+) -> Tensor:
+    """Of the loss of each image as if it had no objects, by its pixels in 0..255; float32.
+
+    No gradient of a weight and no running statistic changes.
+    """
+    images = images.detach().float().requires_grad_()
+    nothing = targets._replace(valid=torch.zeros_like(targets.valid))
+    with _evaluating(detector), torch.enable_grad():
+        terms = detector.loss(images, nothing, frames)
+        total = torch.stack(list(terms.values())).sum()
+        if not total.requires_grad:
+            return torch.zeros_like(images)
+        (gradient,) = torch.autograd.grad(total, images, allow_unused=True)
+    if gradient is None:
+        return torch.zeros_like(images)
+    return gradient * _share(detector, len(images))
+
+
+def _share(detector: nn.Module, images: int) -> Tensor:
+    """What the loss of each image is divided by in a batch without objects, [B, 1, 1, 1]."""
+    criteria = (part for part in detector.modules() if isinstance(part, Criterion))
+    none = torch.zeros(images, 1, device=next(detector.parameters()).device)
+    return next(criteria).normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
+
+
+@contextmanager
+def _evaluating(detector: nn.Module) -> Iterator[None]:
+    """Every part in evaluation mode, and afterwards in the one it had."""
+    training = [part for part in detector.modules() if part.training]
+    detector.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
