@@ -166,23 +166,25 @@ def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
 def _detections(detector: Any, batch: Batch) -> dict[str, Tensor]:
     """Of what the network predicts, and of as many boxes that overlap in all degrees."""
     candidates = detector.eval().candidates(batch.images, batch.frames)
-    found = {"own": candidates, "crafted": _overlapping(candidates)}
-    return {
-        f"{name}/{field}": value
-        for name, given in found.items()
-        for field, value in detector.postprocess(given, batch.frames)._asdict().items()
+    times = -(-1000 // candidates.boxes.shape[1])  # images, where one has few priors
+    frames = batch.frames.repeat(times, 1)
+    found = {
+        "own": detector.postprocess(candidates, batch.frames),
+        "crafted": detector.postprocess(_overlapping(candidates, times), frames),
     }
+    return {f"{name}/{k}": value for name, d in found.items() for k, value in d._asdict().items()}
 
 
-def _overlapping(candidates: Candidates) -> Candidates:
-    """Boxes about a few middles, with scores of their own, for the same priors."""
+def _overlapping(candidates: Candidates, times: int) -> Candidates:
+    """Boxes about a few middles, with scores of their own, for the same priors; more images."""
     draw = torch.Generator().manual_seed(0)
-    boxes, scores = candidates.boxes, candidates.scores
-    middle = 16 + 32 * torch.randint(0, 2, (*boxes.shape[:-1], 2), generator=draw)
+    count, *rows = candidates.boxes.shape[:-1]
+    middle = 16 + 32 * torch.randint(0, 2, (count * times, *rows, 2), generator=draw)
     middle = middle + 6 * torch.randn(middle.shape, generator=draw)
     half = 6 + 6 * torch.rand(middle.shape, generator=draw)
     crafted = torch.cat([middle - half, middle + half], dim=-1)
-    return candidates._replace(boxes=crafted, scores=torch.rand(scores.shape, generator=draw))
+    scores = torch.rand(count * times, *candidates.scores.shape[1:], generator=draw)
+    return candidates._replace(boxes=crafted, scores=scores)
 
 
 def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:
