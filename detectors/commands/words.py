@@ -98,7 +98,7 @@ def families_of(trick: str) -> str:
 
 def changes(one: DictConfig, other: DictConfig) -> set[str]:
     """Dotted keys of the values that differ between two configs, interpolations as they stand."""
-    first, second = (dict(_leaves(OmegaConf.to_container(c, resolve=False))) for c in (one, other))
+    first, second = (dict(leaves(OmegaConf.to_container(c, resolve=False))) for c in (one, other))
     missing = object()
     return {
         key
@@ -107,12 +107,13 @@ def changes(one: DictConfig, other: DictConfig) -> set[str]:
     }
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested maps by dotted key; an empty map is one too."""
     if not isinstance(node, dict) or not node:
         yield path, node
         return
     for name, child in node.items():
-        yield from _leaves(child, f"{path}.{name}" if path else str(name))
+        yield from leaves(child, f"{path}.{name}" if path else str(name))
 
 
 def used_slots(cfg: DictConfig) -> set[str]:

@@ -15,7 +15,7 @@ from detectors.commands.composition import compose, instantiate
 from detectors.commands.train import assemble
 from detectors.commands.words import SERVED
 from detectors.layers.progress import TrainingProgress
-from detectors.structures import Batch
+from detectors.structures import Batch, Candidates
 
 FAMILIES: list[str] = list(compose([], "tricks").families)
 SIDE = {"yolov1": 128, "ssd300": 300}  # pixels; the others make do with 64
@@ -162,9 +162,29 @@ def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
     return {name: term.detach() for name, term in terms.items()}
 
 
+@torch.no_grad()
 def _detections(detector: Any, batch: Batch) -> dict[str, Tensor]:
-    with torch.no_grad():
-        return detector.eval()(batch.images, batch.frames)._asdict()
+    """Of what the network predicts, and of as many boxes that overlap in all degrees."""
+    candidates = detector.eval().candidates(batch.images, batch.frames)
+    times = -(-1000 // candidates.boxes.shape[1])  # images, where one has few priors
+    frames = batch.frames.repeat(times, 1)
+    found = {
+        "own": detector.postprocess(candidates, batch.frames),
+        "crafted": detector.postprocess(_overlapping(candidates, times), frames),
+    }
+    return {f"{name}/{k}": value for name, d in found.items() for k, value in d._asdict().items()}
+
+
+def _overlapping(candidates: Candidates, times: int) -> Candidates:
+    """Boxes about a few middles, with scores of their own, for the same priors; more images."""
+    draw = torch.Generator().manual_seed(0)
+    count, *rows = candidates.boxes.shape[:-1]
+    middle = 16 + 32 * torch.randint(0, 2, (count * times, *rows, 2), generator=draw)
+    middle = middle + 6 * torch.randn(middle.shape, generator=draw)
+    half = 6 + 6 * torch.rand(middle.shape, generator=draw)
+    crafted = torch.cat([middle - half, middle + half], dim=-1)
+    scores = torch.rand(count * times, *candidates.scores.shape[1:], generator=draw)
+    return candidates._replace(boxes=crafted, scores=scores)
 
 
 def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.__main__ import CONF
 from detectors.commands.building import initial_detector
 from detectors.commands.composition import compose, instantiate
-from detectors.commands.words import _leaves, changes, check_words
+from detectors.commands.words import changes, check_words, leaves
 from tests.tricks.bag import NEEDS, NEEDS_BOTH, given_batch, trained_weights, words
 from tests.tricks.test_on import declared
 
@@ -46,11 +46,11 @@ def given(family: str, *tricks: str) -> list[str]:
 def single(family: str, *tricks: str) -> tuple[DictConfig, dict[str, Any]]:
     """The config and its leaves."""
     cfg = compose(given(family, *tricks))
-    return cfg, leaves(cfg)
+    return cfg, written(cfg)
 
 
-def leaves(cfg: DictConfig) -> dict[str, Any]:
-    return dict(_leaves(OmegaConf.to_container(cfg, resolve=False)))
+def written(cfg: DictConfig) -> dict[str, Any]:
+    return dict(leaves(OmegaConf.to_container(cfg, resolve=False)))
 
 
 @cache
@@ -93,23 +93,37 @@ def _merged(plain: dict[str, Any], *changed: dict[str, Any]) -> DictConfig:
     return OmegaConf.create(nested)
 
 
-def steps(family: str, first: str, second: str, cfg: DictConfig, sampled: bool) -> None:
-    """Two of them, over what the tricks meet in."""
-    one, two = (declared(list(changed(family, trick)), trick)[0] for trick in (first, second))
-    network = [bool(must & {"losses"}) and not _loss_only(family, t)
-               for must, t in ((one, first), (two, second))]  # fmt: skip
-    if "batches" in one and "batches" in two:
+def meeting(family: str, first: str, second: str) -> set[str]:
+    """Where two tricks meet: in the "pipeline", the "detector" or a "fit"."""
+    one, two = kinds(family, first), kinds(family, second)
+    found = {"pipeline"} if "batches" in one & two else set()
+    if {"network", "loss"} & one & two:
+        found |= {"detector"}
+    if "trained" in one | two and "network" in one | two:
+        found |= {"fit"}
+    return found
+
+
+@cache
+def kinds(family: str, trick: str) -> set[str]:
+    """What a trick is about: "batches", a "network", a "loss", "detections", what is "trained"."""
+    must = declared(list(changed(family, trick)), trick)[0]
+    if "losses" not in must:
+        return must
+    parts = {key.split(".")[1] for key in changed(family, trick) if key.startswith("part.")}
+    losses = {"box_loss", "class_loss", "quality_loss", "assigner", "normalizer"}
+    return must - {"losses"} | {"loss" if parts <= losses else "network"}
+
+
+def take_steps(cfg: DictConfig, places: set[str]) -> None:
+    """Two of them, over what the tricks meet in; in a fit the detector has its part."""
+    if "pipeline" in places:
         for batch in islice(instantiate(cfg, "data").train_dataloader(), 2):
             assert batch.images.dtype == torch.uint8
-    if ("trained" in one and any(network)) or ("trained" in two and any(network)):
+    if "fit" in places:
         assert all(value.isfinite().all() for value in trained_weights(cfg).values())
-    elif all(network) or sampled or (_loss_only(family, first) and _loss_only(family, second)):
+    elif "detector" in places:
         _two_steps(cfg)
-
-
-def _loss_only(family: str, trick: str) -> bool:
-    starts = {key.split(".")[1] for key in changed(family, trick) if key.startswith("part.")}
-    return starts <= {"box_loss", "class_loss", "quality_loss", "assigner", "normalizer"}
 
 
 def _two_steps(cfg: DictConfig) -> None:
@@ -147,11 +161,14 @@ def test_two_tricks_take_two_steps_or_are_refused(
 
 def refusal(family: str, first: str, second: str, sampled: bool) -> str:
     """Why a pair is refused; "" where it takes its steps."""
+    places = meeting(family, first, second) | ({"detector"} if sampled else set())
+    if not places and not _meet(changed(family, first), changed(family, second)):
+        return ""
     try:
         cfg = composed(family, first, second)
         if sampled:
-            assert leaves(cfg) == leaves(compose(given(family, first, second)))
-        steps(family, first, second, cfg, sampled)
+            assert written(cfg) == written(compose(given(family, first, second)))
+        take_steps(cfg, places)
     except ValueError as reason:
         return str(reason)
     return ""
