@@ -43,9 +43,16 @@ BRIEF = [
     "scenes.layout.side=96",
 ]
 # What a trick is refused without: words for the run with it, and for both.
-NEEDS = {"class_balance": ["data.balance.threshold=0.9"]}
+NEEDS = {
+    "class_balance": ["data.balance.threshold=0.9"],
+    "freeze_backbone": ["callback.freeze_backbone.until=1"],
+    "sat": ["batch_tricks.sat.probability=1.0"],
+    "warmup": ["schedule.warmup.length=2"],
+}
 NEEDS_BOTH = {"cmbn": ["trainer.accumulate_grad_batches=2"]}
 COMPANIONS = {"closing_mosaic": "mosaic"}
+ALONE = {"sync_bn"}  # for several processes
+SETS = {"yolov4_bof", "yolov4_bos", "yolov4_classifier", "yolov4_combination"}  # of other tricks
 
 
 def words(family: str, *tricks: str) -> list[str]:
@@ -56,10 +63,9 @@ def words(family: str, *tricks: str) -> list[str]:
 
 
 def cells() -> list[tuple[str, str]]:
-    """(trick, family) that work, by the page or with what they need."""
+    """(trick, family) that work, by the page."""
     served: dict[str, list[str]] = json.loads(SERVED.read_text(encoding="utf-8"))
-    needy = dict.fromkeys((*NEEDS_BOTH, *COMPANIONS), FAMILIES)
-    return [(trick, family) for trick, row in (served | needy).items() for family in row]
+    return [(trick, f) for trick, row in served.items() if trick not in ALONE for f in row]
 
 
 def pair_of_words(trick: str, family: str) -> tuple[list[str], list[str]]:
@@ -107,7 +113,7 @@ def seen(*given: str, trained: bool = False) -> Seen:
         batches=dict(_batches(data)),
         weights=weights,
         losses=_losses(detector, batch),
-        detections=_detections(detector, batch),
+        detections=_detections(module.testing, detector, batch),
         trained=trained_weights(cfg) if trained else {},
     )
 
@@ -163,13 +169,13 @@ def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _detections(detector: Any, batch: Batch) -> dict[str, Tensor]:
-    """Of what the network predicts, and of as many boxes that overlap in all degrees."""
+def _detections(testing: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
+    """As evaluations ask for them; of as many boxes that overlap in all degrees, too."""
     candidates = detector.eval().candidates(batch.images, batch.frames)
     times = -(-1000 // candidates.boxes.shape[1])  # images, where one has few priors
     frames = batch.frames.repeat(times, 1)
     found = {
-        "own": detector.postprocess(candidates, batch.frames),
+        "own": (testing(detector) if testing else detector)(batch.images, batch.frames),
         "crafted": detector.postprocess(_overlapping(candidates, times), frames),
     }
     return {f"{name}/{k}": value for name, d in found.items() for k, value in d._asdict().items()}

@@ -8,7 +8,7 @@ import pytest
 from detectors.__main__ import CONF
 from detectors.commands.composition import compose
 from detectors.commands.words import changes, check_words
-from tests.tricks.bag import cells, pair_of_words, seen
+from tests.tricks.bag import ALONE, cells, pair_of_words, seen
 
 # By the start of a key: the places where it must show, and where else it may.
 PLACES: dict[str, tuple[set[str], set[str]]] = {
@@ -21,15 +21,23 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "part.norm": ({"losses"}, {"weights", "detections"}),
     "part.act": ({"losses"}, {"weights", "detections"}),
     "part.tower": ({"losses", "detections"}, {"weights"}),
-    "part.coder": ({"losses", "detections"}, set()),
+    "part.coder": ({"losses", "detections"}, {"weights"}),
+    "part.head": ({"losses"}, {"detections"}),
+    "part.sensitive": (set(), set()),  # nodes to which others refer
+    "part.several": (set(), set()),
+    "clustering": ({"losses", "detections"}, set()),
     "part.priors": ({"losses", "detections"}, {"weights"}),
     "part.assigner": ({"losses"}, set()),
     "part.box_loss": ({"losses"}, set()),
     "part.class_loss": ({"losses"}, set()),
     "part.quality_loss": ({"losses"}, set()),
     "part.normalizer": ({"losses"}, set()),
+    "part.selection": ({"losses"}, set()),
+    "part.factors": ({"trained"}, {"losses"}),  # some learn from the training data
     "part.score": ({"detections"}, set()),
     "part.postprocess": ({"detections"}, set()),
+    "testing": ({"detections"}, set()),
+    "batch_tricks": ({"trained"}, set()),
     "callback": ({"trained"}, set()),
     "optimizer": ({"trained"}, set()),
     "schedule": ({"trained"}, set()),
@@ -74,5 +82,4 @@ def test_a_trick_shows_where_it_declares_and_nowhere_else(
 
 
 def test_every_trick_has_a_cell() -> None:
-    alone = {"sync_bn"}  # for several processes
-    assert {trick for trick, _ in cells()} | alone == {p.stem for p in (CONF / "trick").glob("*")}
+    assert {trick for trick, _ in cells()} | ALONE == {p.stem for p in (CONF / "trick").glob("*")}

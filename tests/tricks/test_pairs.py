@@ -25,13 +25,29 @@ from detectors.__main__ import CONF
 from detectors.commands.building import initial_detector
 from detectors.commands.composition import compose, instantiate
 from detectors.commands.words import changes, check_words, leaves
-from tests.tricks.bag import NEEDS, NEEDS_BOTH, given_batch, trained_weights, words
+from tests.tricks.bag import (
+    ALONE,
+    NEEDS,
+    NEEDS_BOTH,
+    SETS,
+    given_batch,
+    trained_weights,
+    words,
+)
 from tests.tricks.test_on import declared
 
 FAMILIES = ["yolov3", "fcos", "faster_rcnn"]
-THIN = {"fcos": ["part.neck.channels=32"], "faster_rcnn": ["part.neck.channels=32"]}
-TRICKS = sorted(path.stem for path in (CONF / "trick").glob("*.yaml") if path.stem != "sync_bn")
+THIN = {
+    "yolov3": ["part.backbone.width=4"],
+    "fcos": ["part.neck.channels=64", "part.backbone.name=test_resnet"],
+    "faster_rcnn": ["part.neck.channels=32", "part.backbone.name=test_resnet"],
+}
+TRICKS = sorted({path.stem for path in (CONF / "trick").glob("*.yaml")} - ALONE - SETS)
 FAST = {("yolov3", "spp")}
+LOSSES = {  # parts of the config that are about losses
+    *("box_loss", "class_loss", "quality_loss", "assigner", "normalizer", "selection", "factors"),
+    *("coder", "score", "head", "sensitive", "several"),
+}
 SAMPLE = 40  # one pair in so many
 MISSING = object()
 
@@ -111,8 +127,7 @@ def kinds(family: str, trick: str) -> set[str]:
     if "losses" not in must:
         return must
     parts = {key.split(".")[1] for key in changed(family, trick) if key.startswith("part.")}
-    losses = {"box_loss", "class_loss", "quality_loss", "assigner", "normalizer"}
-    return must - {"losses"} | {"loss" if parts <= losses else "network"}
+    return must - {"losses"} | {"loss" if parts <= LOSSES else "network"}
 
 
 def take_steps(cfg: DictConfig, places: set[str]) -> None:
