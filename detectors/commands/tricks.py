@@ -16,7 +16,7 @@ from detectors.commands.train import assemble
 from detectors.commands.words import SERVED, check_words
 from detectors.structures import Targets
 
-SMALL = ["size=small", "device=cpu", "run_dir=.", "data.num_workers=0"]
+SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
 Reasons = dict[str, dict[str, str]]  # by trick and family; "" where it works
 
 INTRODUCTION = """\
