@@ -282,10 +282,16 @@ def _growth(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[height, width, 3]; averages areas where both sides shrink, else interpolates linearly."""
+    """[height, width, 3]; linear between the four nearest pixels, or the mean of an area.
+
+    The mean where a side shrinks to less than half, for four pixels would then not be all that a
+    new one stands for. At a half both are the same; linear takes a third of the time.
+    """
     rows, columns = image.shape[:2]
     shrinks = height <= rows and width <= columns
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    method = cv2.INTER_LINEAR
+    if shrinks and (2 * height < rows or 2 * width < columns):
+        method = cv2.INTER_AREA
     return cv2.resize(image, (width, height), interpolation=method)
 
 

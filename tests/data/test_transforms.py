@@ -13,6 +13,7 @@ from detectors.data.transforms import (
     ShorterEdge,
     Stretch,
     Translate,
+    resized,
     window,
 )
 from detectors.structures import Sample
@@ -193,3 +194,18 @@ def test_impossible_settings_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="found"):
             wrong()
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_smaller_picture_stands_for_all_pixels(factor: int) -> None:
+    """At a half by its four nearest pixels, below by the mean of an area."""
+    image = rng().integers(0, 256, (12 * factor, 20 * factor, 3), dtype=np.uint8)
+    blocks = image.reshape(12, factor, 20, factor, 3).mean((1, 3))
+    assert np.abs(resized(image, 12, 20) - blocks).max() <= 0.6  # rounding
+
+
+def test_between_a_half_and_the_whole_it_is_linear_between_pixel_middles() -> None:
+    ramp = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[None, :, None], 3, axis=2)
+    image = np.repeat(ramp, 6, axis=0)
+    middles = (np.arange(80) + 0.5) * 1.5 - 0.5
+    assert np.abs(resized(image, 4, 80)[1, :, 0] - 2 * middles).max() <= 0.6
