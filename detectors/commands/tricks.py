@@ -53,7 +53,7 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
         check_words(cfg, words)
         _attempt(cfg)
     except ValueError as error:
-        return " ".join(str(error).split())
+        return " ".join(str(error).split()).partition(" It serves: ")[0]
     return ""
 
 

@@ -4,17 +4,22 @@ from collections.abc import Callable
 
 from torch import nn
 
+from detectors.coders import Coder
 from detectors.heads.scores import needs_background, needs_quality, squashing
 
 
-def check_agreement(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
-    """Refuse parts that disagree about quality, about background or about what makes a score.
+def check_agreement(
+    predictor: nn.Module, losses: nn.ModuleDict, score: Callable, coder: Coder
+) -> None:
+    """Refuse parts that disagree about quality, background, what makes a score, or the deltas.
 
     Args:
         predictor: a tower or a region head, which says by `predicts_quality` and
             `predicts_background` what there is beside the classes.
-        losses: named loss terms.
+        losses: named loss terms, which say by `deltas` whether they look at the four numbers of a
+            "box" or at a "distribution" for each.
         score: one of `heads.scores`.
+        coder: what decodes the deltas.
 
     Raises:
         ValueError: names the two parts and what fits.
@@ -22,6 +27,7 @@ def check_agreement(predictor: nn.Module, losses: nn.ModuleDict, score: Callable
     _check_quality(predictor, losses, score)
     _check_background(predictor, losses, score)
     _check_squashing(losses, score)
+    _check_deltas(losses, coder)
 
 
 def _check_quality(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
@@ -69,4 +75,16 @@ def _check_squashing(losses: nn.ModuleDict, score: Callable) -> None:
                 f"{type(losses[name]).__name__} teaches {squashing(losses[name])} scores, but "
                 f"{getattr(score, 'func', score).__name__} takes {expected} ones: choose "
                 f"{name}_loss and score of one kind"
+            )
+
+
+def _check_deltas(losses: nn.ModuleDict, coder: Coder) -> None:
+    """Refuse a term that looks at other deltas than the coder decodes."""
+    decoded = "box" if getattr(coder, "numbers", 4) == 4 else "distribution"
+    for name, term in losses.items():
+        if getattr(term, "deltas", decoded) != decoded:
+            raise ValueError(
+                f"the {name} loss {type(term).__name__} looks at a {term.deltas}, but "
+                f"{type(coder).__name__} decodes a {decoded}: choose a loss on decoded boxes, such "
+                "as box_loss=giou, or another coder"
             )

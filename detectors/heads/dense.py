@@ -64,7 +64,7 @@ class DenseHead(nn.Module):
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **wider)
         self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
         self.score = score
-        check_agreement(self.tower, self.criterion.losses, score)
+        check_agreement(self.tower, self.criterion.losses, score, coder)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

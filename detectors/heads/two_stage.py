@@ -80,7 +80,7 @@ class TwoStageHead(nn.Module):
         self.coder, self.assigner, self.score = coder, assigner, score
         self.sampler = sampler if selection is None else None
         self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
-        check_agreement(self.region_head, self.criterion.losses, score)
+        check_agreement(self.region_head, self.criterion.losses, score, coder)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

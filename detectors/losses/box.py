@@ -19,6 +19,8 @@ class SmoothL1(nn.Module):
         weights: of the four numbers.
     """
 
+    deltas = "box"
+
     def __init__(self, beta: float, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
         super().__init__()
         self.beta, self.weights = beta, tuple(weights)
@@ -75,6 +77,8 @@ class YoloBox(nn.Module):
     Objects weigh `2 - w h` with sides relative to the canvas, so that small ones count more
     (darknet, src/yolo_layer.c; the gradient "truth minus prediction" of YOLOv3, sec. 2.1).
     """
+
+    deltas = "box"
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

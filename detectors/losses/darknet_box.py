@@ -30,6 +30,8 @@ class DarknetCIoU(nn.Module):
         limit: `max_delta`, 5 in YOLOv4.
     """
 
+    deltas = "box"
+
     def __init__(self, weight: float, limit: float) -> None:
         super().__init__()
         self.weight, self.limit = weight, limit

@@ -44,6 +44,8 @@ class DistributionFocal(nn.Module):
         weight: of the whole term.
     """
 
+    deltas = "distribution"
+
     def __init__(self, weight: float = 0.25) -> None:
         super().__init__()
         self.weight = weight

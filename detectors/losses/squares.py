@@ -41,6 +41,8 @@ class SquaredClass(nn.Module):
 class SquaredBox(nn.Module):
     """On the four numbers as they are predicted (YOLOv1, eq. 3, first two lines)."""
 
+    deltas = "box"
+
     def __init__(self, weight: float = 5.0) -> None:
         super().__init__()
         self.weight = weight
@@ -93,6 +95,8 @@ class YoloV2Box(nn.Module):
         prior_weight: of priors without an object, ignored ones among them.
         prior_images: how many images it lasts.
     """
+
+    deltas = "box"
 
     def __init__(
         self, weight: float = 1.0, prior_weight: float = 0.01, prior_images: int = 12800

@@ -11,6 +11,7 @@ sample takes its steps too. Pairs are tried in the order of the alphabet.
 """
 
 import copy
+import re
 import zlib
 from functools import cache
 from itertools import islice
@@ -83,11 +84,18 @@ def composed(family: str, first: str, second: str) -> DictConfig:
         ValueError: the pair is refused.
     """
     a, b = changed(family, first), changed(family, second)
-    if _meet(a, b):
+    if _meet(a, b) or _groups(first) & _groups(second):
         cfg = compose(given(family, first, second))
         check_words(cfg, given(family, first, second))
         return cfg
     return _merged(single(family)[1], a, b)
+
+
+@cache
+def _groups(trick: str) -> set[str]:
+    """Groups of the config of which a trick chooses another file, or perhaps the same one."""
+    text = (CONF / "trick" / f"{trick}.yaml").read_text(encoding="utf-8")
+    return set(re.findall(r"override /(\w+):", text))
 
 
 def _meet(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -177,7 +185,8 @@ def test_two_tricks_take_two_steps_or_are_refused(
 def refusal(family: str, first: str, second: str, sampled: bool) -> str:
     """Why a pair is refused; "" where it takes its steps."""
     places = meeting(family, first, second) | ({"detector"} if sampled else set())
-    if not places and not _meet(changed(family, first), changed(family, second)):
+    apart = not _meet(changed(family, first), changed(family, second))
+    if not places and apart and not _groups(first) & _groups(second):
         return ""
     try:
         cfg = composed(family, first, second)
