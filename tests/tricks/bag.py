@@ -63,9 +63,9 @@ def words(family: str, *tricks: str) -> list[str]:
 
 
 def cells() -> list[tuple[str, str]]:
-    """(trick, family) that work, by the page."""
+    """(trick, family) that work, by the page; family by family."""
     served: dict[str, list[str]] = json.loads(SERVED.read_text(encoding="utf-8"))
-    return [(trick, f) for trick, row in served.items() if trick not in ALONE for f in row]
+    return [(t, f) for f in FAMILIES for t, row in served.items() if f in row and t not in ALONE]
 
 
 def pair_of_words(trick: str, family: str) -> tuple[list[str], list[str]]:
@@ -101,7 +101,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | (a != a) & (b != b)).all())
 
 
-@cache
 def seen(*given: str, trained: bool = False) -> Seen:
     """What a run of these words shows."""
     cfg = compose(given)
