@@ -18,7 +18,7 @@ from detectors.layers.progress import TrainingProgress
 from detectors.structures import Batch, Candidates
 
 FAMILIES: list[str] = list(compose([], "tricks").families)
-SIDE = {"yolov1": 128, "ssd300": 300}  # pixels; the others make do with 64
+SIDE = {"yolov1": 256, "ssd300": 300}  # pixels; the others make do with 64
 REGIONS = [  # of Faster R-CNN, whose time goes there
     "part.head.sampler.count=32",
     *(f"part.head.train_proposals.{key}=64" for key in ("per_level", "detections")),
@@ -46,6 +46,7 @@ BRIEF = [
 NEEDS = {
     "class_balance": ["data.balance.threshold=0.9"],
     "freeze_backbone": ["callback.freeze_backbone.until=1"],
+    "multi_anchor": ["part.several.threshold=0.05"],  # YOLOv2 has few shapes as small
     "sat": ["batch_tricks.sat.probability=1.0"],
     "warmup": ["schedule.warmup.length=2"],
 }
