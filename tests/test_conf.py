@@ -121,7 +121,7 @@ def unsaid(node: Any, path: str = "") -> Iterator[str]:
         "centernet backbone=darknet_small norm=none act=leaky postprocess=nms",
         "centernet neck=deconv tower=shared box_loss=giou",
         "faster_rcnn backbone=mobilenetv3 box_loss=giou norm=frozen",
-        "faster_rcnn head=dense postprocess=nms",
+        "faster_rcnn head=dense class_loss=bce score=class postprocess=nms",
         "faster_rcnn backbone=csp_darknet_small neck=fpn_pool",
         "yolov2 neck=identity part.levels=[32]",
         "yolov3 neck=pan assigner=shape_threshold act=mish",

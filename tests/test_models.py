@@ -22,13 +22,15 @@ from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 HEAVY = {"centernet_dla", "centernet_hourglass"}  # minutes for their graphs
+# Of the parts of others, with other numbers.
+ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY)) for f in FAMILIES],
+    params=[pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY | ALIKE)) for f in FAMILIES],
 )
 def detector(request: pytest.FixtureRequest) -> Detector:
     """A small one that detects something; whatever is drawn at random is taken whole instead."""

@@ -49,7 +49,10 @@ LOGIT_SCALE = {
 OURS_RETURN_AS_MANY = {"retinanet": ["part.postprocess.detections=300"]}
 
 
-@pytest.fixture(scope="module", params=list(THEIRS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f, marks=[pytest.mark.slow] * (f == "faster_rcnn_v2")) for f in THEIRS],
+)
 def pair(request, tmp_path_factory) -> tuple[str, nn.Module, Detector]:
     """torchvision's model and ours, with the same random weights that detect something."""
     torch.manual_seed(1)

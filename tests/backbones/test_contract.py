@@ -23,7 +23,10 @@ def _node(choice: str, norm: str = "batch") -> DictConfig:
         return compose(overrides=groups).part.backbone
 
 
-@pytest.fixture(scope="module", params=CHOICES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(c, marks=[pytest.mark.slow] * (c == "hourglass_full")) for c in CHOICES],
+)
 def backbone(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return _built(request.param)

@@ -26,6 +26,7 @@ def test_a_small_run_reports_every_variant(tmp_path, capsys) -> None:
     assert "fcos" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_family_that_torchvision_lacks_is_measured_alone(capsys) -> None:
     options = ["--models", "yolov2", "--size", "64", "--batch", "1", "--repeats", "1"]
     measured = benchmark.main([*options, "--threads", "0"])["results"]["yolov2"]["train"]
