@@ -27,7 +27,8 @@ class Criterion(nn.Module):
         selection: one of `losses.selection`, which priors count by what they cost; None: all do.
 
     Raises:
-        ValueError: there is a factor for a term that there is not.
+        ValueError: there is a factor for a term that there is not, or a selection beside a term
+            that selects by itself.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Criterion(nn.Module):
         self.losses = nn.ModuleDict({name: term for name, term in losses.items() if term})
         self.factors = _modules(factors or {}, list(self.losses))
         self.selection = selection
+        _check_selection(selection, self.losses)
 
     def forward(
         self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
@@ -111,3 +113,13 @@ def _modules(factors: Factors, terms: list[str]) -> nn.ModuleDict:
             f"but there are only {', '.join(terms)}"
         )
     return nn.ModuleDict({name: nn.ModuleList(factors.get(name, {}).values()) for name in terms})
+
+
+def _check_selection(selection: nn.Module | None, losses: nn.ModuleDict) -> None:
+    """Refuse two choices of the same priors: of what one has left out the other sees no cost."""
+    names = [type(term).__name__ for term in losses.values() if getattr(term, "selects", False)]
+    if selection is not None and names:
+        raise ValueError(
+            f"{type(selection).__name__} chooses which priors count by what they cost, but "
+            f"{names[0]} has chosen already: choose class_loss=softmax, or leave it"
+        )

@@ -27,6 +27,7 @@ class HardNegativeCrossEntropy(nn.Module):
     """
 
     needs_background, squashing = True, "softmax"
+    selects = True  # its examples, so nothing else is to
 
     def __init__(self, ratio: float = 3.0, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()

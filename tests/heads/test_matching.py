@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from detectors.coders import Delta
 from detectors.heads.matching import Criterion
+from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.losses.reduction import per_batch_counted
 from detectors.structures import Assignment, Matched
 from tests.examples import predictions, shapes, targets
@@ -64,6 +65,12 @@ def test_factors_multiply_their_term_alone() -> None:
 def test_a_factor_without_its_term_is_refused() -> None:
     with pytest.raises(ValueError, match=r"part\.factors\.quality\.place.*class, box"):
         _losses(factors={"quality": {"place": Place()}})
+
+
+def test_a_selection_beside_a_term_that_selects_is_refused() -> None:
+    terms = {"class": HardNegativeCrossEntropy()}
+    with pytest.raises(ValueError, match="HardNegativeCrossEntropy has chosen already"):
+        Criterion(3, Delta(), terms, per_batch_counted, selection=First())
 
 
 def test_a_selection_sees_the_sum_and_leaves_the_rest_out_of_the_normaliser_too() -> None:

@@ -47,7 +47,8 @@ NEEDS = {
     "class_balance": ["data.balance.threshold=0.9"],
     "freeze_backbone": ["callback.freeze_backbone.until=1"],
     "multi_anchor": ["part.several.threshold=0.05"],  # YOLOv2 has few shapes as small
-    "sat": ["batch_tricks.sat.probability=1.0"],
+    "ohem": ["part.selection.count=8"],  # of less than 128 priors
+    "sat": ["batch_tricks.sat.probability=1.0", "batch_tricks.sat.rate=50"],
     "warmup": ["schedule.warmup.length=2"],
 }
 NEEDS_BOTH = {"cmbn": ["trainer.accumulate_grad_batches=2"]}
