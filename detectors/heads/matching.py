@@ -24,7 +24,7 @@ class Criterion(nn.Module):
         normalizer: one of `losses.reduction`.
         factors: by the name of a term, named modules from `Matched` to what the costs of each
             prior are multiplied by, [B, N].
-        selection: one of `losses.selection`, which priors count by what they cost; None: all do.
+        selection: one of `losses.mining`, which priors count by what they cost; None: all do.
 
     Raises:
         ValueError: there is a factor for a term that there is not, or a selection beside a term

@@ -18,10 +18,7 @@ class Objectness(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        quality = matched.predictions.quality
-        assert quality is not None
-        loss = F.binary_cross_entropy_with_logits(quality, matched.positive, reduction="none")
-        return self.weight * loss * matched.counted
+        return self.weight * _cross_entropy(matched, matched.positive) * matched.counted
 
 
 class OverlapObjectness(nn.Module):
@@ -38,11 +35,15 @@ class OverlapObjectness(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        quality = matched.predictions.quality
-        assert quality is not None
         target = overlap(matched.boxes, matched.target_boxes).detach() * matched.positive
-        loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
-        return self.weight * loss * matched.counted
+        return self.weight * _cross_entropy(matched, target) * matched.counted
+
+
+def _cross_entropy(matched: Matched, target: Tensor) -> Tensor:
+    """Of the quality logit with a target in [0, 1], both [B, N]."""
+    quality = matched.predictions.quality
+    assert quality is not None
+    return F.binary_cross_entropy_with_logits(quality, target, reduction="none")
 
 
 class Centerness(nn.Module):
@@ -57,10 +58,7 @@ class Centerness(nn.Module):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         target = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
-        quality = matched.predictions.quality
-        assert quality is not None
-        loss = F.binary_cross_entropy_with_logits(quality, target, reduction="none")
-        return self.weight * loss * matched.positive
+        return self.weight * _cross_entropy(matched, target) * matched.positive
 
 
 def centerness(points: Tensor, boxes: Tensor) -> Tensor:
