@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from detectors.data.balance import ClassBalance
 from detectors.data.cache import Cache
-from detectors.data.collate import collated
+from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.mix import Closing, Mix
 from detectors.data.multiscale import Multiscale
@@ -189,7 +189,9 @@ class DetectionData(LightningDataModule):
         return {
             "batch_size": self.batch_size,
             "num_workers": self.num_workers,
-            "collate_fn": partial(collated, smallest=self.min_objects),
+            "collate_fn": partial(
+                parcel if self.num_workers else collated, smallest=self.min_objects
+            ),
             "worker_init_fn": _one_thread,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),

@@ -1,10 +1,12 @@
 """Padding to buckets."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from detectors.data.collate import bucket, collated
+from detectors.data.collate import bucket, collated, parcel
 from detectors.structures import Sample
 
 
@@ -45,3 +47,13 @@ def test_real_rows_are_the_samples_and_the_rest_is_invalid() -> None:
         np.testing.assert_array_equal(batch.targets.ignore[k, :count], one.ignore)
         assert not batch.targets.valid[k, count:].any()
         assert not batch.targets.ignore[k, count:].any()
+
+
+def test_a_parcel_arrives_as_the_batch_and_can_be_written_to() -> None:
+    samples = [sample(3, 0), sample(0, 1), sample(11, 2)]
+    sent, expected = pickle.dumps(parcel(samples), pickle.HIGHEST_PROTOCOL), collated(samples)
+    arrived = pickle.loads(sent)
+    assert type(arrived) is type(expected)
+    torch.testing.assert_close(arrived, expected, rtol=0, atol=0)
+    arrived.targets.boxes.add_(1)
+    torch.testing.assert_close(arrived.targets.boxes, expected.targets.boxes + 1)
