@@ -136,6 +136,9 @@ def scale_free(transforms: Mapping[str, Transform]) -> bool:
 
 def framed(sample: Sample) -> Sample:
     """The part of the canvas that the picture fills, as a sample of its own."""
+    height, width = sample.image.shape[:2]
+    if sample.frame.tolist() == [0, 0, width, height]:
+        return sample
     left, top, right, bottom = np.rint(sample.frame).astype(int).tolist()
     view = sample.image[top:bottom, left:right]
     return mapped(sample, view, np.ones(2), np.array([-left, -top]))
@@ -246,23 +249,23 @@ def mapped(sample: Sample, image: np.ndarray, scale: np.ndarray, shift: np.ndarr
         shift: [2] x, y, pixels of the new image.
     """
     height, width = image.shape[:2]
-    frame = _boxes_moved(sample.frame[None], scale, shift)[0]
-    frame = np.clip(frame, 0, [width, height, width, height]).astype(np.float32)
-    boxes = _boxes_moved(sample.boxes, scale, shift)
-    boxes = np.clip(boxes, frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]])
+    moved = _boxes_moved(np.concatenate([sample.frame[None], sample.boxes]), scale, shift)
+    frame = np.clip(moved[0], 0, [width, height, width, height])
+    boxes = np.clip(moved[1:], frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]])
     old_scale, old_shift = sample.to_original[:2], sample.to_original[2:]
     back = np.concatenate([old_scale / scale, old_shift - shift / scale * old_scale])
     return sample._replace(
         image=image,
         boxes=boxes.astype(np.float32),
-        frame=frame,
+        frame=frame.astype(np.float32),
         to_original=back.astype(np.float32),
     )
 
 
 def _boxes_moved(boxes: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
     corners = boxes.reshape(-1, 2, 2).astype(np.float64) * scale + shift
-    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    first, second = corners[:, 0], corners[:, 1]
+    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
