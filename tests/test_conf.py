@@ -140,7 +140,7 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
     ("words", "ends"),
     [
         ("retinanet neck=topdown", ["priors", "5 feature levels", "neck delivers 3"]),
-        ("yolov3 neck=fpn_p5", ["priors", "3 feature levels", "neck delivers 5"]),
+        ("yolov3 neck=fpn_c5", ["priors", "3 feature levels", "neck delivers 5"]),
         (
             "centernet neck=fpn part.levels=[16,32] part.priors.levels=2",
             ["BranchTower", "neck delivers 2"],
@@ -154,7 +154,8 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
         ("fcos quality_loss=none", ["root_of_class_times_quality", "no loss", "score=class"]),
         ("retinanet class_loss=softmax", ["SoftmaxCrossEntropy", "SharedTower predicts none"]),
         ("fcos score=softmax", ["softmax_without_background", "SharedTower"]),
-        ("retinanet priors=ssd300_coco", ["6 feature levels", "neck delivers 5"]),
+        ("retinanet_v2 priors=ssd300_coco", ["6 feature levels", "neck delivers 5"]),
+        ("retinanet priors=ssd300_coco", ["SharedTower", "[4, 6, 6, 6, 4, 4]"]),
         ("fcos backbone=csp_darknet_small neck=pan", ["5 feature levels", "neck delivers 3"]),
         ("ssd300 class_loss=focal", ["SourceTower predicts background", "hard_negatives"]),
         ("ssd300 score=class", ["SourceTower", "class_score does not know"]),

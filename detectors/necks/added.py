@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import log2
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,11 +12,39 @@ from detectors.priors import PriorGrid
 from detectors.structures import FeatureSpec
 
 
-class AddedLevels(nn.Module):
-    """The levels as they are, then coarser ones, each a 3x3 convolution of stride 2 of the last.
+class LevelsFromOutput(nn.ModuleDict):
+    """Levels more, until there are as many as the priors are made for; none where there are enough.
 
-    As `LevelsFromOutput`, a ReLU between two of them, but until there are as many levels as the
-    priors are made for; none where there are enough.
+    Each is a 3x3 convolution of stride 2 of the last, a ReLU between two of them: P6 and P7 from P5
+    in torchvision's RetinaNet (v1) and FCOS. The name of a level holds the logarithm of its stride.
+
+    Args:
+        inputs: levels of the backbone, not used.
+        outputs: those of the pyramid, finest first.
+        priors: the grid of the dense head.
+    """
+
+    def __init__(
+        self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec], priors: PriorGrid
+    ) -> None:
+        self.specs = with_coarser(outputs, priors)[len(outputs) :]
+        super().__init__(
+            {
+                f"p{log2(spec.stride):.0f}": halving(spec.channels, spec.channels)
+                for spec in self.specs
+            }
+        )
+
+    def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+        """The levels more."""
+        added: list[Tensor] = []
+        for halve in self.values():
+            added.append(halve(added[-1].relu() if added else outputs[-1]))
+        return added
+
+
+class AddedLevels(nn.Module):
+    """The levels as they are, then those of `LevelsFromOutput`.
 
     Args:
         specs: levels, finest first.
@@ -24,18 +53,16 @@ class AddedLevels(nn.Module):
 
     def __init__(self, specs: Sequence[FeatureSpec], priors: PriorGrid) -> None:
         super().__init__()
-        self.specs = with_coarser(specs, priors)
-        channels = specs[-1].channels
-        self.halve = nn.ModuleList(
-            ConvNormAct(channels, channels, 3, stride=2, norm=None, act=None)
-            for _ in self.specs[len(specs) :]
-        )
+        self.added = LevelsFromOutput(specs, specs, priors)
+        self.specs = [*specs, *self.added.specs]
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        outputs = list(features)
-        for index, halve in enumerate(self.halve):
-            outputs.append(halve(outputs[-1].relu() if index else outputs[-1]))
-        return outputs
+        return [*features, *self.added(features, features)]
+
+
+def halving(in_channels: int, out_channels: int) -> ConvNormAct:
+    """A 3x3 convolution of stride 2, nothing behind it."""
+    return ConvNormAct(in_channels, out_channels, 3, stride=2, norm=None, act=None)
 
 
 def with_coarser(specs: Sequence[FeatureSpec], priors: PriorGrid) -> list[FeatureSpec]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct, Norm
+from detectors.necks.added import halving
 from detectors.structures import FeatureSpec
 
 
@@ -19,8 +20,8 @@ class FPN(nn.Module):
     Args:
         specs: levels of the backbone, finest first.
         channels: of every output level.
-        extra: called with the coarsest spec of the backbone and of the pyramid, gives a module
-            that adds levels: `PooledLevel`, `LevelsFromOutput` or `LevelsFromInput`.
+        extra: called with the levels of the backbone and of the pyramid, gives a module that adds
+            levels: `PooledLevel`, `LevelsFromInput` or `LevelsFromOutput`.
         norm: behind every lateral and output convolution, which then have no bias; plain: None.
     """
 
@@ -28,7 +29,7 @@ class FPN(nn.Module):
         self,
         specs: Sequence[FeatureSpec],
         channels: int = 256,
-        extra: Callable[[FeatureSpec, FeatureSpec], Any] | None = None,
+        extra: Callable[[Sequence[FeatureSpec], Sequence[FeatureSpec]], Any] | None = None,
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
@@ -39,9 +40,9 @@ class FPN(nn.Module):
             ConvNormAct(channels, channels, 3, norm=norm, act=None) for _ in specs
         )
         self.specs = [FeatureSpec(channels, spec.stride) for spec in specs]
-        self.extra = extra(specs[-1], self.specs[-1]) if extra else None
+        self.extra = extra(specs, self.specs) if extra else None
         if self.extra is not None:
-            self.specs += self.extra.specs
+            self.specs = [*self.specs, *self.extra.specs]
         _init(self)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -50,7 +51,7 @@ class FPN(nn.Module):
             for output, merged in zip(self.output, self._merge(features), strict=True)
         ]
         if self.extra is not None:
-            outputs += self.extra(features[-1], outputs[-1])
+            outputs += self.extra(features, outputs)
         return outputs
 
     def _merge(self, features: list[Tensor]) -> list[Tensor]:
@@ -66,48 +67,27 @@ class FPN(nn.Module):
 class PooledLevel(nn.Module):
     """One level more: every second cell of the coarsest output (FPN, sec. 4.1, footnote 2)."""
 
-    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
+    def __init__(self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec]) -> None:
         super().__init__()
-        self.specs = [FeatureSpec(output_spec.channels, 2 * output_spec.stride)]
+        self.specs = [outputs[-1]._replace(stride=2 * outputs[-1].stride)]
 
-    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
-        return [F.max_pool2d(output_level, kernel_size=1, stride=2)]
-
-
-class LevelsFromOutput(nn.Module):
-    """Two levels more, P6 from P5: torchvision's RetinaNet (v1) and FCOS."""
-
-    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
-        super().__init__()
-        self.specs = _coarser(output_spec)
-        self.p6 = _halving(output_spec.channels, output_spec.channels)
-        self.p7 = _halving(output_spec.channels, output_spec.channels)
-
-    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
-        p6 = self.p6(output_level)
-        return [p6, self.p7(F.relu(p6))]
+    def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+        return [F.max_pool2d(outputs[-1], kernel_size=1, stride=2)]
 
 
 class LevelsFromInput(nn.Module):
     """Two levels more, P6 from C5: RetinaNet (Lin et al. 2017, sec. 4)."""
 
-    def __init__(self, input_spec: FeatureSpec, output_spec: FeatureSpec) -> None:
+    def __init__(self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec]) -> None:
         super().__init__()
-        self.specs = _coarser(output_spec)
-        self.p6 = _halving(input_spec.channels, output_spec.channels)
-        self.p7 = _halving(output_spec.channels, output_spec.channels)
+        channels, stride = outputs[-1]
+        self.specs = [FeatureSpec(channels, factor * stride) for factor in (2, 4)]
+        self.p6 = halving(inputs[-1].channels, channels)
+        self.p7 = halving(channels, channels)
 
-    def forward(self, input_level: Tensor, output_level: Tensor) -> list[Tensor]:
-        p6 = self.p6(input_level)
-        return [p6, self.p7(F.relu(p6))]
-
-
-def _halving(in_channels: int, out_channels: int) -> ConvNormAct:
-    return ConvNormAct(in_channels, out_channels, 3, stride=2, norm=None, act=None)
-
-
-def _coarser(spec: FeatureSpec) -> list[FeatureSpec]:
-    return [FeatureSpec(spec.channels, factor * spec.stride) for factor in (2, 4)]
+    def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+        p6 = self.p6(inputs[-1])
+        return [p6, self.p7(p6.relu())]
 
 
 def _init(module: nn.Module) -> None:

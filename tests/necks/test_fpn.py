@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelP6P7,
 )
 
-from detectors.necks.fpn import FPN, LevelsFromInput, LevelsFromOutput, PooledLevel
+from detectors.necks.added import LevelsFromOutput
+from detectors.necks.fpn import FPN, LevelsFromInput, PooledLevel
+from detectors.priors import Points
 from detectors.structures import FeatureSpec
 
 SPECS = [FeatureSpec(6, 8), FeatureSpec(10, 16), FeatureSpec(14, 32)]
+TWO_FROM_OUTPUT = partial(LevelsFromOutput, priors=Points(levels=5))
 
 
 def _features() -> list[Tensor]:
@@ -25,7 +29,7 @@ def _features() -> list[Tensor]:
     [
         (None, lambda: None),
         (PooledLevel, LastLevelMaxPool),
-        (LevelsFromOutput, lambda: LastLevelP6P7(8, 8)),
+        (TWO_FROM_OUTPUT, lambda: LastLevelP6P7(8, 8)),
         (LevelsFromInput, lambda: LastLevelP6P7(14, 8)),
     ],
 )
@@ -44,7 +48,7 @@ def test_equals_torchvisions_with_weights_in_the_same_order(
 
 @pytest.mark.parametrize(
     ("extra", "published"),  # pyramids on C3-C5 of ResNet-50, RetinaNet v1 and v2 of torchvision
-    [(LevelsFromOutput, 27_376_704 - 23_508_032), (LevelsFromInput, 31_505_472 - 23_508_032)],
+    [(TWO_FROM_OUTPUT, 27_376_704 - 23_508_032), (LevelsFromInput, 31_505_472 - 23_508_032)],
 )
 def test_has_the_published_parameters(extra: Callable, published: int) -> None:
     with torch.device("meta"):
