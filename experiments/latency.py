@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.latency",
+        prog="python -m experiments.benchmark latency",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,7 +75,3 @@ def _detect(detector: torch.nn.Module, batches: Iterator[Batch], device: torch.d
     batch = next(batches)
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device.type)):
         return detector(batch.images.to(device), batch.frames.to(device))
-
-
-if __name__ == "__main__":
-    main()

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.loader",
+        prog="python -m experiments.benchmark loader",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -107,7 +107,3 @@ def table(results: dict[str, dict[str, float]]) -> Table:
         unit = "" if name == "images/s" else "one process, ms: "
         grid.add_row(unit + name, *(f"{found[name]:.2f}" for found in results.values()))
     return grid
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,12 @@
 """The benchmark of the loader runs, and counts with and without the cache."""
 
-from experiments.loader import main
+from experiments.benchmark import main
 
 
 def test_both_ways_are_measured() -> None:
     words = ["data.train.read.count=16", "augment=flip", "trick=[mosaic]"]
     options = "--data scenes_easy --size 64 --batch 8 --workers 0 --seconds 0"
-    results = main([*options.split(), *words])
+    results = main(["loader", *options.split(), *words])
     assert list(results) == ["uncached", "cached"]
     for found in results.values():
         assert found["images/s"] > 0

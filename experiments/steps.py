@@ -1,0 +1,300 @@
+"""Time and memory of our training step and inference, beside torchvision's where it has the model.
+
+Both hold the same weights and see the same images and objects. Theirs is float32 and includes its
+own way to begin and to end: a transform whose resizing is by a factor of one here, and a
+post-processing with shapes that depend on data. Ours includes all of `Detector.loss` and
+`Detector.forward`, uint8 to detections. A training step is forward, losses and backward; no
+optimiser is counted. The variants take turns, so that whatever else the machine does hits all.
+Ratios are to the first variant: torchvision's, or for the families that it lacks ours in float32.
+"""
+
+import argparse
+import copy
+import datetime
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.models import detection as torchvision_detection
+
+import detectors
+from detectors.commands.hardware import has_bf16, torch_device
+from detectors.commands.run_folder import environment, write_json
+from detectors.commands.terminal import console
+from detectors.detector import Detector
+from detectors.structures import Targets
+from detectors.weights import from_torchvision
+from experiments.measuring import peak_bytes, processor, seconds_in_turn
+
+CLASSES = 91  # as torchvision counts COCO's
+OBJECTS = (8, 16)  # fewest and most in an image
+SEED = 0
+
+
+class Shared(NamedTuple):
+    """A model that both libraries have."""
+
+    theirs: Callable[..., nn.Module]
+    background: int  # 1 where torchvision counts it among the classes, and we do not
+    logits: str  # its module whose output decides how many candidates there are
+    spread: float  # standard deviation of these logits that yields some hundred of them
+    side: int | None = None  # of the images, where the model has one size only
+    words: tuple[str, ...] = ()  # what makes ours the same as theirs
+
+
+SHARED = {
+    "ssd300": Shared(
+        torchvision_detection.ssd300_vgg16,
+        background=1,
+        logits="head.classification_head",
+        spread=0.6,
+        side=300,
+        words=("assigner=best_prior",),
+    ),
+    "retinanet": Shared(
+        partial(torchvision_detection.retinanet_resnet50_fpn, detections_per_img=100),
+        background=0,
+        logits="head.classification_head.cls_logits",
+        spread=0.5,
+    ),
+    "fcos": Shared(
+        torchvision_detection.fcos_resnet50_fpn,
+        background=0,
+        logits="head.classification_head.cls_logits",
+        spread=0.6,
+    ),
+    "faster_rcnn": Shared(
+        torchvision_detection.fasterrcnn_resnet50_fpn,
+        background=1,
+        logits="roi_heads.box_predictor.cls_score",
+        spread=0.6,
+    ),
+}
+FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "faster_rcnn",
+            "centernet", "fcos")  # fmt: skip
+
+
+class Variant(NamedTuple):
+    """One way to do the work."""
+
+    model: nn.Module
+    train: Callable[[], Tensor]  # leaves gradients, returns the loss
+    infer: Callable[[], Tensor]  # returns the number of detections
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark that the command line describes; what is also written as json."""
+    options = arguments(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch_device(options.device)
+    results = {}
+    for name in options.models:
+        variants = prepare(name, options.batch, options.size, device)
+        results[name] = {
+            work: compare(variants, work, options.repeats, device, f"{name}, {work}")
+            for work in ("train", "infer")
+        }
+    console().print(table(results))
+    report = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "processor": processor(device),
+        "settings": vars(options),
+        **environment(),
+        "results": results,
+    }
+    if options.json:
+        write_json(Path(options.json), report)
+    return report
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmark steps",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--models", nargs="+", default=FAMILIES, metavar="NAME",
+        help=f"files of conf/model (default: {', '.join(FAMILIES)})")  # fmt: skip
+    add("--size", type=int, default=320, help="height and width in pixels (default: 320)")
+    add("--batch", type=int, default=4, help="images (default: 4)")
+    add("--threads", type=int, default=2, help="of torch; 0 leaves its choice (default: 2)")
+    add("--repeats", type=int, default=10, help="rounds timed, after one that is not (default: 10)")
+    add("--device", default="cpu", help="cpu, gpu or auto (default: cpu)")
+    add("--json", metavar="FILE", help="where to write everything measured")
+    return parser.parse_args(argv)
+
+
+def prepare(name: str, batch: int, size: int, device: torch.device) -> dict[str, Variant]:
+    """The variants of a family, with one set of weights and of images."""
+    torch.manual_seed(SEED)
+    shared = SHARED.get(name)
+    if shared is None:
+        images, targets = examples(batch, size, CLASSES, device)
+        ours = detectors.build(name, num_classes=CLASSES, image_size=size)
+        return of_ours(ours.to(device), images, targets)
+    size = shared.side or size
+    images, targets = examples(batch, size, CLASSES - shared.background, device)
+    sides = {} if shared.side else {"min_size": size, "max_size": size}
+    theirs = shared.theirs(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
+    liven(theirs.to(device), shared, images / 255)
+    ours = detectors.build(name, shared.words, num_classes=CLASSES - shared.background)
+    ours.load_state_dict(from_torchvision(theirs.state_dict()), strict=False)
+    beside = {"torchvision": of_torchvision(theirs, images, targets, shared.background)}
+    return beside | of_ours(ours.to(device), images, targets)
+
+
+def examples(batch: int, size: int, classes: int, device: torch.device) -> tuple[Tensor, Targets]:
+    """Smooth random images [B, 3, size, size] uint8; objects from a twentieth of that side up."""
+    coarse = torch.rand(batch, 3, size // 16, size // 16)
+    images = F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
+    sides = size * 20 ** (torch.rand(batch, OBJECTS[1], 2) - 1)
+    corner = torch.rand(batch, OBJECTS[1], 2) * (size - sides)
+    count = torch.randint(OBJECTS[0], OBJECTS[1] + 1, (batch, 1))
+    targets = Targets(
+        boxes=torch.cat([corner, corner + sides], dim=-1),
+        labels=torch.randint(classes, (batch, OBJECTS[1])),
+        valid=torch.arange(OBJECTS[1]) < count,
+        ignore=torch.zeros(batch, OBJECTS[1], dtype=torch.bool),
+    )
+    return (images * 255).byte().to(device), Targets(*(field.to(device) for field in targets))
+
+
+@torch.no_grad()
+def liven(model: nn.Module, shared: Shared, images: Tensor) -> None:
+    """Fit a fresh torchvision model to `images`, so that it detects about as a trained one does.
+
+    Batch norms learn their statistics, and the class logits get the spread asked for.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    outputs: list[Tensor] = []
+    logits = model.get_submodule(shared.logits)
+    model.get_submodule("backbone")(model.get_submodule("transform")(list(images))[0].tensors)
+    handle = logits.register_forward_hook(lambda *call: outputs.append(call[-1].flatten()))
+    model.eval()(list(images))
+    handle.remove()
+    growth = shared.spread / torch.cat(outputs).std()
+    for layer in logits.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.weight *= growth
+
+
+def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, background: int) -> Variant:
+    """Theirs, from images as floats in [0, 1], one tensor each."""
+    pictures = list(images / 255)
+    objects = [
+        {"boxes": boxes[valid], "labels": labels[valid] + background}
+        for boxes, labels, valid in zip(*targets[:3], strict=True)
+    ]
+
+    def train() -> Tensor:
+        total = torch.stack(list(model(pictures, objects).values())).sum()
+        total.backward()
+        return total.detach()
+
+    def infer() -> Tensor:
+        return torch.tensor(sum(len(found["boxes"]) for found in model(pictures)))
+
+    return Variant(model, train, infer)
+
+
+def of_ours(model: Detector, images: Tensor, targets: Targets) -> dict[str, Variant]:
+    """Ours, plain and as `detectors train` runs it where nothing else is said."""
+    bf16 = has_bf16(images.device.type)
+    return {
+        "ours, fp32": variant(model, images, targets, torch.contiguous_format, False),
+        "ours, default": variant(copy.deepcopy(model), images, targets, torch.channels_last, bf16),
+    }
+
+
+def variant(
+    model: Detector,
+    images: Tensor,
+    targets: Targets,
+    memory_format: torch.memory_format,
+    bf16: bool,
+) -> Variant:
+    """Ours, in a memory layout and number format."""
+    model = model.to(memory_format=memory_format)
+    images = images.contiguous(memory_format=memory_format)
+    autocast = partial(torch.autocast, images.device.type, torch.bfloat16, enabled=bf16)
+
+    def train() -> Tensor:
+        with autocast():
+            total = torch.stack(list(model.loss(images, targets).values())).sum()
+        total.backward()
+        return total.detach()
+
+    def infer() -> Tensor:
+        with autocast():
+            return model(images).valid.sum()
+
+    return Variant(model, train, infer)
+
+
+def compare(
+    variants: dict[str, Variant], work: str, repeats: int, device: torch.device, title: str
+) -> dict[str, dict[str, Any]]:
+    """What each variant takes for `work`, "train" or "infer", and how it stands to the first.
+
+    Returns:
+        By variant: `seconds` (the median), `ratio`, `all_seconds`, `bytes` or None, `parameters`,
+        and the `outcome`, loss or number of detections, which shows that all do the same.
+    """
+    for variant in variants.values():
+        variant.model.train(work == "train")
+    calls = {name: partial(_once, variant, work) for name, variant in variants.items()}
+    outcomes = {name: float(call()) for name, call in calls.items()}  # warms up too
+    memory = {name: peak_bytes(call, device) for name, call in calls.items()}
+    rounds = track(range(repeats), f"{title}:".ljust(20), console=console())
+    seconds = seconds_in_turn(calls, rounds, device)
+    base, *_ = map(statistics.median, seconds.values())
+    return {
+        name: {
+            "seconds": (median := statistics.median(seconds[name])),
+            "ratio": median / base,
+            "all_seconds": seconds[name],
+            "outcome": outcomes[name],
+            "bytes": memory[name],
+            "parameters": sum(parameter.numel() for parameter in variant.model.parameters()),
+        }
+        for name, variant in variants.items()
+    }
+
+
+def _once(variant: Variant, work: str) -> Tensor:
+    if work == "infer":
+        with torch.inference_mode():
+            return variant.infer()
+    variant.model.zero_grad(set_to_none=True)
+    return variant.train()
+
+
+def table(results: dict[str, dict[str, dict[str, dict[str, Any]]]]) -> Table:
+    """Medians, and ratios to torchvision's."""
+    grid = Table("model", "work", "variant", "ms", "ratio", "peak MB", "outcome", "parameters")
+    for name, works in results.items():
+        for work, variants in works.items():
+            for variant, measured in variants.items():
+                grid.add_row(
+                    name,
+                    work,
+                    variant,
+                    f"{1000 * measured['seconds']:.0f}",
+                    f"{measured['ratio']:.2f}",
+                    "?" if measured["bytes"] is None else f"{measured['bytes'] / 1e6:.0f}",
+                    f"{measured['outcome']:.5g}",
+                    f"{measured['parameters']:,}",
+                )
+            grid.add_section()
+    return grid
