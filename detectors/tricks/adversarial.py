@@ -1,6 +1,6 @@
 """Self-adversarial training: images are changed so that the detector denies their objects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detectors.detector import Detector
 from detectors.heads.matching import Criterion
 from detectors.optim import steps_of
-from detectors.structures import Batch, Targets
+from detectors.structures import Batch, FeatureSpec, Targets
 from detectors.tricks import Step
 
 SCALE = 255.0  # of our images; darknet's are in [0, 1]
@@ -65,11 +65,7 @@ class SelfAdversarial:
         Raises:
             ValueError: the gradient of such an image is zero everywhere.
         """
-        images = torch.randint(0, 256, (1, 3, *canvas), dtype=torch.uint8)
-        nothing = torch.zeros(1, 1)
-        no = nothing.bool()
-        targets = Targets(nothing[..., None].expand(1, 1, 4), nothing.long(), no, no)
-        if not empty_gradient(detector, images, targets).any():
+        if not any(gradient.any() for gradient in _empty_gradients_of_levels(detector, canvas)):
             raise ValueError(
                 "self-adversarial training follows the gradient of an image without objects, but "
                 "here such an image costs nothing (of hard negatives there are so many for each "
@@ -95,6 +91,28 @@ def empty_gradient(
     if gradient is None:
         return torch.zeros_like(images)
     return gradient * _share(detector, len(images))
+
+
+def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> list[Tensor]:
+    """Of the loss of an image without objects, by the levels of the neck; those it depends on.
+
+    Without the backbone, which takes the most time and lets every gradient through.
+    """
+    height, width = canvas
+    specs: Sequence[FeatureSpec] = detector.neck.specs  # type: ignore[assignment]
+    levels = [
+        torch.rand(1, channels, -(-height // stride), -(-width // stride), requires_grad=True)
+        for channels, stride in specs
+    ]
+    nothing = torch.zeros(1, 1)
+    targets = Targets(nothing[..., None].expand(1, 1, 4), nothing.long(), *[nothing.bool()] * 2)
+    with _evaluating(detector):
+        output = detector.head(levels, torch.tensor([[0.0, 0.0, width, height]]), targets)
+        total = torch.stack(list(detector.head.loss(output, targets).values())).sum()
+    if not total.requires_grad:
+        return []
+    gradients = torch.autograd.grad(total, levels, allow_unused=True)
+    return [gradient for gradient in gradients if gradient is not None]
 
 
 def _share(detector: nn.Module, images: int) -> Tensor:
