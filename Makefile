@@ -28,7 +28,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(READY)
-	$(BIN)/pytest -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "slow and not gpu"
 
 test-gpu: $(READY)
 	$(BIN)/pytest -m gpu
