@@ -21,7 +21,7 @@ from detectors.postprocess import Suppression
 from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-HEAVY = {"centernet_dla", "centernet_hourglass"}  # minutes for their graphs
+HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3

@@ -11,6 +11,8 @@ from torch import nn
 
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+# Of the parts of smaller ones.
+LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
 
 
 def _built(choice: str, norm: str = "batch") -> nn.Module:
@@ -25,7 +27,7 @@ def _node(choice: str, norm: str = "batch") -> DictConfig:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(c, marks=[pytest.mark.slow] * (c == "hourglass_full")) for c in CHOICES],
+    params=[pytest.param(c, marks=[pytest.mark.slow] * (c in LARGE)) for c in CHOICES],
 )
 def backbone(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)

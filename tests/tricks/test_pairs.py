@@ -203,9 +203,16 @@ def check_pair(family: str, first: str, second: str, sampled: bool) -> None:
 
 
 def is_reason(error: BaseException) -> bool:
-    """Whether an error began as a `raise` of ours, and says something."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """Whether some part of ours raised it, or what led to it, and says something."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return len(str(error)) > 20 and any(map(_raised_by_a_part, chain))
+
+
+def _raised_by_a_part(error: BaseException) -> bool:
+    """Not by a library, nor where a config is told to be the place of what went wrong."""
     place = traceback.extract_tb(error.__traceback__)[-1]
+    told = place.filename.endswith("composition.py") and error.__cause__ is not None
     ours = "/detectors/" in place.filename and str(place.line).startswith("raise ")
-    return ours and len(str(error)) > 20
+    return ours and not told
