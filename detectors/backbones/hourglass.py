@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.structures import FeatureSpec
 
 
@@ -97,7 +97,7 @@ class Joint(nn.Module):
         super().__init__()
         self.before = ConvNormAct(width, width, 1, norm=norm, act=None)
         self.after = ConvNormAct(width, width, 1, norm=norm, act=None)
-        self.act = act()
+        self.act = activation(act, width)
         self.block = Residual(width, width, 1, norm, act)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Residual(nn.Module):
             if alike
             else ConvNormAct(in_channels, channels, 1, stride, norm=norm, act=None)
         )
-        self.act = act()
+        self.act = activation(act, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.second(self.first(x)) + self.skip(x))

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from detectors.heads.dense import Maps
-from detectors.layers.conv import Activation
+from detectors.layers.conv import Activation, activation
 from detectors.layers.local import LocalConv
 from detectors.structures import FeatureSpec
 
@@ -108,7 +108,7 @@ class FullHidden(nn.Module):
         super().__init__()
         self.features = 4 * channels
         self.linear = nn.Linear(channels * height * width, self.features)
-        self.act, self.dropout = act(), nn.Dropout(dropout)
+        self.act, self.dropout = activation(act, self.features), nn.Dropout(dropout)
         init_connected(self.linear)
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class LocalHidden(nn.Module):
         super().__init__()
         self.features = channels // 4 * height * width
         self.local = LocalConv(channels, channels // 4, height, width)
-        self.act, self.dropout = act(), nn.Dropout(dropout)
+        self.act, self.dropout = activation(act, channels // 4), nn.Dropout(dropout)
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C / 4 * H * W]."""

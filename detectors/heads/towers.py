@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.heads.dense import Maps
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
 
@@ -97,7 +97,7 @@ def _stack(
     for _ in range(depth):
         layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=bias)]
         layers += [norm(channels)] if norm is not None else []
-        layers += [act()]
+        layers += [activation(act, channels)]
     return nn.Sequential(*layers)
 
 
@@ -322,6 +322,6 @@ class BranchTower(nn.Module):
 def _branch(channels: int, width: int, outputs: int, act: Activation) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
-        act(),
+        activation(act, width),
         nn.Conv2d(width, outputs, 1),
     )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.pool import SpatialPyramid
 
 
@@ -82,7 +82,7 @@ class RFB(nn.Module):
             )
             self.branches.append(nn.Sequential(*convs, _dilated(wide, wide, dilation, norm, None)))
         self.merge = ConvNormAct(3 * wide, channels, 1, norm=norm, act=None)
-        self.act = act()
+        self.act = activation(act, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = self.merge(torch.cat([branch(x) for branch in self.branches], dim=1))

@@ -1,11 +1,18 @@
 """Convolution, normalisation, activation: the brick of almost every network here."""
 
+import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 Norm = Callable[[int], nn.Module]  # channels -> layer
-Activation = Callable[[], nn.Module]
+Activation = Callable[..., nn.Module]  # () or, where each channel learns, (channels) -> layer
+
+
+def activation(act: Activation, channels: int) -> nn.Module:
+    """A fresh one, for maps of so many channels."""
+    takes = "channels" in inspect.signature(act).parameters
+    return act(channels=channels) if takes else act()
 
 
 class ConvNormAct(nn.Sequential):
@@ -39,4 +46,4 @@ class ConvNormAct(nn.Sequential):
         if norm is not None:
             self.norm = norm(out_channels)
         if act is not None:
-            self.act = act()
+            self.act = activation(act, out_channels)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.fusion import WeightedSum
 from detectors.necks.added import check_doubling, halved, with_coarser
 from detectors.priors import PriorGrid
@@ -88,7 +88,7 @@ class _TwoPaths(nn.Module):
 class _Node(nn.Module):
     def __init__(self, inputs: int, channels: int, norm: Norm | None, act: Activation) -> None:
         super().__init__()
-        self.fuse, self.act = WeightedSum(inputs), act()
+        self.fuse, self.act = WeightedSum(inputs), activation(act, channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.pointwise = ConvNormAct(channels, channels, 1, norm=norm, act=None)
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, Norm
+from detectors.layers.conv import Activation, Norm, activation
 from detectors.structures import FeatureSpec
 
 
@@ -50,4 +50,4 @@ def _doublings(coarse: int, fine: int) -> int:
 def _double(in_channels: int, channels: int, norm: Norm | None, act: Activation) -> nn.Sequential:
     deconv = nn.ConvTranspose2d(in_channels, channels, 4, stride=2, padding=1, bias=norm is None)
     nn.init.normal_(deconv.weight, std=0.001)  # CenterNet `networks/msra_resnet.py`
-    return nn.Sequential(deconv, *([norm(channels)] if norm else []), act())
+    return nn.Sequential(deconv, *([norm(channels)] if norm else []), activation(act, channels))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, Norm
+from detectors.layers.conv import Activation, Norm, activation
 from detectors.layers.deformable import DeformableConv, bilinear_init
 from detectors.structures import FeatureSpec
 
@@ -45,4 +45,11 @@ def _step(in_channels: int, channels: int, norm: Norm, act: Activation) -> nn.Se
     deconv = nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, bias=False)
     bilinear_init(deconv)
     deformable = DeformableConv(in_channels, channels)
-    return nn.Sequential(deformable, norm(channels), act(), deconv, norm(channels), act())
+    return nn.Sequential(
+        deformable,
+        norm(channels),
+        activation(act, channels),
+        deconv,
+        norm(channels),
+        activation(act, channels),
+    )

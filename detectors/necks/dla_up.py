@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, Norm
+from detectors.layers.conv import Activation, Norm, activation
 from detectors.layers.deformable import DeformableConv, bilinear_init
 from detectors.structures import FeatureSpec
 
@@ -74,7 +74,9 @@ class Ladder(nn.Module):
 
 
 def _mix(in_channels: int, channels: int, norm: Norm, act: Activation) -> nn.Sequential:
-    return nn.Sequential(DeformableConv(in_channels, channels), norm(channels), act())
+    return nn.Sequential(
+        DeformableConv(in_channels, channels), norm(channels), activation(act, channels)
+    )
 
 
 def _enlarge(channels: int, factor: int) -> nn.ConvTranspose2d:

@@ -11,7 +11,8 @@ from torch import nn
 
 import detectors
 from detectors.commands.composition import compose
-from detectors.layers.activation import replace_activations
+from detectors.layers.activation import ThresholdedLinear, replace_activations
+from detectors.layers.conv import activation
 
 
 def _relu6(x: float) -> float:
@@ -31,10 +32,10 @@ FORMULAS: dict[str, Callable[[float], float]] = {
 
 @pytest.mark.parametrize("trick", FORMULAS)
 def test_formulas_are_the_papers(trick: str) -> None:
-    act = instantiate(compose([f"trick=[{trick}]"]).part.act)()
+    act = activation(instantiate(compose([f"trick=[{trick}]"]).part.act), 1)
     values = [-7.0, -2.5, -0.3, 0.0, 0.4, 3.0, 8.0]
     expected = torch.tensor([FORMULAS[trick](value) for value in values])
-    torch.testing.assert_close(act(torch.tensor(values)), expected)
+    torch.testing.assert_close(act(torch.tensor(values)[:, None])[:, 0], expected)
 
 
 @pytest.mark.parametrize("family", ["retinanet", "yolov4", "ssd300", "centernet_dla"])
@@ -64,6 +65,25 @@ def test_gates_stay() -> None:
     replace_activations(network, nn.Mish)
     assert sum(isinstance(layer, nn.Sigmoid) for layer in network.modules()) == sigmoids > 0
     assert not any(isinstance(layer, nn.SiLU) for layer in network.modules())
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "mobilenetv3_large_100", "efficientnet_b0"]
+)
+def test_what_each_channel_learns_is_as_wide_as_its_map(name: str) -> None:
+    network = timm.create_model(name)
+    replace_activations(network, ThresholdedLinear)
+    seen = []
+
+    def record(layer: ThresholdedLinear, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        seen.append((len(layer.threshold), inputs[0].shape[1]))
+
+    for layer in network.modules():
+        if isinstance(layer, ThresholdedLinear):
+            layer.register_forward_hook(record)
+    network.eval()(torch.randn(1, 3, 64, 64))
+    assert seen
+    assert all(learnt == channels for learnt, channels in seen)
 
 
 def test_a_network_without_activations_is_refused() -> None:

@@ -73,15 +73,15 @@ def test_norms_of_another_kind_take_over_the_affine_terms() -> None:
 
 
 def test_filter_response_norm_is_the_papers() -> None:
-    """Singh and Krishnan 2020, eq. 1 to 3, on one channel of one image: 3 and 4 in two cells."""
-    layer, act = FilterResponseNorm(1), ThresholdedLinear()
-    layer.weight.data.fill_(2.0)
-    layer.bias.data.fill_(-2.0)
-    act.threshold.data.fill_(0.1)
-    length = (12.5 + 1e-6) ** 0.5
-    expected = torch.tensor([max(2 * 3 / length - 2, 0.1), max(2 * 4 / length - 2, 0.1)])
-    found = act(layer(torch.tensor([3.0, 4.0]).view(1, 1, 1, 2)))
-    torch.testing.assert_close(found.flatten(), expected)
+    """Singh and Krishnan 2020, eq. 1 to 3: 3 and 4 in two cells of two channels of one image."""
+    layer, act = FilterResponseNorm(2), ThresholdedLinear(2)
+    layer.weight.data = torch.tensor([2.0, 1.0])
+    layer.bias.data = torch.tensor([-2.0, 0.5])
+    act.threshold.data = torch.tensor([0.1, 1.5])
+    x = [value / (12.5 + 1e-6) ** 0.5 for value in (3, 4)]
+    expected = [[max(2 * value - 2, 0.1) for value in x], [max(value + 0.5, 1.5) for value in x]]
+    found = act(layer(torch.tensor([3.0, 4.0]).expand(1, 2, 1, 2)))
+    torch.testing.assert_close(found[0, :, 0], torch.tensor(expected))
 
 
 def test_filter_response_norm_looks_at_no_other_image() -> None:
