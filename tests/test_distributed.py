@@ -11,12 +11,15 @@ from torch.nn.parallel import DistributedDataParallel
 import detectors
 from detectors.__main__ import CONF
 from detectors.assigners.sampled import Sampler
+from detectors.commands.composition import compose
 from detectors.detector import Detector
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
 
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+FILES = {path.stem for path in (CONF / "model").glob("*.yaml")}
+PLAIN = set(compose([], "tricks").families)  # the others are variants of these
+GROUPS = {"plain": sorted(PLAIN), "variants": sorted(FILES - PLAIN)}
 SIDE, CLASSES, ROWS = 96, 3, 8
 LARGE_PRIORS = {"faster_rcnn_vgg", "ssd300", "ssd512"}  # those larger than a picture learn nothing
 OBJECTS = torch.tensor([5, 1, 0, 0])  # of four images: the second process has none at all
@@ -75,11 +78,11 @@ def gradients(loss: nn.Module, rows: slice) -> Gradients:
     }
 
 
-def process(rank: int, folder: Path) -> None:
-    """One of two; leaves the gradients of every family in `folder`."""
+def process(rank: int, folder: Path, group: str) -> None:
+    """One of two; leaves the gradients of every family of a group in `folder`."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    for family in FAMILIES:
+    for family in GROUPS[group]:
         found = gradients(DistributedDataParallel(new_loss(family)), HALVES[rank])
         if rank == 0:
             torch.save(found, folder / f"{family}.pt")
@@ -87,14 +90,22 @@ def process(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the gradients that two processes agree on."""
+def of_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the gradients that two processes agree on, for the families of a group."""
     folder = tmp_path_factory.mktemp("gradients")
-    multiprocessing.spawn(process, (folder,), nprocs=2)
+    multiprocessing.spawn(process, (folder, request.param), nprocs=2)
     return folder
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("of_two", "family"),
+    [
+        pytest.param(group, family, marks=[pytest.mark.slow] * (group == "variants"))
+        for group, families in GROUPS.items()
+        for family in families
+    ],
+    indirect=["of_two"],
+)
 def test_two_processes_are_one_with_all_images(family: str, of_two: Path) -> None:
     found = torch.load(of_two / f"{family}.pt")
     expected = gradients(new_loss(family), slice(None))
