@@ -169,6 +169,7 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
         ("yolov2 class_loss=bce", ["BinaryCrossEntropy", "takes softmax ones"]),
         ("fcos coder=distribution box_loss=l1", ["SmoothL1", "DistanceDistribution"]),
         ("centernet coder=distribution", ["decodes 68 numbers", "BranchTower regresses four"]),
+        ("faster_rcnn assigner=sim_ota", ["SimOTA", "softmax_without_background", "class_score"]),
         ("faster_rcnn quality_loss=objectness", ["does not use 'quality_loss'", "box_loss"]),
         ("fcos part.levels=[8,16,64]", ["resnet18", "stride 64", "[2, 4, 8, 16, 32]"]),
         ("yolov3 norm=group32", ["32 groups", "8 channels"]),

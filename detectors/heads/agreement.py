@@ -30,6 +30,22 @@ def check_agreement(
     _check_deltas(losses, coder)
 
 
+def check_ranking(assigner: nn.Module, score: Callable) -> None:
+    """Refuse an assigner that looks at other scores than those of its head.
+
+    Raises:
+        ValueError: names both, and how the assigner gets the same.
+    """
+    own = getattr(assigner, "score", score)
+    looked_at, made = (getattr(function, "func", function) for function in (own, score))
+    if looked_at is not made:
+        raise ValueError(
+            f"{type(assigner).__name__} looks at scores by {looked_at.__name__}, but the head that "
+            f"it assigns for makes them by {made.__name__}: choose assigner=atss, or set "
+            f"part.assigner.score={{_target_:{made.__module__}.{made.__qualname__},_partial_:true}}"
+        )
+
+
 def _check_quality(predictor: nn.Module, losses: nn.ModuleDict, score: Callable) -> None:
     """Refuse to teach a quality that is not predicted, and to score by one that is not taught."""
     teachers = [type(term).__name__ for term in losses.values() if needs_quality(term)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.coders import Coder
-from detectors.heads.agreement import check_agreement
+from detectors.heads.agreement import check_agreement, check_ranking
 from detectors.heads.matching import Criterion, Factors, Normalizer
 from detectors.priors import PriorGrid, check_levels
 from detectors.structures import (
@@ -65,6 +65,7 @@ class DenseHead(nn.Module):
         self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
         self.score = score
         check_agreement(self.tower, self.criterion.losses, score, coder)
+        check_ranking(assigner, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
