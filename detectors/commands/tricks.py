@@ -27,6 +27,9 @@ by `detectors tricks`, which tries each cell: it composes, builds the detector, 
 optimiser, and takes the loss and the detections of two pictures. Each file `conf/trick/NAME.yaml`
 says what the trick is, where its numbers come from and what was published about it. Words beside a
 trick are those without which it means nothing with any family.
+
+Assigners are words of their own: `assigner=atss`, `sim_ota` and `paa` serve every family. They
+assign the proposals of Faster R-CNN, whose scores the latter two have to be told.
 """
 
 
