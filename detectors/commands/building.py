@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+import torch
 from omegaconf import DictConfig
 
 from detectors.commands.clustering import with_clustered_shapes
@@ -37,6 +38,19 @@ def initial_detector(cfg: DictConfig) -> Detector:
             "loaded: set weights=KIND:FILE too, or leave it"
         )
     return detector
+
+
+def sketch(cfg: DictConfig) -> Detector:
+    """The detector of the config without any values; so what cannot be made is refused at once.
+
+    Nothing is read and nothing drawn.
+    """
+    plain = cfg.copy()
+    for name, off in {"pretrained": False, "weights": None}.items():
+        if name in plain.part.backbone:
+            plain.part.backbone[name] = off
+    with torch.device("meta"):
+        return instantiate(plain, "model")
 
 
 def _original(cfg: DictConfig) -> Detector | None:

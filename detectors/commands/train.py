@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detectors.commands import run_folder
-from detectors.commands.building import initial_detector
+from detectors.commands.building import initial_detector, sketch
 from detectors.commands.checks import (
     check_batch_tricks,
     check_callbacks,
@@ -58,11 +58,16 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
     Unless priors are clustered on the data.
     """
     cfg = with_clustered_shapes(cfg)
+    outline, testing = sketch(cfg), testing_of(cfg)
+    data, trainer = instantiate(cfg, "data"), instantiate(cfg, "trainer")
+    check_callbacks(trainer)
+    check_canvases(outline, data.canvases())
+    check_testing(testing, outline, data.canvases())
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
-    batch_tricks, testing = instantiate(cfg, "batch_tricks"), testing_of(cfg)
+    batch_tricks = instantiate(cfg, "batch_tricks")
     module = LitDetector(
         detector,
         optimizer,
@@ -74,10 +79,6 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
         batch_tricks=batch_tricks,
         testing=testing,
     )
-    trainer, data = instantiate(cfg, "trainer"), instantiate(cfg, "data")
-    check_callbacks(trainer)
-    check_canvases(detector, data.canvases())
-    check_testing(testing, detector, data.canvases())
     check_batch_tricks(batch_tricks, detector, min(data.canvases()))
     return module, data, trainer
 
