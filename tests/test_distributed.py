@@ -1,5 +1,7 @@
 """Two processes with N images each take the step of one process with 2 N, in every family."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,24 +92,30 @@ def process(rank: int, folder: Path, group: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def of_two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the gradients that two processes agree on, for the families of a group."""
-    folder = tmp_path_factory.mktemp("gradients")
-    multiprocessing.spawn(process, (folder, request.param), nprocs=2)
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """From a group to the folder with the gradients that two processes agree on."""
+
+    @cache
+    def folder(group: str) -> Path:
+        made = tmp_path_factory.mktemp(group)
+        multiprocessing.spawn(process, (made, group), nprocs=2)
+        return made
+
     return folder
 
 
 @pytest.mark.parametrize(
-    ("of_two", "family"),
+    ("group", "family"),
     [
         pytest.param(group, family, marks=[pytest.mark.slow] * (group == "variants"))
         for group, families in GROUPS.items()
         for family in families
     ],
-    indirect=["of_two"],
 )
-def test_two_processes_are_one_with_all_images(family: str, of_two: Path) -> None:
-    found = torch.load(of_two / f"{family}.pt")
+def test_two_processes_are_one_with_all_images(
+    group: str, family: str, of_two: Callable[[str], Path]
+) -> None:
+    found = torch.load(of_two(group) / f"{family}.pt")
     expected = gradients(new_loss(family), slice(None))
     assert found.keys() == expected.keys() == dict(new_loss(family).named_parameters()).keys()
     # Sums of float32 in another order; relative to the layer, since single numbers cancel out.
