@@ -16,6 +16,10 @@ from tests.test_conf import FCOS_ON_PAN, SSD_BOXES
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
+ALIKE = {
+    "ssd512_coco",
+    *(r for r in PUBLISHED if r.replace("_voc", "_coco") in set(PUBLISHED) - {r}),
+}
 BRIEFLY = [
     "size=small",
     "device=cpu",
@@ -53,7 +57,9 @@ def test_a_cross_of_families_takes_two_steps(words: str, tmp_path: Path) -> None
     takes_two_steps(cfg)
 
 
-@pytest.mark.parametrize("recipe", PUBLISHED)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(r, marks=[pytest.mark.slow] * (r in ALIKE)) for r in PUBLISHED]
+)
 def test_a_published_recipe_takes_two_steps_on_scenes(recipe: str, tmp_path: Path) -> None:
     side = SIDE.get(recipe.split("_")[0], 64)
     words = ["trainer.accumulate_grad_batches=1", "trainer.max_steps=2", f"image_size={side}"]
