@@ -20,6 +20,6 @@ def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Dete
     Raises:
         ValueError: a key, a group or a choice is unknown or has no effect.
     """
-    from detectors.commands.building import build as build_detector
+    from detectors.engine.build import build as build_detector
 
     return build_detector(model, overrides, **settings)

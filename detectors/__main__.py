@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).parent
-CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+from detectors.config.paths import CONF, PACKAGE
 
 
 def main() -> None:
@@ -68,7 +67,7 @@ def run(command: str, arguments: list[str]) -> Any:
         return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
     except SystemExit as stop:  # Hydra has printed what went wrong
         if stop.code not in (0, None):
-            hints = importlib.import_module("detectors.commands.hints")
+            hints = importlib.import_module("detectors.config.suggestions")
             sys.exit(hints.hint(command, arguments) or stop.code)
         raise
 

@@ -31,7 +31,7 @@ class LitDetector(LightningModule):
         channels_last: keep images and weights in the layout that convolutions are fastest in.
         compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
         batch_tricks: change a batch on the device, one after the other, before its loss.
-        testing: `(detector) -> module` that is evaluated in its place, one of `detectors.testing`.
+        tta: `(detector) -> module` that is evaluated in its place, one of `detectors.tta`.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class LitDetector(LightningModule):
         channels_last: bool = True,
         compiled: bool = False,
         batch_tricks: Mapping[str, BatchTrick] | None = None,
-        testing: Callable[[Detector], nn.Module] | None = None,
+        tta: Callable[[Detector], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.detector = detector.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
-        self.batch_tricks, self.testing = dict(batch_tricks or {}), testing
+        self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
         self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -103,7 +103,7 @@ class LitDetector(LightningModule):
         """`detections` of the batch, which the metric has seen; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
         # Made anew, because a part of this module would be averaged and saved a second time.
-        asked = self.detector if self.testing is None else self.testing(self.detector)
+        asked = self.detector if self.tta is None else self.tta(self.detector)
         detections = asked(images, batch.frames)
         self.metrics[split].update(detections, batch)
         return {"detections": detections}

@@ -18,10 +18,9 @@ from omegaconf import OmegaConf
 from rich.progress import track
 from rich.table import Table
 
-from detectors.commands.hardware import has_bf16, torch_device
-from detectors.commands.restoring import restored_data, restored_detector
-from detectors.commands.run_folder import load_checkpoint
-from detectors.commands.terminal import console
+from detectors.engine.checkpoint import load_checkpoint, restored_data, restored_detector
+from detectors.engine.console import console
+from detectors.engine.trainer import has_bf16, torch_device
 from detectors.structures import Batch
 from experiments.measuring import seconds_in_turn
 

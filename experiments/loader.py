@@ -16,11 +16,12 @@ from typing import Any
 import cv2
 from rich.table import Table
 
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.terminal import console
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset
 from detectors.data.module import DetectionData
+from detectors.engine.console import console
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torchvision.models import detection as torchvision_detection
 
 import detectors
-from detectors.commands.hardware import has_bf16, torch_device
-from detectors.commands.run_folder import environment, write_json
-from detectors.commands.terminal import console
 from detectors.detector import Detector
+from detectors.engine.console import console
+from detectors.engine.run_folder import environment, write_json
+from detectors.engine.trainer import has_bf16, torch_device
 from detectors.structures import Targets
-from detectors.weights import from_torchvision
+from detectors.weights.torchvision import from_torchvision
 from experiments.measuring import peak_bytes, processor, seconds_in_turn
 
 CLASSES = 91  # as torchvision counts COCO's

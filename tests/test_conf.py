@@ -9,18 +9,19 @@ import torch
 from omegaconf import OmegaConf
 
 import detectors
-from detectors.__main__ import CONF
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.words import used_slots
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import used_slots
+from detectors.config.paths import CONF
 from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
 SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name in FAMILIES))
-# ... and those beside it. `loader` is included by the files of data; recipes and `testing`, which
+# ... and those beside it. `loader` is included by the files of data; recipes and `tta`, which
 # belongs to `evaluate`, have their own tests.
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "testing"}
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta"}
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
 COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without

@@ -11,9 +11,9 @@ from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import detectors
-from detectors.__main__ import CONF
 from detectors.assigners.sampled import Sampler
-from detectors.commands.composition import compose
+from detectors.config.compose import compose
+from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression

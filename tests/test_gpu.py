@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import detectors
-from detectors.__main__ import CONF
+from detectors.config.paths import CONF
 from detectors.ops.suppression import fixed_point, greedy_iou
 from detectors.postprocess import Greedy, Ranked
 from detectors.structures import Priors, Targets

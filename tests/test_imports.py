@@ -8,14 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAIR = (
-    {"structures", "ops"},
+    {"structures", "ops", "config"},
     {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
-    {"detector", "classifier", "data", "tricks", "metrics", "optim", "pictures"}
-    | {"weights", "darknet"},
-    {"module", "pretraining", "callbacks", "testing"},
-    {"commands", "__main__", "__init__"},
+    {"detector"},
+    {"data", "tricks", "metrics", "optim", "visualization", "weights"},
+    {"module", "tta"},
+    {"callbacks", "classification"},
+    {"engine"},
+    {"commands"},
+    {"__main__", "__init__"},
     {"experiments"},
 )
 STEP = {unit: step for step, units in enumerate(STAIR) for unit in units}

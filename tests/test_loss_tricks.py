@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from detectors.commands.composition import compose, instantiate
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 
 
 def changed(family: str, *tricks: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils._pytree import tree_leaves
 
 import detectors
-from detectors.__main__ import CONF
 from detectors.assigners.best_shape import BestShape
 from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
+from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.heads.matching import Criterion
 from detectors.postprocess import Suppression

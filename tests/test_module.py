@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from detectors.callbacks.ema import EMA
 from detectors.callbacks.table import EpochTable
+from detectors.data.augment.transforms import HorizontalFlip, Letterbox
 from detectors.data.module import DetectionData
-from detectors.data.transforms import HorizontalFlip, Letterbox
 from detectors.module import LitDetector, optimizer_steps, step_seed
 from detectors.structures import Annotations, Detections, Targets
 
@@ -216,7 +216,7 @@ def test_what_stands_for_the_detector_is_evaluated_and_no_part_of_the_module(
 ) -> None:
     module = new_module()
     names = list(module.state_dict())
-    module.testing = Missing
+    module.tta = Missing
     monkeypatch.setitem(globals(), "new_module", lambda: module)
     fit(tmp_path, [EMA(decay=0.9)], max_epochs=1)
     assert module.trainer.callback_metrics["val/AP"] == 0

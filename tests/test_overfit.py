@@ -11,10 +11,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 import detectors
-from detectors.commands.hardware import has_bf16
+from detectors.data.augment.transforms import Stretch
 from detectors.data.module import DetectionData
-from detectors.data.transforms import Stretch
-from detectors.data.voc import read_voc
+from detectors.data.sources.voc import read_voc
+from detectors.engine.trainer import has_bf16
 from detectors.metrics import DetectionMetric
 
 CLASSES, IMAGES = ("RBC", "WBC", "Platelets"), 8

@@ -9,9 +9,10 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from detectors.__main__ import CONF
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.train import assemble
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.paths import CONF
+from detectors.engine.build import assemble
 from tests.test_conf import FCOS_ON_PAN, SSD_BOXES
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torchvision.models import detection as torchvision_detection
 
 import detectors
-from detectors.data.coco import read_coco
+from detectors.data.sources.coco import read_coco
 from detectors.detector import Detector
 from detectors.structures import Targets
-from detectors.weights import load_weights
+from detectors.weights.torchvision import load_weights
 
 THEIRS = {
     "retinanet": torchvision_detection.retinanet_resnet50_fpn,

@@ -9,10 +9,10 @@ from torchvision.models.detection import ssd300_vgg16
 from torchvision.ops import box_iou
 
 import detectors
-from detectors.data.coco import read_coco
+from detectors.data.sources.coco import read_coco
 from detectors.detector import Detector
 from detectors.structures import Targets
-from detectors.weights import load_weights
+from detectors.weights.torchvision import load_weights
 
 Objects = dict[str, Tensor]
 

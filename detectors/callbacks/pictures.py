@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detectors.pictures import side_by_side
 from detectors.structures import Batch, Detections
+from detectors.visualization.pictures import side_by_side
 
 
 class Pictures(Callback):

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detectors.pictures import curves
+from detectors.visualization.pictures import curves
 
 
 class EpochTable(Callback):

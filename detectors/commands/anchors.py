@@ -3,8 +3,8 @@
 import numpy as np
 from omegaconf import DictConfig
 
-from detectors.commands.composition import instantiate
-from detectors.data.shapes import canvas_shapes, clustered_shapes
+from detectors.config.instantiate import instantiate
+from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
 
 
 def main(cfg: DictConfig) -> float:

@@ -10,23 +10,22 @@ from PIL import Image
 from rich.table import Table
 from torch import nn
 
-from detectors.commands.assigned import Count, Level, counts, levels
-from detectors.commands.assigned_pictures import level_picture
-from detectors.commands.building import initial_detector
-from detectors.commands.checks import check_canvases
-from detectors.commands.clustering import with_clustered_shapes
-from detectors.commands.composition import compose, instantiate
 from detectors.commands.preview import first_samples
-from detectors.commands.restoring import stored_weights
-from detectors.commands.run_folder import load_checkpoint
-from detectors.commands.terminal import console
-from detectors.commands.train import resumed_from
-from detectors.commands.words import check_words, words_of_job
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import check_words, words_of_job
 from detectors.data.collate import collated
 from detectors.detector import Detector
+from detectors.engine.anchors import with_clustered_shapes
+from detectors.engine.build import initial_detector
+from detectors.engine.checkpoint import load_checkpoint, resumed_from, stored_weights
+from detectors.engine.checks import check_canvases
+from detectors.engine.console import console
 from detectors.heads.dense import DenseHead
-from detectors.pictures import contact_sheet
 from detectors.structures import Batch, Targets
+from detectors.visualization.assignment import Count, Level, counts, levels
+from detectors.visualization.assignment_pictures import level_picture
+from detectors.visualization.pictures import contact_sheet
 
 _log = logging.getLogger(__name__)
 

@@ -6,10 +6,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.commands import run_folder
-from detectors.commands.composition import instantiate
-from detectors.commands.evaluation import evaluate
-from detectors.commands.restoring import restored_data, restored_detector, restored_testing
+from detectors.config.instantiate import instantiate
+from detectors.engine import run_folder
+from detectors.engine.checkpoint import (
+    checkpoint_file,
+    load_checkpoint,
+    restored_data,
+    restored_detector,
+    restored_tta,
+)
+from detectors.engine.evaluation import evaluate
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -19,10 +25,10 @@ def main(cfg: DictConfig) -> float:
     """AP on the split; the table is printed, metrics and detections are written."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
-    file = run_folder.checkpoint_file(cfg.ckpt_path, folder)
-    checkpoint = run_folder.load_checkpoint(file)
+    file = checkpoint_file(cfg.ckpt_path, folder)
+    checkpoint = load_checkpoint(file)
     detector = restored_detector(checkpoint, cfg.trust)
-    asked: Any = restored_testing(checkpoint, cfg, detector, cfg.trust)
+    asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
     module = LitDetector(asked)
     data = restored_data(checkpoint, cfg, cfg.trust)
     trainer = instantiate(cfg, "trainer")

@@ -9,12 +9,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
-from detectors.commands import run_folder
-from detectors.commands.hardware import number_format, torch_device
-from detectors.commands.restoring import restored_data, restored_detector
-from detectors.data.files import ImageFiles, read_pictures
+from detectors.data.sources.files import ImageFiles, read_pictures
+from detectors.engine import run_folder
+from detectors.engine.checkpoint import (
+    checkpoint_file,
+    load_checkpoint,
+    restored_data,
+    restored_detector,
+)
+from detectors.engine.trainer import number_format, torch_device
 from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
-from detectors.pictures import drawn
+from detectors.visualization.pictures import drawn
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     """Draw what the checkpoint's detector finds and write it as COCO results."""
     source = read_pictures(cfg.source)
     folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
-    checkpoint = run_folder.load_checkpoint(run_folder.checkpoint_file(cfg.ckpt_path, folder))
+    checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, folder))
     detector = restored_detector(checkpoint, cfg.trust).eval()
     data = restored_data(
         checkpoint, OmegaConf.create({"data": {"batch_size": cfg.batch_size}}), cfg.trust

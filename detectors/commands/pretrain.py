@@ -10,11 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.commands import run_folder, train
-from detectors.commands.composition import check_data, instantiate
-from detectors.commands.words import check_words, words_of_job
+from detectors.classification.module import LitClassifier
+from detectors.commands import train
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import check_words, words_of_job
 from detectors.data.module import DetectionData
-from detectors.pretraining import LitClassifier
+from detectors.engine import run_folder
+from detectors.engine.checkpoint import resumed_from
+from detectors.engine.checks import check_data
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ def main(cfg: DictConfig) -> float:
     check_data(cfg, DetectionData, "boxes, not a class for each picture; use data=imagefolder")
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
-    resume = train.resumed_from(cfg, folder)
+    resume = resumed_from(cfg, folder)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         metrics = evaluate(module, data, trainer, folder)

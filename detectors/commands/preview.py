@@ -8,11 +8,11 @@ import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
 
-from detectors.commands.composition import instantiate
+from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.data.sampling import EpochSampler
-from detectors.pictures import contact_sheet, drawn
 from detectors.structures import Sample
+from detectors.visualization.pictures import contact_sheet, drawn
 
 _log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.tree import Tree
 from torch.utils.flop_counter import FlopCounterMode
 
-from detectors.commands.clustering import with_clustered_shapes
-from detectors.commands.composition import instantiate
-from detectors.commands.terminal import console
-from detectors.commands.words import check_words, words_of_job
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import check_words, words_of_job
 from detectors.detector import Detector
+from detectors.engine.anchors import with_clustered_shapes
+from detectors.engine.console import console
 
 
 def main(cfg: DictConfig) -> None:

@@ -8,12 +8,12 @@ import torch
 from omegaconf import DictConfig
 from rich.progress import track
 
-from detectors.__main__ import CONF
-from detectors.commands.composition import compose
-from detectors.commands.run_folder import write_json
-from detectors.commands.terminal import console
-from detectors.commands.train import assemble
-from detectors.commands.words import SERVED, check_words
+from detectors.config.compose import compose
+from detectors.config.overrides import SERVED, check_words
+from detectors.config.paths import CONF
+from detectors.engine.build import assemble
+from detectors.engine.console import console
+from detectors.engine.run_folder import write_json
 from detectors.structures import Targets
 
 SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
@@ -70,7 +70,7 @@ def _attempt(cfg: DictConfig) -> None:
     with torch.no_grad():
         detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))
         frames = torch.tensor([0.0, 0.0, cfg.image_size, cfg.image_size]).expand(2, 4)
-        asked = detector if module.testing is None else module.testing(detector)
+        asked = detector if module.tta is None else module.tta(detector)
         asked.eval()(images, frames)
 
 

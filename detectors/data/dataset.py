@@ -6,10 +6,17 @@ from collections.abc import Mapping
 import numpy as np
 from torch.utils.data import Dataset
 
+from detectors.data.augment.mosaic import Closing, Mix
+from detectors.data.augment.transforms import (
+    Resize,
+    Transform,
+    framed,
+    placed,
+    scale_free,
+    unframed,
+)
 from detectors.data.cache import Cache
-from detectors.data.mix import Closing, Mix
-from detectors.data.source import Source
-from detectors.data.transforms import Resize, Transform, framed, placed, scale_free, unframed
+from detectors.data.sources.base import Source
 from detectors.structures import Sample
 
 

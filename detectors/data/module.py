@@ -8,15 +8,15 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from detectors.data.balance import ClassBalance
+from detectors.data.augment.mosaic import Closing, Mix
+from detectors.data.augment.transforms import Resize, Transform
 from detectors.data.cache import Cache
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
-from detectors.data.mix import Closing, Mix
 from detectors.data.multiscale import Multiscale
+from detectors.data.repeat_factor import ClassBalance
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
-from detectors.data.source import Source
-from detectors.data.transforms import Resize, Transform
+from detectors.data.sources.base import Source
 from detectors.structures import Annotations
 
 Reader = Callable[[], Source]

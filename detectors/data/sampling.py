@@ -8,8 +8,8 @@ import numpy as np
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from detectors.data.balance import repeated
 from detectors.data.multiscale import Multiscale
+from detectors.data.repeat_factor import repeated
 
 _log = logging.getLogger(__name__)
 

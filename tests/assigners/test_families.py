@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from detectors.commands.building import initial_detector
-from detectors.commands.composition import compose
+from detectors.config.compose import compose
 from detectors.detector import Detector
+from detectors.engine.build import initial_detector
 from detectors.structures import Assignment
 from tests.tricks.bag import FAMILIES, SIDE, given_batch
 

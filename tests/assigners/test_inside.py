@@ -4,9 +4,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from detectors.__main__ import CONF
 from detectors.assigners.inside import Inside
 from detectors.assigners.iou import IoU
+from detectors.config.paths import CONF
 from detectors.structures import FeatureSpec, Predictions, Priors, Targets
 
 # Printed by the released generate_anchors.py; pixels count from 0 and include both ends.

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from detectors.__main__ import CONF
 from detectors.backbones.depth import stages_of
-from detectors.commands.composition import compose, instantiate
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.paths import CONF
 
 FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "centernet_dla")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from detectors.__main__ import CONF
-from detectors.commands.assigned import Level, counts, levels
-from detectors.commands.assigned_pictures import level_picture
+from detectors.config.paths import CONF
 from detectors.structures import Assignment, Pairs
+from detectors.visualization.assignment import Level, counts, levels
+from detectors.visualization.assignment_pictures import level_picture
 from tests.examples import assignable_rows, random_targets, shapes
 
 PRIORS = shapes([8, 16], [[(8.0, 12.0)], [(30.0, 20.0), (16.0, 16.0)]])

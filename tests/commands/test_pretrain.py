@@ -11,9 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
 import detectors as package
-from detectors.commands.composition import compose
 from detectors.commands.pretrain import assemble
-from tests.labelled_pictures import CLASSES, write_crops
+from detectors.config.compose import compose
+from tests.classification.labelled_pictures import CLASSES, write_crops
 
 WORDS = [
     "backbone=darknet19_thin",

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detectors.commands.composition import compose, instantiate
 from detectors.commands.preview import first_samples, main
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 
 WORDS = ["data.train.read.count=20", "data.batch_size=4", "image_size=64", "trick=[mosaic]"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from detectors.__main__ import CONF
 from detectors.commands import tricks
-from detectors.commands.composition import compose
-from detectors.commands.words import SERVED
+from detectors.config.compose import compose
+from detectors.config.overrides import SERVED
+from detectors.config.paths import CONF
 
 PAGE = Path(__file__).parents[2] / "docs" / "tricks.md"
 FAMILIES = list(compose([], "tricks").families)

@@ -6,13 +6,19 @@ from functools import partial
 import numpy as np
 import pytest
 
+from detectors.data.augment.erasing import Cutout
+from detectors.data.augment.mosaic import Mosaic
+from detectors.data.augment.photometric import Distortion
+from detectors.data.augment.transforms import (
+    HorizontalFlip,
+    Letterbox,
+    ShorterEdge,
+    Stretch,
+    Translate,
+)
 from detectors.data.cache import Cache
 from detectors.data.dataset import DetectionDataset, cached_sizes
-from detectors.data.distortion import Distortion
-from detectors.data.erasing import Cutout
-from detectors.data.mix import Mosaic
-from detectors.data.scenes import Layout, Look, Scenes
-from detectors.data.transforms import HorizontalFlip, Letterbox, ShorterEdge, Stretch, Translate
+from detectors.data.sources.scenes import Layout, Look, Scenes
 
 FREE = {"flip": HorizontalFlip(), "distortion": Distortion(), "cutout": Cutout()}
 WINDOWED = {"shift": Translate(0.1), **FREE}

@@ -14,10 +14,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from detectors.data.albumentation import Albumentation
-from detectors.data.coco import read_coco
+from detectors.data.augment.albumentation import Albumentation
+from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
 from detectors.data.module import DetectionData
-from detectors.data.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
+from detectors.data.sources.coco import read_coco
 
 CONF = Path(__file__).parents[2] / "conf"
 COUNT = 14

@@ -5,12 +5,18 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detectors.data.mix import Mosaic
+from detectors.data.augment.mosaic import Mosaic
+from detectors.data.augment.transforms import (
+    HorizontalFlip,
+    Letterbox,
+    Resize,
+    ShorterEdge,
+    Stretch,
+)
 from detectors.data.module import DetectionData
 from detectors.data.multiscale import Multiscale
 from detectors.data.sampling import EpochSampler
-from detectors.data.scenes import Layout, Look, Scenes
-from detectors.data.transforms import HorizontalFlip, Letterbox, Resize, ShorterEdge, Stretch
+from detectors.data.sources.scenes import Layout, Look, Scenes
 
 SIDES = [32, 64, 96]
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 import detectors
-from detectors.commands.composition import compose
+from detectors.config.compose import compose
 from detectors.layers.activation import ThresholdedLinear, replace_activations
 from detectors.layers.conv import activation
 

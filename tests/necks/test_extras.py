@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from detectors.__main__ import CONF
+from detectors.config.paths import CONF
 from detectors.necks.extras import ExtraLevel, Extras
 from detectors.structures import FeatureSpec
 

@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.train import assemble
-from detectors.commands.words import SERVED
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import SERVED
+from detectors.engine.build import assemble
 from detectors.layers.progress import TrainingProgress
 from detectors.structures import Batch, Candidates
 
@@ -114,7 +115,7 @@ def seen(*given: str, trained: bool = False) -> Seen:
         batches=dict(_batches(data)),
         weights=weights,
         losses=_losses(detector, batch),
-        detections=_detections(module.testing, detector, batch),
+        detections=_detections(module.tta, detector, batch),
         trained=trained_weights(cfg) if trained else {},
     )
 
@@ -170,13 +171,13 @@ def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _detections(testing: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
+def _detections(tta: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
     """As evaluations ask for them; of as many boxes that overlap in all degrees, too."""
     candidates = detector.eval().candidates(batch.images, batch.frames)
     times = -(-1000 // candidates.boxes.shape[1])  # images, where one has few priors
     frames = batch.frames.repeat(times, 1)
     found = {
-        "own": (testing(detector) if testing else detector)(batch.images, batch.frames),
+        "own": (tta(detector) if tta else detector)(batch.images, batch.frames),
         "crafted": detector.postprocess(_overlapping(candidates, times), frames),
     }
     return {f"{name}/{k}": value for name, d in found.items() for k, value in d._asdict().items()}

@@ -8,7 +8,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 import detectors
-from detectors.commands.composition import compose, instantiate
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.module import LitDetector

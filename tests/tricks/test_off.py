@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from detectors.__main__ import CONF
-from detectors.commands import composition
-from detectors.commands.composition import compose
+import detectors.config.compose as composing
+from detectors.config.compose import compose
+from detectors.config.paths import CONF
 from tests.tricks.bag import FAMILIES, trained_weights, words
 
 # What stands in other files for tricks alone.
@@ -47,7 +47,7 @@ def test_three_steps_end_in_the_same_weights(
     monkeypatch.chdir(tmp_path)
     off = trained_weights(compose(words(family)), steps=3)
     untrained = trained_weights(compose(words(family)), steps=1)
-    monkeypatch.setattr(composition, "CONF", without_tricks)
+    monkeypatch.setattr(composing, "CONF", without_tricks)
     plain = [word for word in words(family) if not word.startswith("trick=")]
     never = trained_weights(compose(plain), steps=3)
     assert off.keys() == never.keys()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detectors.__main__ import CONF
-from detectors.commands.composition import compose
-from detectors.commands.words import changes, check_words
+from detectors.config.compose import compose
+from detectors.config.overrides import changes, check_words
+from detectors.config.paths import CONF
 from tests.tricks.bag import ALONE, cells, pair_of_words, seen
 
 # By the start of a key: the places where it must show, and where else it may.
@@ -37,7 +37,7 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "part.factors": ({"trained"}, {"losses"}),  # some learn from the training data
     "part.score": ({"detections"}, set()),
     "part.postprocess": ({"detections"}, set()),
-    "testing": ({"detections"}, set()),
+    "tta": ({"detections"}, set()),
     "batch_tricks": ({"trained"}, set()),
     "callback": ({"trained"}, set()),
     "optimizer": ({"trained"}, set()),

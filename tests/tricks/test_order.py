@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.__main__ import CONF
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.words import changes
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import changes
+from detectors.config.paths import CONF
 from detectors.data import dataset
 from tests.tricks.bag import pair_of_words
 

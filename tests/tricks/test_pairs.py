@@ -23,10 +23,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.__main__ import CONF
-from detectors.commands.building import initial_detector
-from detectors.commands.composition import compose, instantiate
-from detectors.commands.words import changes, check_words, leaves
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import changes, check_words, leaves
+from detectors.config.paths import CONF
+from detectors.engine.build import initial_detector
 from tests.tricks.bag import (
     ALONE,
     NEEDS,

@@ -1,0 +1,59 @@
+"""How a classifier looks at a picture: a random part of it in training, its middle afterwards."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.data.augment.transforms import Stretch, window
+from detectors.structures import Sample
+
+KEEP_ALL = 1e-6  # part of an object that has to show
+
+
+class AreaCrop:
+    """Shows a part of the picture of random area, shape and place.
+
+    Szegedy et al. 2015, sec. 6: 8 to 100 % of the area, sides from 3:4 to 4:3, here log-uniform.
+    A side that would be longer than the picture's is as long as it.
+
+    Args:
+        area: least and greatest share of the picture.
+        ratio: greatest width over height, and inverse of the least.
+        visible: of an object, as elsewhere in `transforms`.
+    """
+
+    def __init__(
+        self, area: Sequence[float] = (0.08, 1.0), ratio: float = 4 / 3, visible: float = 0.25
+    ) -> None:
+        least, most = area
+        if not 0 < least <= most <= 1 or ratio < 1:
+            raise ValueError(f"a crop needs 0 < area <= 1 and ratio >= 1, found {area} and {ratio}")
+        self.area, self.ratio, self.visible = (least, most), ratio, visible
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        share, shape = rng.uniform(*self.area), self.ratio ** rng.uniform(-1, 1)
+        place, whole = rng.random(2), np.array(sample.image.shape[:2])
+        sides = np.sqrt(share * whole.prod() * np.array([1 / shape, shape]))
+        height, width = np.clip(np.rint(sides), 1, whole).astype(int)
+        top, left = np.rint(place * (whole - [height, width])).astype(int)
+        return window(sample, top, left, height, width, self.visible)
+
+
+class CenterSquare:
+    """Resizes the largest square in the middle of the picture: darknet's `validate_classifier`."""
+
+    def __init__(self, size: int) -> None:
+        self.resize = Stretch(size)
+        self.canvas = self.resize.canvas
+
+    def __call__(self, sample: Sample) -> Sample:
+        height, width = sample.image.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return self.resize(window(sample, top, left, side, side, KEEP_ALL))
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.canvas
+
+    def sized(self, side: int) -> "CenterSquare":
+        return CenterSquare(side)

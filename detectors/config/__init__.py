@@ -1,0 +1,1 @@
+"""Words to a composed config, and a config to finished parts."""

@@ -1,0 +1,1 @@
+"""Augmentation: transforms of one sample, and mixes of several."""

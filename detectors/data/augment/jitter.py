@@ -1,0 +1,148 @@
+"""Darknet's crops and colours, and CenterNet's windows."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from detectors.data.augment.ssd_crop import KEEP_ALL
+from detectors.data.augment.transforms import mapped, resized, window
+from detectors.structures import Sample
+
+
+class SideJitter:
+    """Moves each of the four sides of the picture in or out by up to a part of its length.
+
+    YOLOv1, sec. 2.2 (20 %); darknet's `jitter`, by which YOLOv2 as released and YOLOv4 train. What
+    comes in has the mean colour of the picture (AlexeyAB's darknet; the first one repeated the
+    pixels of the border). Whatever shows of an object is kept. Made for a resize that stretches.
+    """
+
+    def __init__(self, part: float) -> None:
+        self.part = _share(part)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = sample.image.shape[:2]
+        moves = rng.uniform(-self.part, self.part, (2, 2)) * (height, width)
+        (top, left), (bottom, right) = np.rint(moves).astype(int)
+        red, green, blue, _ = (round(level) for level in cv2.mean(sample.image))
+        rows, columns = max(height - top - bottom, 1), max(width - left - right, 1)
+        return window(sample, top, left, rows, columns, KEEP_ALL, (red, green, blue))
+
+
+class AspectJitter:
+    """Changes the aspect ratio and lays the picture at a random place of the smallest square.
+
+    Darknet's `jitter` since March 2017, by which YOLOv3 trains: width and height are drawn anew,
+    each up to a part larger or smaller, for their ratio only. The square is grey and as long as the
+    longer side was, so letterboxing has nothing to add.
+    """
+
+    def __init__(self, part: float) -> None:
+        self.part = _share(part)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        size, factors = np.array(sample.image.shape[:2]), 1 + rng.uniform(-self.part, self.part, 2)
+        place, side = rng.random(2), int(size.max())
+        height, width = np.maximum(np.rint(size * factors * side / (size * factors).max()), 1)
+        image = resized(sample.image, int(height), int(width))
+        growth = np.array([width, height]) / size[::-1]
+        sample = mapped(sample, image, growth, np.zeros(2))
+        top, left = -np.floor(place * (side - np.array([height, width]))).astype(int)
+        return window(sample, top, left, side, side, KEEP_ALL)
+
+
+class ExposureJitter:
+    """Darknet's colours: `hue`, `saturation` and `exposure` of the HSV colour space.
+
+    Args:
+        hue: largest shift, in turns of the colour circle.
+        saturation, exposure: largest factor; drawn from 1 on, and inverted as often as not.
+    """
+
+    scale_free = True
+
+    def __init__(self, hue: float = 0.1, saturation: float = 1.5, exposure: float = 1.5) -> None:
+        if hue < 0 or min(saturation, exposure) < 1:
+            raise ValueError(
+                "expected a hue of at least 0, saturation and exposure of at least 1; found "
+                f"{hue}, {saturation} and {exposure}"
+            )
+        self.hue, self.largest = hue, np.array([saturation, exposure])
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        shift, factors = rng.uniform(-self.hue, self.hue), rng.uniform(1, self.largest)
+        factors = np.where(rng.random(2) < 0.5, factors, 1 / factors)
+        levels = np.arange(256)
+        table = np.empty((1, 256, 3), np.uint8)
+        table[0, :, 0] = (levels + round(shift * 256)) % 256
+        table[0, :, 1:] = np.clip(np.rint(levels[:, None] * factors), 0, 255)
+        hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV_FULL), table)
+        return sample._replace(image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
+
+
+class SquareWindow:
+    """Shows a square round a random point, its side a multiple of the longer side of the picture.
+
+    CenterNet, sec. 5 "Implementation details", after CornerNet; `src/lib/datasets/sample/ctdet.py`.
+    Whatever shows of an object is kept; outside of the picture all is black.
+
+    Args:
+        scales: multiples, all alike likely.
+        border: pixels from the edge within which the point does not lie; halved as often as it
+            takes to leave room.
+    """
+
+    def __init__(self, scales: Sequence[float], border: int = 128) -> None:
+        if not scales or min(scales) <= 0 or border < 0:
+            raise ValueError(
+                f"expected scales above 0 and a border of at least 0, found {list(scales)} and "
+                f"{border}"
+            )
+        self.scales, self.border = tuple(scales), border
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        size = np.array(sample.image.shape[:2])
+        scale = self.scales[int(rng.integers(len(self.scales)))]
+        side = max(1, round(int(size.max()) * scale))
+        border = np.array([_border(int(length), self.border) for length in size])
+        center = border + np.floor(rng.random(2) * (size - 2 * border))
+        top, left = (center - side // 2).astype(int)
+        return window(sample, top, left, side, side, KEEP_ALL, 0)
+
+
+def _border(length: int, border: int) -> int:
+    while 2 * border >= length:
+        border //= 2
+    return border
+
+
+def _share(value: float) -> float:
+    if not 0 <= value < 0.5:
+        raise ValueError(f"a side moves by a part in [0, 0.5) of its length, found {value}")
+    return value
+
+
+class RandomInterpolation:
+    """Stretches to the canvas by one of OpenCV's five methods, all alike likely.
+
+    SSD's `resize_param`: linear, area, nearest, cubic, Lanczos. The resize that follows has nothing
+    left to do where it stretches to the same size.
+    """
+
+    METHODS = (
+        cv2.INTER_LINEAR,
+        cv2.INTER_AREA,
+        cv2.INTER_NEAREST,
+        cv2.INTER_CUBIC,
+        cv2.INTER_LANCZOS4,
+    )
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        method = self.METHODS[int(rng.integers(len(self.METHODS)))]
+        image = cv2.resize(sample.image, (self.size, self.size), interpolation=method)
+        growth = self.size / np.array(sample.image.shape[1::-1])
+        return mapped(sample, image, growth, np.zeros(2))

@@ -1,0 +1,1 @@
+"""Readers of ground truth and pictures: COCO, Pascal VOC, YOLO, and generated scenes."""

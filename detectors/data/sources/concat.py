@@ -1,0 +1,55 @@
+"""Several data sets as one."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from detectors.data.sources.base import Source
+from detectors.structures import Annotations
+
+COLUMNS = ("sizes", "boxes", "labels", "crowd", "difficult", "areas")
+
+
+class Joined:
+    """The images of several sources, one source after the other, with new ids 0, 1, ...
+
+    Args:
+        read: named readers, in their order.
+
+    Raises:
+        ValueError: the classes of the sources differ, or there is no source.
+    """
+
+    def __init__(self, read: Mapping[str, Callable[[], Source]]) -> None:
+        self.sources = {name: reader() for name, reader in read.items()}
+        if not self.sources:
+            raise ValueError("joined: `read` names no data set")
+        self.annotations = _joined({k: source.annotations for k, source in self.sources.items()})
+        self._starts = np.cumsum([0, *(len(source) for source in self.sources.values())])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def image(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB, that of its source."""
+        which = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return list(self.sources.values())[which].image(index - int(self._starts[which]))
+
+
+def _joined(parts: Mapping[str, Annotations]) -> Annotations:
+    (first, expected), *rest = parts.items()
+    for name, part in rest:
+        if (part.classes, part.category_ids) != (expected.classes, expected.category_ids):
+            raise ValueError(
+                f"joined: {name} has the classes {part.classes}, {first} has {expected.classes}; "
+                "give both the same `classes`"
+            )
+    columns = {key: np.concatenate([getattr(p, key) for p in parts.values()]) for key in COLUMNS}
+    counts = np.concatenate([np.diff(part.offsets) for part in parts.values()])
+    return Annotations(
+        image_ids=np.arange(len(counts)),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        classes=expected.classes,
+        category_ids=expected.category_ids,
+        **columns,
+    )

@@ -1,0 +1,7 @@
+"""Generated scenes: nothing to download, exact boxes, and every property a knob."""
+
+from detectors.data.sources.scenes.layout import Layout
+from detectors.data.sources.scenes.look import Look
+from detectors.data.sources.scenes.source import Scenes
+
+__all__ = ["Layout", "Look", "Scenes"]

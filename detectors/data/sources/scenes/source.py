@@ -1,0 +1,92 @@
+"""The data set of generated scenes."""
+
+import numpy as np
+
+from detectors.data.sources.scenes import shapes
+from detectors.data.sources.scenes.layout import Layout, Objects
+from detectors.data.sources.scenes.look import Look
+from detectors.structures import Annotations
+
+_SPLITS = {"train": 0, "val": 1, "test": 2}
+_CHUNK = 1024  # scenes arranged at once, bounds the memory
+
+
+class Scenes:
+    """Scenes of coloured, textured shapes, each a pure function of (seed, split, index).
+
+    The splits of one seed never share a scene, whatever their counts, and a longer data set begins
+    with the scenes of a shorter one.
+
+    Args:
+        layout: what stands where.
+        look: colours and camera.
+        count: number of scenes.
+        seed: any integer that is not negative.
+        split: "train", "val" or "test".
+
+    Raises:
+        ValueError: the split is unknown, or count or seed out of range.
+    """
+
+    def __init__(
+        self, layout: Layout, look: Look, count: int, seed: int = 0, split: str = "train"
+    ) -> None:
+        if split not in _SPLITS:
+            raise ValueError(f"scenes: split must be one of {sorted(_SPLITS)}, got {split!r}")
+        if count < 1 or seed < 0:
+            raise ValueError(f"scenes: count >= 1 and seed >= 0 wanted, got {count} and {seed}")
+        self._layout, self._look = layout, look
+        self._entropy = (seed, _SPLITS[split])
+        self._objects = _joined(
+            [
+                self._arranged(range(first, min(first + _CHUNK, count)))
+                for first in range(0, count, _CHUNK)
+            ]
+        )
+        self.annotations = _annotations(self._objects, layout)
+
+    def __len__(self) -> int:
+        return len(self.annotations.image_ids)
+
+    def image(self, index: int) -> np.ndarray:
+        """[side, side, 3] uint8 RGB."""
+        objects, layout = self._objects, self._layout
+        labels = objects.labels[objects.offsets[index] : objects.offsets[index + 1]]
+        rng = self._rng(index, purpose=1)
+        return self._look.paint(
+            objects.outlines(index), labels, layout.num_classes, layout.side, rng
+        )
+
+    def _arranged(self, indices: range) -> Objects:
+        columns = self._layout.columns
+        rows = [self._rng(index, purpose=0).random(columns) for index in indices]
+        return self._layout.arrange(np.stack(rows))
+
+    def _rng(self, index: int, purpose: int) -> np.random.Generator:
+        """Its own stream for the layout (0) and the pixels (1): no draw of one moves the other."""
+        return np.random.default_rng(np.random.SeedSequence((*self._entropy, index, purpose)))
+
+
+def _joined(parts: list[Objects]) -> Objects:
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    columns = zip(*(part[1:] for part in parts), strict=True)
+    return Objects(offsets, *(np.concatenate(column) for column in columns))
+
+
+def _annotations(objects: Objects, layout: Layout) -> Annotations:
+    """Areas are those of the boxes, as a detector's are."""
+    scenes, n = len(objects.offsets) - 1, len(objects.labels)
+    widths = objects.boxes[:, 2:] - objects.boxes[:, :2]
+    return Annotations(
+        image_ids=np.arange(scenes),
+        sizes=np.full((scenes, 2), layout.side),
+        offsets=objects.offsets,
+        boxes=objects.boxes,
+        labels=objects.labels,
+        crowd=np.zeros(n, dtype=bool),
+        difficult=np.zeros(n, dtype=bool),
+        areas=widths.prod(axis=1),
+        classes=shapes.NAMES[: layout.num_classes],
+        category_ids=tuple(range(1, layout.num_classes + 1)),
+    )

@@ -1,0 +1,34 @@
+"""Measuring a detector on one split, and what is written about it."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from detectors.engine.console import console
+from detectors.engine.run_folder import write_json
+from detectors.metrics import score_table, write_coco_results
+from detectors.module import LitDetector
+
+
+def evaluate(
+    module: LitDetector, data: Any, trainer: Trainer, split: str, folder: Path
+) -> dict[str, float]:
+    """Metrics of `module` on "val" or "test" by name, "val/AP" for one.
+
+    They are printed as a table and written to `metrics.json`, the detections as COCO results to
+    `detections.json`.
+    """
+    run = trainer.validate if split == "val" else trainer.test
+    run(module, datamodule=data, verbose=False)
+    prefix = f"{split}/"
+    values = trainer.callback_metrics.items()
+    metrics = {name: float(value) for name, value in values if name.startswith(prefix)}
+    metric = module.metrics[split]
+    found = metric.found()  # gathered, so every process takes part
+    if trainer.is_global_zero:
+        categories = data.annotations(split).category_ids
+        write_coco_results(folder / "detections.json", found, categories)
+        write_json(folder / "metrics.json", metrics)
+        console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
+    return metrics

@@ -1,0 +1,66 @@
+"""Writes what every run folder tells about its run."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
+
+
+def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
+    """Write config, overrides and environment of this run into its folder, which is returned.
+
+    Of several processes, the first writes.
+    """
+    folder = Path(cfg.run_dir)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
+        write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
+    return folder
+
+
+def environment() -> dict[str, Any]:
+    """Command, code and machine: what a later reader needs to explain a difference."""
+    return {
+        "command": sys.argv,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "machine": platform.platform(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Answer of git about the checkout this package lies in; None where it is installed."""
+    here = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write `content`, indented."""
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

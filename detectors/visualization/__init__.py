@@ -1,0 +1,1 @@
+"""Pictures for people: detections, curves, and which priors each object gets."""

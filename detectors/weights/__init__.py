@@ -1,0 +1,1 @@
+"""Weights from elsewhere: torchvision, darknet, and backbones of `detectors pretrain`."""

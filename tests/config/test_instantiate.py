@@ -1,0 +1,111 @@
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+import detectors
+from detectors.config.compose import compose
+from detectors.config.instantiate import check_keys, instantiate
+from detectors.config.overrides import check_slots
+from detectors.config.trust import check_trusted
+
+
+def test_command_line_wins_over_trick_over_family() -> None:
+    decays = [
+        OmegaConf.select(compose(["model=fcos", *words]), "callback.ema.decay")
+        for words in ([], ["trick=[ema]"], ["trick=[ema]", "callback.ema.decay=0.5"])
+    ]
+    assert decays == [None, 0.9998, 0.5]
+
+
+def test_size_chooses_the_backbone_and_the_command_line_another() -> None:
+    names = [
+        compose(["model=fcos", *words]).part.backbone.name
+        for words in ([], ["size=small"], ["size=small", "backbone=resnet50"])
+    ]
+    assert names == ["resnet50", "resnet18", "resnet50"]
+
+
+@pytest.mark.parametrize("words", [["model=fcso"], ["sedd=1"], ["optimizer.lrr=1"]])
+def test_unknown_words_are_refused(words: list[str]) -> None:
+    with pytest.raises(ValueError, match=words[0].split("=")[0].split(".")[-1]):
+        compose(words)
+
+
+def test_part_that_the_model_does_not_use_is_refused() -> None:
+    cfg = OmegaConf.create(
+        {
+            "part": {"a": {"inner": "${part.b}"}, "b": {"x": 1}, "c": {"x": 1}},
+            "model": {"a": "${part.a}"},
+        }
+    )
+    check_slots(cfg, ["a=1", "b=1", "part.b.x=2", "seed=3"])
+    for word in ("c=giou", "part.c.x=2", "+part.c.y=2"):
+        with pytest.raises(ValueError, match=r"does not use 'c'.* It uses: a, b"):
+            check_slots(cfg, [word])
+
+
+def test_checkpoint_of_another_version_is_told_as_such() -> None:
+    with pytest.raises(ValueError, match=r"heads\.old\.Head'.*another version"):
+        check_trusted({"_target_": "detectors.heads.old.Head"}, [])
+
+
+def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
+    partial = {"_target_": "torch.nn.Conv2d", "_partial_": True, "kernel_sise": 3}
+    with pytest.raises(ValueError, match=r"model\.neck\.kernel_sise: .* mean 'kernel_size'"):
+        check_keys({"neck": partial}, "model")
+
+
+def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
+    node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 3}
+    with pytest.raises(
+        ValueError, match=r"model\.neck: torch.* needs 'kernel_size'.*neck\.kernel_"
+    ):
+        check_keys({"neck": node}, "model")
+    check_keys({"neck": node | {"_partial_": True}}, "model")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.hub.load",
+        "torch.nn.modules.module.torch.load",
+        "torch.nn.functional.relu",
+        "detectors.module.torch.load",
+        "detectors.commands.train.main",
+        "mine.Neck",
+    ],
+)
+def test_checkpoint_may_not_name_other_code(target: str) -> None:
+    with pytest.raises(ValueError, match="trust"):
+        check_trusted({"model": {"neck": [{"_target_": target}]}}, [])
+
+
+def test_checkpoint_may_name_our_code_and_what_is_trusted() -> None:
+    ours = ("detectors.necks.fpn.FPN", "torch.nn.BatchNorm2d", "detectors.layers.norm.group_norm")
+    check_trusted([{"_target_": target} for target in ours], [])
+    check_trusted({"_target_": "collections.OrderedDict"}, ["collections"])
+
+
+def test_build_takes_settings_and_leaves_hydra_alone() -> None:
+    words = ["size=small", "part.neck.channels=32"]
+    detector = detectors.build("fcos", words, num_classes=7, image_size=64)
+    assert [spec.channels for spec in detector.neck.specs] == [32] * 5
+    assert 7 in {len(weight) for weight in detector.head.parameters()}
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_build_inside_of_a_running_job(tmp_path) -> None:
+    import hydra
+
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        compose(["model=fcos"])
+        assert GlobalHydra.instance().hydra is running
+
+
+def test_wrong_value_is_told_with_its_place() -> None:
+    cfg = OmegaConf.create({"ema": {"_target_": "detectors.callbacks.ema.EMA", "decay": 2}})
+    outer = OmegaConf.create({"callback": cfg})
+    with pytest.raises(ValueError, match=r"callback\.ema: decay is 2, expected"):
+        instantiate(outer, "callback")

@@ -1,0 +1,150 @@
+"""COCO json: categories with gaps, crowds, and what people get wrong."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from detectors.data.sources.coco import read_coco
+
+
+def annotation(key: int, image: int, category: int, box: list, **more) -> dict:
+    row = {"id": key, "image_id": image, "category_id": category, "bbox": box, "iscrowd": 0}
+    return row | {"area": 5.0} | more
+
+
+ROWS = [
+    annotation(1, 12, 7, [1, 2, 3, 4]),
+    annotation(2, 10, 3, [5, 5, 10, 10]),
+    annotation(3, 12, 3, [0, 0, 30, 20], iscrowd=1, area=77.0),
+]
+
+
+@pytest.fixture
+def read(tmp_path, picture):
+    """Reads three images with ROWS; arguments replace keys of the json."""
+
+    def run(classes=None, **changed):
+        for k in range(3):
+            picture(tmp_path / f"{k}.jpg")
+        images = [
+            {"id": 10 + k, "file_name": f"{k}.jpg", "height": 20, "width": 30} for k in range(3)
+        ]
+        categories = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
+        content = {"images": images, "categories": categories, "annotations": ROWS} | changed
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps(content))
+        return read_coco(path, tmp_path, classes)
+
+    return run
+
+
+def test_objects_are_packed_by_image_with_labels_in_order_of_category_id(read) -> None:
+    truth = read().annotations
+    assert truth.classes == ("cat", "dog")
+    assert truth.category_ids == (3, 7)
+    assert truth.image_ids.tolist() == [10, 11, 12]
+    assert truth.offsets.tolist() == [0, 1, 1, 3]  # image 11 has no object and stays
+    assert truth.boxes.tolist() == [[5, 5, 15, 15], [1, 2, 4, 6], [0, 0, 30, 20]]
+    assert truth.labels.tolist() == [0, 1, 0]
+    assert truth.crowd.tolist() == [False, False, True]
+    assert truth.areas.tolist() == [5, 5, 77]
+
+
+def test_what_is_dropped_is_said_once_with_ids(read, caplog) -> None:
+    rows = [
+        *ROWS,
+        annotation(4, 10, 3, [3, 3, 0, 5]),
+        annotation(5, 10, 3, [25, 15, 10, 10]),
+        annotation(6, 99, 3, [1, 1, 2, 2]),
+        ROWS[0],
+    ]
+    with caplog.at_level(logging.WARNING):
+        truth = read(annotations=rows).annotations
+    assert truth.offsets.tolist() == [0, 2, 2, 4]
+    assert truth.boxes[1].tolist() == [25, 15, 30, 20]
+    (message,) = caplog.messages
+    for part in (
+        "1 boxes without area dropped: annotation 4",
+        "1 boxes clipped to their image: annotation 5",
+        "1 annotations of images that are not listed dropped: annotation 6",
+        "1 repeated annotations dropped: annotation 1",
+    ):
+        assert part in message
+
+
+def test_no_more_than_three_examples(read, caplog) -> None:
+    read(annotations=ROWS + [annotation(k, 10, 3, [1, 1, 0, 0]) for k in range(10, 60)])
+    assert (
+        "50 boxes without area dropped: annotation 10, annotation 11, annotation 12 and 47 more"
+        in (caplog.messages[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"annotations": [annotation(8, 10, 4, [1, 1, 2, 2])]}, "annotation 8 has category 4"),
+        ({"annotations": [annotation(8, 10, 3, [1, 1, 2])]}, "annotation 8 has the bbox"),
+        ({"annotations": [annotation(8, 10, 3, [1, 1, 2, None])]}, "annotation 8"),
+        ({"annotations": []}, "none of the 3 images has an object"),
+        ({"images": []}, "the split is empty"),
+        ({"annotations": [ROWS[0], annotation(1, 10, 3, [5, 5, 5, 5])]}, "different objects: 1;"),
+        ({"categories": [{"id": 3, "name": "cat"}] * 2}, "category ids stand for several .*: 3;"),
+        ({"classes": ["dog", "cat"]}, r"has the categories \['cat', 'dog'\], expected"),
+    ],
+)
+def test_what_makes_no_sense_stops_with_the_id(read, changed, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(**changed)
+
+
+def picture_row(key: int, name: str, height: int = 20) -> dict:
+    return {"id": key, "file_name": name, "height": height, "width": 30}
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            [picture_row(10, "0.jpg"), picture_row(10, "1.jpg")],
+            "image ids stand for several.*: 10;",
+        ),
+        (
+            [picture_row(10, "0.jpg"), picture_row(12, "gone.jpg")],
+            "1 of 2 images are missing.*gone",
+        ),
+        ([picture_row(10, "0.jpg"), picture_row(12, "1.jpg", 0)], "height or width 0, ids 12"),
+        ([picture_row(10, "0.jpg"), {"id": 12}], "image 12 has no `height`"),
+    ],
+)
+def test_wrong_images_stop_with_the_id(read, images, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(images=images)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"images": [],\n oops}')
+    with pytest.raises(ValueError, match=r"x\.json:2: not valid json"):
+        read_coco(path, tmp_path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="has no `images`"):
+        read_coco(path, tmp_path)
+    with pytest.raises(ValueError, match=r"y\.json does not exist"):
+        read_coco(tmp_path / "y.json", tmp_path)
+
+
+def test_real_coco(data_root) -> None:
+    root = data_root / "coco_tiny"
+    source = read_coco(root / "annotations/instances_val2017.json", root / "val2017")
+    truth = source.annotations
+    assert (len(source), len(truth.boxes), truth.crowd.sum(), len(truth.classes)) == (
+        80,
+        815,
+        11,
+        80,
+    )
+    assert (truth.classes[0], truth.category_ids[-1]) == ("person", 90)
+    assert all(np.array_equal(source.image(k).shape[:2], truth.sizes[k]) for k in range(0, 80, 10))

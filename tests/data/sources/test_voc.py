@@ -1,0 +1,126 @@
+"""VOC folders: the origin of coordinates, difficult objects, and what people get wrong."""
+
+import logging
+
+import pytest
+
+from detectors.data.sources.voc import read_voc
+
+SIZE = "<size><width>30</width><height>20</height></size>"
+CLASSES = ["cat", "dog"]
+
+
+def voc_object(name: str, box: tuple, difficult: int = 0) -> str:
+    corners = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    inner = "".join(f"<{key}>{value}</{key}>" for key, value in corners)
+    return (
+        f"<object><name>{name}</name><difficult>{difficult}</difficult>"
+        f"<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
+        f"<bndbox>{inner}</bndbox></object>"
+    )
+
+
+@pytest.fixture
+def voc(tmp_path, picture, text):
+    """Writes a data set of the given xml bodies by stem, all in the split `train`."""
+
+    def write(bodies: dict[str, str]):
+        for stem, body in bodies.items():
+            picture(tmp_path / "JPEGImages" / f"{stem}.jpg")
+            text(tmp_path / "Annotations" / f"{stem}.xml", f"<annotation>{body}</annotation>")
+        text(tmp_path / "ImageSets" / "Main" / "train.txt", "\n".join(bodies) + "\n")
+        return tmp_path
+
+    return write
+
+
+def test_objects_are_read_in_order_of_the_split(voc) -> None:
+    bodies = {
+        "b": SIZE
+        + voc_object("dog", (2, 3, 10, 12), difficult=1)
+        + voc_object("cat", (1, 1, 30, 20)),
+        "a": SIZE,
+        "c": SIZE + voc_object("cat", (5, 5, 6, 6)),
+    }
+    truth = read_voc(voc(bodies), "train", CLASSES, one_based=False).annotations
+    assert truth.offsets.tolist() == [0, 2, 2, 3]
+    assert truth.boxes.tolist() == [[2, 3, 10, 12], [1, 1, 30, 20], [5, 5, 6, 6]]
+    assert truth.labels.tolist() == [1, 0, 0]
+    assert truth.difficult.tolist() == [True, False, False]
+    assert truth.areas.tolist() == [72, 551, 1]
+
+
+def test_difficult_objects_may_be_used_as_any_other(voc) -> None:
+    root = voc({"a": SIZE + voc_object("dog", (2, 3, 10, 12), difficult=1)})
+    truth = read_voc(root, "train", CLASSES, one_based=False, use_difficult=True).annotations
+    assert truth.difficult.tolist() == [False]
+
+
+def test_one_based_pixel_numbers_become_edges(voc) -> None:
+    """The whole picture is 1 to 30 and 1 to 20; a single pixel has the same number twice."""
+    root = voc({"a": SIZE + voc_object("cat", (1, 1, 30, 20)) + voc_object("cat", (4, 4, 4, 4))})
+    truth = read_voc(root, "train", CLASSES, one_based=True).annotations
+    assert truth.boxes.tolist() == [[0, 0, 30, 20], [3, 3, 4, 4]]
+
+
+@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
+def test_a_size_that_is_not_given_is_taken_from_the_picture(voc, size) -> None:
+    root = voc({"a": size + voc_object("cat", (1, 1, 5, 5))})
+    assert read_voc(root, "train", CLASSES, False).annotations.sizes.tolist() == [[20, 30]]
+
+
+def test_zero_size_outside_and_repeats_are_reported_once(voc, text, caplog) -> None:
+    body = SIZE + voc_object("cat", (5, 5, 5, 9)) + voc_object("cat", (-3, 2, 40, 9))
+    root = voc({"a": body})
+    text(root / "ImageSets" / "Main" / "train.txt", "a\n\na\n")
+    with caplog.at_level(logging.WARNING):
+        truth = read_voc(root, "train", CLASSES, False).annotations
+    assert truth.boxes.tolist() == [[0, 2, 30, 9]]
+    (message,) = caplog.messages
+    assert "1 repeated lines dropped: a" in message
+    assert "1 boxes without area dropped" in message
+    assert "a.xml object 1" in message
+    assert "1 boxes clipped to their image" in message
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (SIZE + voc_object("cow", (1, 1, 5, 5)), r"a\.xml object 1 is a `cow`, expected one of"),
+        (SIZE + voc_object("cat", (1, 1, "", 5)), r"a\.xml object 1 has the bndbox"),
+        (SIZE + voc_object("cat", (1, 1, "nan", 5)), r"no finite number, at .*a\.xml object 1"),
+        (SIZE + "\n<object>", r"a\.xml:2: not valid xml"),
+        (SIZE, "none of the 1 images has an object"),
+    ],
+)
+def test_what_makes_no_sense_stops_with_the_file(voc, body, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_voc(voc({"a": body}), "train", CLASSES, False)
+
+
+def test_missing_files_stop_with_their_name(voc, text) -> None:
+    root = voc({"a": SIZE + voc_object("cat", (1, 1, 5, 5))})
+    with pytest.raises(ValueError, match=r"val\.txt does not exist; splits there: train"):
+        read_voc(root, "val", CLASSES, False)
+    text(root / "ImageSets" / "Main" / "val.txt", "")
+    with pytest.raises(ValueError, match="the split is empty"):
+        read_voc(root, "val", CLASSES, False)
+    text(root / "ImageSets" / "Main" / "val.txt", "a\nb")
+    with pytest.raises(ValueError, match=r"1 of 2 images are missing.*b\.jpg"):
+        read_voc(root, "val", CLASSES, False)
+    (root / "Annotations" / "a.xml").unlink()
+    with pytest.raises(ValueError, match=r"a\.xml does not exist"):
+        read_voc(root, "train", CLASSES, False)
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "boxes"),
+    [("train", 205, 2804), ("val", 87, 1137), ("trainval", 292, 3941), ("test", 72, 945)],
+)
+def test_real_bccd(data_root, caplog, split, images, boxes) -> None:
+    source = read_voc(data_root / "bccd", split, ["RBC", "WBC", "Platelets"], one_based=False)
+    assert (len(source), len(source.annotations.boxes)) == (images, boxes)
+    dropped = {"train": 1, "val": 1, "trainval": 2, "test": 0}[split]
+    assert len(caplog.messages) == (dropped > 0)
+    assert all(f"{dropped} boxes without area dropped" in message for message in caplog.messages)
+    assert source.image(0).shape == (480, 640, 3)

@@ -1,0 +1,35 @@
+"""A checkpoint is asked as it was in training, or as the command says."""
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from torch import nn
+
+from detectors.config.compose import compose
+from detectors.engine.checkpoint import restored_tta
+from detectors.tta import FlipAverage, MultiScale
+
+
+def asked(trick: str, *words: str, **changed: Any) -> nn.Module:
+    trained = compose([f"trick=[{trick}]", "run_dir=none"])
+    node = OmegaConf.to_container(trained.tta, resolve=True) if trick else None
+    checkpoint = {"config": {"tta": {**node, **changed} if isinstance(node, dict) else None}}
+    changes = compose([*words, "ckpt_path=none", "run_dir=none"], "evaluate")
+    detector: Any = nn.Identity()
+    return restored_tta(checkpoint, changes, detector, [])
+
+
+def test_a_checkpoint_is_asked_as_in_training_unless_the_command_says_otherwise() -> None:
+    own = asked("flip_tta")
+    assert isinstance(own, MultiScale)
+    assert (own.scales, own.flips) == ([1.0], [False, True])
+    assert isinstance(asked(""), nn.Identity)
+    assert isinstance(asked("flip_tta", "tta=once"), nn.Identity)
+    assert isinstance(asked("flip_tta", "tta=flip"), FlipAverage)
+    assert isinstance(asked("", "tta=scales"), MultiScale)
+
+
+def test_code_that_is_not_trusted_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"asks for 'os\.system'"):
+        asked("flip_tta", _target_="os.system")
