@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from detectors.ops.boxes import centers, clip, pairwise_overlap, sides
+from detectors.ops.boxes import centers, clip, pairwise_iou, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import (
     Decay,
@@ -172,7 +172,7 @@ class Greedy(nn.Module):
         """Those that stay are valid."""
         groups = ranked.labels if self.within == "label" else _levels(ranked)
         if ranked.boxes.is_cuda:  # a matrix in parallel beats a sequential kernel that syncs
-            relation = pairwise_overlap(ranked.boxes, ranked.boxes) > self.threshold
+            relation = pairwise_iou(ranked.boxes, ranked.boxes) > self.threshold
             keep = fixed_point(relation & _higher(groups), ranked.valid)
         else:
             keep = greedy_iou(ranked.boxes, groups, ranked.valid, self.threshold)

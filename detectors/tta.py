@@ -72,7 +72,7 @@ def mirror(boxes: Tensor, width: int) -> Tensor:
     return torch.stack([width - x2, y1, width - x1, y2], dim=-1)
 
 
-class MultiScale(nn.Module):
+class MultiScaleTTA(nn.Module):
     """Detections at several sizes, and perhaps of mirror images, merged by soft-NMS.
 
     Bodla et al. 2017, Gaussian, class by class; CenterNet, sec. 5: scales 0.5, 0.75, 1, 1.25, 1.5.

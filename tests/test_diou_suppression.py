@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detectors.ops.boxes import overlap
+from detectors.ops.boxes import aligned_iou
 from detectors.ops.suppression import fixed_point, too_near
 from detectors.postprocess import DIoU, Ranked
 from detectors.structures import Priors
@@ -24,7 +24,7 @@ def _greedy(boxes: Tensor, labels: Tensor, valid: Tensor, threshold: float, beta
                 (ax, ay, bx, by), (cx, cy, dx, dy) = boxes[i].tolist(), boxes[j].tolist()
                 diagonal = (max(bx, dx) - min(ax, cx)) ** 2 + (max(by, dy) - min(ay, cy)) ** 2
                 apart = ((ax + bx - cx - dx) ** 2 + (ay + by - cy - dy) ** 2) / 4
-                value = overlap(boxes[i], boxes[j]).item() - (apart / diagonal) ** beta
+                value = aligned_iou(boxes[i], boxes[j]).item() - (apart / diagonal) ** beta
                 keep[j] &= value <= threshold
     return keep
 

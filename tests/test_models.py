@@ -16,7 +16,7 @@ from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
 from detectors.config.paths import CONF
 from detectors.detector import Detector
-from detectors.heads.matching import Criterion
+from detectors.heads.criterion import Criterion
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
 

@@ -10,7 +10,7 @@ from detectors.config.instantiate import instantiate
 from detectors.detector import Detector
 from detectors.priors import Points
 from detectors.structures import Candidates, Detections, FeatureSpec
-from detectors.tta import FlipAverage, MultiScale
+from detectors.tta import FlipAverage, MultiScaleTTA
 
 SIDE, STRIDE = 64, 4
 FRAMES = torch.tensor([[0.0, 0.0, SIDE, SIDE]])
@@ -110,7 +110,7 @@ def test_boxes_come_back_to_the_canvas(scale: float, flip: bool) -> None:
     images = torch.zeros(1, 3, 64, 128, dtype=torch.uint8)
     images[..., 16:32, 16:48] = 255
     frames = torch.tensor([[0.0, 0.0, 128.0, 64.0]])
-    asked = MultiScale(Box(), [scale], [flip], 0.5, 32, 10)
+    asked = MultiScaleTTA(Box(), [scale], [flip], 0.5, 32, 10)
     found = asked(images, frames)
     expected = torch.tensor([[[16.0, 16.0, 48.0, 32.0]]])
     torch.testing.assert_close(found.boxes, expected, atol=1.0, rtol=0)
@@ -134,10 +134,10 @@ def test_averaging_of_several_levels_is_refused() -> None:
 
 
 def test_a_picture_at_its_own_size_is_not_rounded() -> None:
-    asked = MultiScale(Box(), [0.5, 1.0], [False], 0.5, 32, 10)
+    asked = MultiScaleTTA(Box(), [0.5, 1.0], [False], 0.5, 32, 10)
     assert asked.canvases((300, 300)) == {(160, 160), (300, 300)}
     images = torch.zeros(1, 3, 60, 100, dtype=torch.uint8)
     images[..., 16:32, 16:48] = 255
-    once = MultiScale(Box(), [1.0], [False], 0.5, 32, 10)
+    once = MultiScaleTTA(Box(), [1.0], [False], 0.5, 32, 10)
     found = once(images, torch.tensor([[0.0, 0.0, 100.0, 60.0]]))
     assert found.boxes.tolist() == [[[16.0, 16.0, 48.0, 32.0]]]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.footprint import footprints
-from detectors.assigners.resolve import assignable, highest
-from detectors.ops.boxes import centers, pairwise_overlap
+from detectors.assigners.prior_boxes import prior_boxes
+from detectors.assigners.ties import assignable, highest
+from detectors.ops.boxes import centers, pairwise_iou
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
@@ -35,7 +35,7 @@ class ATSS(nn.Module):
         """Assignment of [B, N] priors."""
         priors, objects = predictions.priors, targets.boxes
         near = self._near(priors, objects)
-        iou = pairwise_overlap(objects, footprints(priors, self.point_side))
+        iou = pairwise_iou(objects, prior_boxes(priors, self.point_side))
         enough = iou >= threshold(iou, near) - 1e-6  # where all are equal, all of them pass
         held = near & enough & (depth(priors, objects) > self.inside)
         matched, positive = highest(held & assignable(targets)[:, :, None], iou)

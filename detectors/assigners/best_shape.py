@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.resolve import assignable, last, multi_hot
-from detectors.ops.boxes import centers, pairwise_overlap, pairwise_shape_overlap, sides
+from detectors.assigners.ties import assignable, last, multi_hot
+from detectors.ops.boxes import centers, pairwise_iou, pairwise_shape_iou, sides
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
@@ -27,12 +27,12 @@ class BestShape(nn.Module):
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] priors, with multi-hot class targets."""
         priors, real = predictions.priors, assignable(targets)[:, :, None]
-        shape = pairwise_shape_overlap(sides(targets.boxes), sides(priors.boxes))
+        shape = pairwise_shape_iou(sides(targets.boxes), sides(priors.boxes))
         shape = shape.masked_fill(~(holds_center(priors, targets.boxes) & real), -1.0)
         best = shape.argmax(dim=2, keepdim=True)  # the finest level wins a tie, as in darknet
         assigned = torch.zeros_like(shape, dtype=torch.bool).scatter(2, best, real)
         matched, positive = last(assigned)
-        covered = pairwise_overlap(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
+        covered = pairwise_iou(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
         scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
         return Assignment(matched, positive, ~positive & (covered > self.ignore), scores)
 

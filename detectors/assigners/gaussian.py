@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.assigners.best_shape import cells_away
-from detectors.assigners.resolve import assignable, last, multi_hot
+from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import sides
 from detectors.structures import Assignment, Predictions, Targets
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.resolve import assignable, last
-from detectors.ops.boxes import pairwise_overlap
+from detectors.assigners.ties import assignable, last
+from detectors.ops.boxes import pairwise_iou
 from detectors.structures import Assignment, Predictions, Targets
 
 
@@ -78,5 +78,5 @@ class BestPrior(nn.Module):
 
 def _overlaps(predictions: Predictions, targets: Targets) -> Tensor:
     """IoU [B, M, N] of objects with priors; -1 for rows that are not to be assigned."""
-    iou = pairwise_overlap(targets.boxes, predictions.priors.boxes)
+    iou = pairwise_iou(targets.boxes, predictions.priors.boxes)
     return iou.masked_fill(~assignable(targets)[:, :, None], -1.0)

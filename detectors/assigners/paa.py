@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.footprint import footprints
-from detectors.assigners.iou import forced_matches
-from detectors.assigners.resolve import assignable
+from detectors.assigners.max_iou import forced_matches
+from detectors.assigners.prior_boxes import prior_boxes
 from detectors.assigners.sim_ota import Score
-from detectors.ops.boxes import overlap, pairwise_overlap
+from detectors.assigners.ties import assignable
+from detectors.ops.boxes import aligned_iou, pairwise_iou
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -55,7 +55,7 @@ class PAA(nn.Module):
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] priors."""
         priors = predictions.priors
-        iou = pairwise_overlap(targets.boxes, footprints(priors, self.point_side))
+        iou = pairwise_iou(targets.boxes, prior_boxes(priors, self.point_side))
         iou = iou.masked_fill(~assignable(targets)[:, :, None], -1.0)
         best, owner = iou.max(dim=1)
         owned = (best >= self.overlap) | forced_matches(iou)  # [B, N]
@@ -76,7 +76,7 @@ class PAA(nn.Module):
         deny = -(1 - self.alpha) * p.pow(self.gamma) * (1 - p).log().clamp(min=-100)
         label = targets.labels.gather(1, owner)[..., None]
         of_class = deny.sum(-1) + (affirm - deny).gather(2, label).squeeze(-1)
-        return of_class + 1 - overlap(boxes, gather_rows(targets.boxes, owner), "giou")
+        return of_class + 1 - aligned_iou(boxes, gather_rows(targets.boxes, owner), "giou")
 
     def _lowest(
         self, cost: Tensor, candidate: Tensor, sizes: tuple[int, ...]

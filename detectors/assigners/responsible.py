@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from detectors.assigners.best_shape import holds_center
-from detectors.assigners.resolve import assignable, highest, last
-from detectors.ops.boxes import centers, overlap, sides
+from detectors.assigners.ties import assignable, highest, last
+from detectors.ops.boxes import aligned_iou, centers, sides
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -41,5 +41,5 @@ def fitness(boxes: Tensor, objects: Tensor, canvas: tuple[int, int]) -> Tensor:
     size = boxes.new_tensor([width, height])
     away = (centers(boxes) - centers(objects)) / size
     apart = (sides(boxes) - sides(objects)) / size
-    iou = overlap(boxes, objects)
+    iou = aligned_iou(boxes, objects)
     return torch.where(iou > 0, iou, -(away.square() + apart.square()).sum(-1))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from detectors.assigners.best_shape import BestShape, holds_center
-from detectors.assigners.resolve import assignable, last, multi_hot
-from detectors.ops.boxes import pairwise_overlap, pairwise_shape_overlap, sides
+from detectors.assigners.ties import assignable, last, multi_hot
+from detectors.ops.boxes import pairwise_iou, pairwise_shape_iou, sides
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
@@ -46,13 +46,13 @@ class ShapeThreshold(nn.Module):
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] priors, with multi-hot class targets and pairs."""
         priors, real = predictions.priors, assignable(targets)[:, :, None]
-        shape = pairwise_shape_overlap(sides(targets.boxes), sides(priors.boxes))
+        shape = pairwise_shape_iou(sides(targets.boxes), sides(priors.boxes))
         home = holds_center(priors, targets.boxes) & real
         shape = shape.masked_fill(~home, -1.0)
         similar = (shape > self.threshold) | self._best(shape, priors, targets)
         assigned = similar & home
         matched, positive = last(assigned)
-        covered = pairwise_overlap(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
+        covered = pairwise_iou(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
         sure = predictions.logits.sigmoid().amax(-1) > self.gate
         scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
         return Assignment(
@@ -71,7 +71,7 @@ class ShapeThreshold(nn.Module):
         if not self.unused:
             return same
         rivals = torch.tensor(self.unused, dtype=torch.float32, device=shape.device)[None]
-        rival = pairwise_shape_overlap(sides(targets.boxes), rivals).amax(2)
+        rival = pairwise_shape_iou(sides(targets.boxes), rivals).amax(2)
         return same & (best > rival)[:, :, None]
 
     def _pairs(self, shape: Tensor, scores: Tensor, targets: Targets) -> Pairs:

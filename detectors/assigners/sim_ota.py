@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from detectors.assigners.resolve import assignable, highest
-from detectors.ops.boxes import centers, pairwise_overlap
+from detectors.assigners.ties import assignable, highest
+from detectors.ops.boxes import centers, pairwise_iou
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -47,7 +47,7 @@ class SimOTA(nn.Module):
         middle = centers(targets.boxes)[:, :, None]
         away = (centers(priors.boxes)[:, None] - middle).abs().amax(-1)  # [B, M, N]
         around = (away < self.radius * priors.stride) & assignable(targets)[:, :, None]
-        iou = pairwise_overlap(targets.boxes, boxes) * around
+        iou = pairwise_iou(targets.boxes, boxes) * around
         cost = class_cost(self.score(predictions.logits, predictions.quality), targets.labels)
         cost = cost - self.box_weight * (iou + 1e-8).log()
         taken = self._cheapest(cost.masked_fill(~around, torch.inf), iou)

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detectors.losses.balance import ClassBalance
+from detectors.losses.class_balance import ClassBalancedWeight
 
 
 class SetClassCounts(Callback):
-    """At the start of training, calls `count` of every `ClassBalance` with the training split's.
+    """At the start of training, calls `count` of every `ClassBalancedWeight`.
 
-    Objects that no prior is assigned to (COCO crowds, VOC difficult) are not counted.
+    With the objects of the training split; those that no prior is assigned to (COCO crowds, VOC
+    difficult) are not counted.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -18,5 +19,5 @@ class SetClassCounts(Callback):
         labels = annotations.labels[~(annotations.crowd | annotations.difficult)]
         counts = torch.from_numpy(np.bincount(labels, minlength=len(annotations.classes)))
         for part in pl_module.modules():
-            if isinstance(part, ClassBalance):
+            if isinstance(part, ClassBalancedWeight):
                 part.count(counts)

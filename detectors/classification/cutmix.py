@@ -21,7 +21,8 @@ class BatchCutMix:
     def __init__(self, probability: float, alpha: float = 1.0) -> None:
         if not 0 <= probability <= 1 or alpha <= 0:
             raise ValueError(
-                f"BatchCutMix needs 0 <= probability <= 1 and alpha > 0, found {probability}, {alpha}"
+                "BatchCutMix needs 0 <= probability <= 1 and alpha > 0, found "
+                f"{probability}, {alpha}"
             )
         self.probability, self.alpha = probability, alpha
 

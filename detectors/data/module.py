@@ -14,7 +14,7 @@ from detectors.data.cache import Cache
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.multiscale import Multiscale
-from detectors.data.repeat_factor import ClassBalance
+from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.base import Source
 from detectors.structures import Annotations
@@ -61,7 +61,7 @@ class DetectionData(LightningDataModule):
         augment: Mapping[str, Transform | None] | None = None,
         mix: Mapping[str, Mix | None] | None = None,
         closing: Closing | None = None,
-        balance: ClassBalance | None = None,
+        balance: RepeatFactor | None = None,
         multiscale: Multiscale | None = None,
         cache: str | None = None,
         batch_size: int = 16,

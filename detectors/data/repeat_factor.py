@@ -7,7 +7,7 @@ from detectors.structures import Annotations
 STREAM = 0x6362  # keeps these draws apart from those of the order of an epoch
 
 
-class ClassBalance:
+class RepeatFactor:
     """How often each picture is seen in an epoch on average.
 
     A class that is in a part f of the pictures has the factor max(1, sqrt(threshold / f)), a

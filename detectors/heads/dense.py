@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from detectors.coders import Coder
-from detectors.heads.agreement import check_agreement, check_ranking
-from detectors.heads.matching import Criterion, Factors, Normalizer
+from detectors.heads.compatibility import check_compatibility, check_ranking
+from detectors.heads.criterion import Criterion, LossWeights, Normalizer
 from detectors.priors import PriorGrid, check_levels
 from detectors.structures import (
     Assignment,
@@ -35,8 +35,8 @@ class DenseHead(nn.Module):
         assigner: which object a prior is to predict.
         losses: named loss terms; None leaves one out.
         score: `(logits, quality) -> scores`, one of `heads.scores`.
-        normalizer: one of `losses.reduction`.
-        factors, selection: of the `Criterion`.
+        loss_normalizer: one of `losses.reduction`.
+        loss_weights, mining: of the `Criterion`.
 
     Raises:
         ValueError: parts do not fit each other.
@@ -52,9 +52,9 @@ class DenseHead(nn.Module):
         assigner: nn.Module,
         losses: dict[str, nn.Module | None],
         score: Callable[[Tensor, Tensor | None], Tensor],
-        normalizer: Normalizer,
-        factors: Factors | None = None,
-        selection: nn.Module | None = None,
+        loss_normalizer: Normalizer,
+        loss_weights: LossWeights | None = None,
+        mining: nn.Module | None = None,
     ) -> None:
         super().__init__()
         check_levels(priors.per_cell, specs)
@@ -62,9 +62,11 @@ class DenseHead(nn.Module):
         self.numbers = getattr(coder, "numbers", 4)
         wider = {} if self.numbers == 4 else _check_numbers(self.numbers, coder, tower)
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **wider)
-        self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
+        self.criterion = Criterion(
+            num_classes, coder, losses, loss_normalizer, loss_weights, mining
+        )
         self.score = score
-        check_agreement(self.tower, self.criterion.losses, score, coder)
+        check_compatibility(self.tower, self.criterion.losses, score, coder)
         check_ranking(assigner, score)
 
     def forward(

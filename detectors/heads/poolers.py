@@ -12,7 +12,7 @@ from detectors.ops.pooling import roi_align_pyramid
 from detectors.structures import FeatureSpec
 
 
-class Align(nn.Module):
+class RoIAlign(nn.Module):
     """RoIAlign from the level that fits the region's size; see `ops.pooling.roi_align_pyramid`.
 
     Args:
@@ -36,7 +36,7 @@ class Align(nn.Module):
         return roi_align_pyramid(levels, boxes, self.strides, self.size, self.sampling)
 
 
-class MaxPool(nn.Module):
+class RoIPool(nn.Module):
     """RoI max pooling from one level: ends of regions and of bins in whole cells.
 
     Fast R-CNN, sec. 2.1; torchvision's `roi_pool`.

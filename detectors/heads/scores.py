@@ -2,7 +2,7 @@
 
 Those that cannot do without a quality, or take background for the first class, say so by an
 attribute `needs_quality` or `needs_background`, as loss terms do; what makes scores of logits by
-`squashing`: "logistic" where nothing is said, "softmax" or "linear", which is nothing at all.
+`score_activation`: "logistic" where nothing is said, "softmax" or "linear".
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ def needs_background(part: Callable) -> bool:
     return getattr(getattr(part, "func", part), "needs_background", False)
 
 
-def squashing(part: Callable) -> str:
+def score_activation(part: Callable) -> str:
     """What makes scores of the logits that a score or a loss term takes."""
-    return getattr(getattr(part, "func", part), "squashing", "logistic")
+    return getattr(getattr(part, "func", part), "score_activation", "logistic")
 
 
 def class_score(logits: Tensor, quality: Tensor | None) -> Tensor:
@@ -52,7 +52,7 @@ def softmax_without_background(logits: Tensor, quality: Tensor | None) -> Tensor
 
 
 softmax_without_background.needs_background = True  # type: ignore[attr-defined]
-softmax_without_background.squashing = "softmax"  # type: ignore[attr-defined]
+softmax_without_background.score_activation = "softmax"  # type: ignore[attr-defined]
 
 
 def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def softmax_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 softmax_times_quality.needs_quality = True  # type: ignore[attr-defined]
-softmax_times_quality.squashing = "softmax"  # type: ignore[attr-defined]
+softmax_times_quality.score_activation = "softmax"  # type: ignore[attr-defined]
 
 
 def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
@@ -74,4 +74,4 @@ def linear_class_times_quality(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 linear_class_times_quality.needs_quality = True  # type: ignore[attr-defined]
-linear_class_times_quality.squashing = "linear"  # type: ignore[attr-defined]
+linear_class_times_quality.score_activation = "linear"  # type: ignore[attr-defined]

@@ -110,7 +110,7 @@ def normal_init(module: nn.Module, std: float) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class ProposalTower(nn.Module):
+class RPNTower(nn.Module):
     """One 3 x 3 convolution and two 1 x 1 siblings, shared by all levels (Faster R-CNN, sec. 3.1).
 
     Args as `SharedTower`; torchvision's v2 has a depth of two.
@@ -127,8 +127,8 @@ class ProposalTower(nn.Module):
         act: Activation = RELU,
     ) -> None:
         super().__init__()
-        channels = same_everywhere([spec.channels for spec in specs], "channels", "ProposalTower")
-        anchors = same_everywhere(per_cell, "priors per cell", "ProposalTower")
+        channels = same_everywhere([spec.channels for spec in specs], "channels", "RPNTower")
+        anchors = same_everywhere(per_cell, "priors per cell", "RPNTower")
         self.conv = _stack(channels, depth, None, act)
         self.logits = nn.Conv2d(channels, anchors * num_classes, 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
@@ -140,7 +140,7 @@ class ProposalTower(nn.Module):
         return [(self.logits(level), self.deltas(level), None) for level in hidden]
 
 
-class SoftmaxProposalTower(nn.Module):
+class SoftmaxRPNTower(nn.Module):
     """One 3 x 3 convolution and two 1 x 1 siblings, background having a logit of its own.
 
     Faster R-CNN, sec. 3.1 "2k scores". Logits are 1 + C per prior, background first.
@@ -159,7 +159,7 @@ class SoftmaxProposalTower(nn.Module):
         act: Activation = RELU,
     ) -> None:
         super().__init__()
-        self.siblings = ProposalTower(specs, 1 + num_classes, per_cell, act=act)
+        self.siblings = RPNTower(specs, 1 + num_classes, per_cell, act=act)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level, without quality."""
@@ -237,7 +237,7 @@ class SingleTower(nn.Module):
         return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
 
-class SourceTower(nn.Module):
+class SSDTower(nn.Module):
     """SSD: per level one 3 x 3 convolution for background and classes and one for boxes (sec. 2.1).
 
     Args as `SharedTower`, but levels may differ. Logits are 1 + C per prior, background first.
@@ -271,7 +271,7 @@ class SourceTower(nn.Module):
         return [(logits(feature), deltas(feature), None) for logits, deltas, feature in levels]
 
 
-class BranchTower(nn.Module):
+class CenterNetTower(nn.Module):
     """CenterNet: classes, sizes and offsets, each from its own 3 x 3 and 1 x 1 convolution.
 
     Args:
@@ -296,13 +296,13 @@ class BranchTower(nn.Module):
         super().__init__()
         if len(specs) != 1:
             raise ValueError(
-                f"BranchTower reads one feature level, the neck delivers {len(specs)}: "
+                f"CenterNetTower reads one feature level, the neck delivers {len(specs)}: "
                 "choose neck=deconv, or tower=shared"
             )
         if per_cell != [1]:
             raise ValueError(
-                f"BranchTower predicts one box a cell, the priors are {per_cell[0]} a cell: choose "
-                "priors=points_single, or tower=shared"
+                f"CenterNetTower predicts one box a cell, the priors are {per_cell[0]} a cell: "
+                "choose priors=points_single, or tower=shared"
             )
         channels = specs[0].channels
         self.logits = _branch(channels, width, num_classes, act)

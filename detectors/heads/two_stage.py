@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
-from detectors.heads.agreement import check_agreement
+from detectors.heads.compatibility import check_compatibility
+from detectors.heads.criterion import Criterion, LossWeights, Normalizer
 from detectors.heads.dense import DenseHead
-from detectors.heads.matching import Criterion, Factors, Normalizer
 from detectors.ops.selection import gather_rows
 from detectors.structures import (
     Assignment,
@@ -48,9 +48,9 @@ class TwoStageHead(nn.Module):
         sampler: thins out regions in training.
         losses: named terms of the second stage.
         score: one of `heads.scores`.
-        normalizer: of the second stage.
-        factors: of the second stage's `Criterion`.
-        selection: likewise; with one, it sees all proposals, and `sampler` draws none (OHEM,
+        loss_normalizer: of the second stage.
+        loss_weights: of the second stage's `Criterion`.
+        mining: likewise; with one, it sees all proposals, and `sampler` draws none (OHEM,
             Shrivastava et al. 2016, sec. 4).
     """
 
@@ -68,9 +68,9 @@ class TwoStageHead(nn.Module):
         sampler: Sampler,
         losses: dict[str, nn.Module | None],
         score: Callable[[Tensor, Tensor | None], Tensor],
-        normalizer: Normalizer,
-        factors: Factors | None = None,
-        selection: nn.Module | None = None,
+        loss_normalizer: Normalizer,
+        loss_weights: LossWeights | None = None,
+        mining: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.proposal_head = proposal_head(specs, num_classes=1)
@@ -78,9 +78,11 @@ class TwoStageHead(nn.Module):
         self.pooler = pooler(specs)
         self.region_head = region_head(self.pooler.shape, num_classes=num_classes)
         self.coder, self.assigner, self.score = coder, assigner, score
-        self.sampler = sampler if selection is None else None
-        self.criterion = Criterion(num_classes, coder, losses, normalizer, factors, selection)
-        check_agreement(self.region_head, self.criterion.losses, score, coder)
+        self.sampler = sampler if mining is None else None
+        self.criterion = Criterion(
+            num_classes, coder, losses, loss_normalizer, loss_weights, mining
+        )
+        check_compatibility(self.region_head, self.criterion.losses, score, coder)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.ops.boxes import OverlapKind, area, overlap
+from detectors.ops.boxes import IoUKind, aligned_iou, area
 from detectors.ops.selection import gather_rows
 from detectors.structures import Matched
 
@@ -33,22 +33,22 @@ class SmoothL1(nn.Module):
         return weighted * matched.positive
 
 
-class Overlap(nn.Module):
+class IoULoss(nn.Module):
     """One minus the overlap of decoded positives with their objects, each pair of them alone.
 
     Args:
-        kind: "iou", "giou", "diou", "ciou" or "eiou", see `ops.boxes.overlap`.
+        kind: "iou", "giou", "diou", "ciou" or "eiou", see `ops.boxes.aligned_iou`.
         weight: of the whole term.
     """
 
-    def __init__(self, kind: OverlapKind, weight: float = 1.0) -> None:
+    def __init__(self, kind: IoUKind, weight: float = 1.0) -> None:
         super().__init__()
         self.kind, self.weight = kind, weight
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         objects, weight = paired_objects(matched)
-        loss = 1 - overlap(paired(matched.boxes, matched), objects, self.kind)
+        loss = 1 - aligned_iou(paired(matched.boxes, matched), objects, self.kind)
         return self.weight * of_priors(loss * weight, matched)
 
 

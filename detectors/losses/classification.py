@@ -129,7 +129,7 @@ class GaussianFocal(nn.Module):
 class SoftmaxCrossEntropy(nn.Module):
     """Cross-entropy over background and C classes (Fast R-CNN, sec. 2.3); logits [B, N, 1 + C]."""
 
-    needs_background, squashing = True, "softmax"
+    needs_background, score_activation = True, "softmax"
 
     def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()

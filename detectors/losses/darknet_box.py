@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.losses.box import of_priors, paired, paired_objects
-from detectors.ops.boxes import EPSILON, centers, overlap, sides
+from detectors.ops.boxes import EPSILON, aligned_iou, centers, sides
 from detectors.structures import Matched
 
 
@@ -41,7 +41,7 @@ class DarknetCIoU(nn.Module):
         deltas = paired(matched.predictions.deltas, matched)
         boxes = paired(matched.boxes, matched).detach()
         objects, weight = paired_objects(matched)
-        value = self.weight * (1 - overlap(boxes, objects, "ciou"))
+        value = self.weight * (1 - aligned_iou(boxes, objects, "ciou"))
         descent = self._descent(deltas.detach(), boxes, objects, matched)
         pull = (descent * deltas).sum(-1)
         return of_priors((value - (pull - pull.detach())) * weight, matched)

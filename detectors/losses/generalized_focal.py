@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.losses.reduction import mean_over_devices
-from detectors.ops.boxes import overlap
+from detectors.ops.boxes import aligned_iou
 from detectors.structures import Matched
 
 
@@ -27,7 +27,7 @@ class QualityFocal(nn.Module):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         logits = matched.predictions.logits
-        fit = overlap(matched.boxes, matched.target_boxes).detach()
+        fit = aligned_iou(matched.boxes, matched.target_boxes).detach()
         target = matched.target_scores * fit[..., None]
         apart = (target - logits.sigmoid()).abs().clamp(min=1e-30)  # its power has a slope at 0
         costs = F.binary_cross_entropy_with_logits(logits, target, reduction="none")

@@ -26,7 +26,7 @@ class HardNegativeCrossEntropy(nn.Module):
         smoothing: see `smoothed_softmax`.
     """
 
-    needs_background, squashing = True, "softmax"
+    needs_background, score_activation = True, "softmax"
     selects = True  # its examples, so nothing else is to
 
     def __init__(self, ratio: float = 3.0, weight: float = 1.0, smoothing: float = 0.0) -> None:

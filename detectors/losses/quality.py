@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.ops.boxes import centers, overlap
+from detectors.ops.boxes import aligned_iou, centers
 from detectors.structures import Matched
 
 
@@ -21,7 +21,7 @@ class Objectness(nn.Module):
         return self.weight * _cross_entropy(matched, matched.positive) * matched.counted
 
 
-class OverlapObjectness(nn.Module):
+class IoUObjectness(nn.Module):
     """Cross-entropy: the IoU of its box with its object for a positive, zero for background.
 
     The IoU is a constant for the gradient (YOLOv1, sec. 2; darknet `objectness_smooth`).
@@ -35,7 +35,7 @@ class OverlapObjectness(nn.Module):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        target = overlap(matched.boxes, matched.target_boxes).detach() * matched.positive
+        target = aligned_iou(matched.boxes, matched.target_boxes).detach() * matched.positive
         return self.weight * _cross_entropy(matched, target) * matched.counted
 
 

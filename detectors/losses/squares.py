@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.progress import ImagesSeen
-from detectors.ops.boxes import overlap
+from detectors.ops.boxes import aligned_iou
 from detectors.structures import Matched
 
 
@@ -24,7 +24,7 @@ class SquaredClass(nn.Module):
         smoothing: the target is `y (1 - smoothing) + smoothing / C` (Szegedy et al. 2016, sec. 7).
     """
 
-    squashing = "linear"
+    score_activation = "linear"
 
     def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()
@@ -70,13 +70,13 @@ class SquaredObjectness(nn.Module):
     def __init__(self, activation: nn.Module, positive: float, background: float) -> None:
         super().__init__()
         self.activation, self.positive, self.background = activation, positive, background
-        self.squashing = "linear" if isinstance(activation, nn.Identity) else "logistic"
+        self.score_activation = "linear" if isinstance(activation, nn.Identity) else "logistic"
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         quality = matched.predictions.quality
         assert quality is not None
-        fit = overlap(matched.boxes, matched.target_boxes).detach()
+        fit = aligned_iou(matched.boxes, matched.target_boxes).detach()
         error = (fit * matched.positive - self.activation(quality)).square()
         background = self.background * (matched.counted - matched.positive)
         weight = self.positive * matched.positive + background
@@ -125,7 +125,7 @@ class SoftmaxClass(nn.Module):
         smoothing: as in `SquaredClass`.
     """
 
-    squashing = "softmax"
+    score_activation = "softmax"
 
     def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
-from detectors.necks.added import check_doubling, halved
+from detectors.necks.extra_levels import check_doubling, halved
 from detectors.structures import FeatureSpec
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.fusion import WeightedSum
-from detectors.necks.added import check_doubling, halved, with_coarser
+from detectors.necks.extra_levels import check_doubling, halved, with_coarser
 from detectors.priors import PriorGrid
 from detectors.structures import FeatureSpec
 

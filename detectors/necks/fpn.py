@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct, Norm
-from detectors.necks.added import halving
+from detectors.necks.extra_levels import halving
 from detectors.structures import FeatureSpec
 
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-OverlapKind = Literal["iou", "giou", "diou", "ciou", "eiou"]
+IoUKind = Literal["iou", "giou", "diou", "ciou", "eiou"]
 EPSILON = 1e-12  # keeps an empty union finite, and is nothing beside one in any sensible unit
 
 
@@ -39,7 +39,7 @@ def clip(boxes: Tensor, frames: Tensor) -> Tensor:
     return torch.cat([x1y1, x2y2], dim=-1)
 
 
-def overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
+def aligned_iou(a: Tensor, b: Tensor, kind: IoUKind = "iou") -> Tensor:
     """Overlap of boxes `a` with boxes `b`, aligned and broadcast.
 
     Args:
@@ -56,10 +56,8 @@ def overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
     Raises:
         ValueError: kind is unknown.
     """
-    if kind not in get_args(OverlapKind):
-        raise ValueError(
-            f"overlap kind {kind!r} is unknown: choose {', '.join(get_args(OverlapKind))}"
-        )
+    if kind not in get_args(IoUKind):
+        raise ValueError(f"overlap kind {kind!r} is unknown: choose {', '.join(get_args(IoUKind))}")
     ax1, ay1, ax2, ay2 = a.unbind(-1)
     bx1, by1, bx2, by2 = b.unbind(-1)
     width = (ax2.minimum(bx2) - ax1.maximum(bx1)).clamp(min=0)
@@ -100,12 +98,12 @@ def center_distance(a: Tensor, b: Tensor) -> Tensor:
     return apart.square().sum(-1) / (hull.square().sum(-1) + EPSILON)
 
 
-def pairwise_overlap(a: Tensor, b: Tensor, kind: OverlapKind = "iou") -> Tensor:
+def pairwise_iou(a: Tensor, b: Tensor, kind: IoUKind = "iou") -> Tensor:
     """Overlap of every box of `a` [..., M, 4] with every box of `b` [..., N, 4] as [..., M, N]."""
-    return overlap(a[..., :, None, :], b[..., None, :, :], kind)
+    return aligned_iou(a[..., :, None, :], b[..., None, :, :], kind)
 
 
-def pairwise_shape_overlap(a: Tensor, b: Tensor) -> Tensor:
+def pairwise_shape_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of every (width, height) of `a` [..., M, 2] with every one of `b` [..., N, 2].
 
     Both boxes stand on one centre (YOLO9000, sec. 2, "Dimension Clusters"). Returns [..., M, N].

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detectors.ops.boxes import center_distance, overlap, pairwise_overlap
+from detectors.ops.boxes import aligned_iou, center_distance, pairwise_iou
 
 Decay = Callable[[Tensor], Tensor]  # IoU to the factor that a score is multiplied with
 
@@ -90,7 +90,7 @@ def too_near(boxes: Tensor, threshold: float, beta: float) -> Tensor:
     d is the distance of the centres, c the diagonal of the hull (Zheng et al. 2020).
     """
     distance = center_distance(boxes[:, None], boxes[None])
-    return pairwise_overlap(boxes, boxes) - distance.pow(beta) > threshold
+    return pairwise_iou(boxes, boxes) - distance.pow(beta) > threshold
 
 
 @torch.library.custom_op("detectors::greedy_diou", mutates_args=())
@@ -112,10 +112,10 @@ def greedy_diou(
     keep = torch.zeros_like(valid)
     for image, rows in _members(groups, valid):
         own = boxes[image, rows]
-        relation = (pairwise_overlap(own, own) > threshold).triu(1)
+        relation = (pairwise_iou(own, own) > threshold).triu(1)
         first, second = relation.nonzero(as_tuple=True)
         apart = center_distance(own[first], own[second]).pow(beta)
-        relation[first, second] = overlap(own[first], own[second]) - apart > threshold
+        relation[first, second] = aligned_iou(own[first], own[second]) - apart > threshold
         everyone = torch.ones_like(rows, dtype=torch.bool)
         keep[image, rows] = fixed_point(relation[None], everyone[None])[0]
     return keep
@@ -154,7 +154,7 @@ def soft_scores(boxes: Tensor, scores: Tensor, groups: Tensor, decay: Decay) -> 
 def _factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
     """What each box [K, 4] multiplies the score of each other with, [K, K]."""
     same = groups[:, None] == groups[None]
-    return torch.where(same, decay(pairwise_overlap(boxes, boxes)), 1.0)
+    return torch.where(same, decay(pairwise_iou(boxes, boxes)), 1.0)
 
 
 @torch.library.custom_op("detectors::decayed", mutates_args=())
@@ -197,7 +197,7 @@ def matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
 def _matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
     rank = torch.arange(len(boxes), device=boxes.device)
     above = (groups[:, None] == groups[None]) & (rank[:, None] < rank[None])
-    iou = torch.where(above, pairwise_overlap(boxes, boxes), 0.0)
+    iou = torch.where(above, pairwise_iou(boxes, boxes), 0.0)
     compensation = decay(iou.amax(0)).clamp(min=1e-12)  # a copy of a better box compensates nothing
     factors = decay(iou) / compensation[:, None]
     return torch.where(above, factors, 1.0).amin(0).clamp(max=1.0)
@@ -226,7 +226,7 @@ def fused(
     weight, members = torch.zeros_like(scores), torch.zeros_like(groups)
     for row in valid.nonzero().flatten().tolist():
         joinable = (members > 0) & (groups == groups[row])
-        near = overlap(means, boxes[row]).masked_fill(~joinable, -1.0)
+        near = aligned_iou(means, boxes[row]).masked_fill(~joinable, -1.0)
         best = int(near.argmax())
         place = best if near[best] > threshold else row
         sums[place] += scores[row] * boxes[row]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.detector import Detector
-from detectors.heads.matching import Criterion
+from detectors.heads.criterion import Criterion
 from detectors.optim import steps_of
 from detectors.structures import Batch, FeatureSpec, Targets
 from detectors.tricks import Step
@@ -119,7 +119,7 @@ def _share(detector: nn.Module, images: int) -> Tensor:
     """What the loss of each image is divided by in a batch without objects, [B, 1, 1, 1]."""
     criteria = (part for part in detector.modules() if isinstance(part, Criterion))
     none = torch.zeros(images, 1, device=next(detector.parameters()).device)
-    return next(criteria).normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
+    return next(criteria).loss_normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
 
 
 @contextmanager

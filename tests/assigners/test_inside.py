@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from detectors.assigners.inside import Inside
-from detectors.assigners.iou import IoU
+from detectors.assigners.max_iou import MaxIoU
 from detectors.config.paths import CONF
 from detectors.structures import FeatureSpec, Predictions, Priors, Targets
 
@@ -41,7 +41,7 @@ def _assigned(boxes: list[list[float]], objects: list[list[float]]):
     nothing = torch.zeros(1, len(boxes), 1)
     rows = torch.ones(1, len(objects), dtype=torch.bool)
     targets = Targets(torch.tensor([objects]), rows.long() * 0, rows, ~rows)
-    assigner = Inside(IoU(0.7, 0.3, forced=True))
+    assigner = Inside(MaxIoU(0.7, 0.3, forced=True))
     return assigner(Predictions(nothing, nothing, None, priors), priors.boxes, targets)
 
 

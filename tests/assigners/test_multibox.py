@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from detectors.assigners.multibox import BestPrior, Bipartite
-from detectors.ops.boxes import overlap
+from detectors.ops.boxes import aligned_iou
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 CANVAS = 64.0
@@ -89,7 +89,7 @@ def test_equals_the_rule_as_loops(kind, naive, seed: int) -> None:
     for image in range(3):
         rows = (targets.valid & ~targets.ignore)[image].nonzero()[:, 0].tolist()
         objects = targets.boxes[image, rows]
-        ious = [[overlap(box, prior).item() for prior in priors] for box in objects]
+        ious = [[aligned_iou(box, prior).item() for prior in priors] for box in objects]
         expected = {prior: rows[row] for prior, row in naive(ious, 0.5).items()}
         positive = found.positive[image].nonzero()[:, 0].tolist()
         assert {prior: int(found.matched[image, prior]) for prior in positive} == expected

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detectors.assigners.iou import IoU
+from detectors.assigners.max_iou import MaxIoU
 from detectors.assigners.sampled import Sampled, Sampler
 from detectors.structures import Assignment
 from tests.examples import points, predictions, targets
@@ -70,7 +70,7 @@ def test_a_seed_fixes_the_draw() -> None:
 def test_sampled_thins_out_another_assigner() -> None:
     priors = points([4])
     raw, objects = predictions(priors, 1, 1), targets([(0, 0, 0, 16, 16)])
-    whole = IoU(0.05, 0.05, forced=False)
+    whole = MaxIoU(0.05, 0.05, forced=False)
     found = Sampled(whole, Sampler(20, positive_fraction=0.5))(raw, priors.boxes, objects)
     assert whole(raw, priors.boxes, objects).positive.sum() == 16
     assert counts(found) == (10, 10)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from detectors.assigners.best_shape import BestShape
-from detectors.assigners.center import Center
-from detectors.assigners.iou import IoU
+from detectors.assigners.center_sampling import CenterSampling
+from detectors.assigners.max_iou import MaxIoU
 from detectors.assigners.shape_threshold import ShapeThreshold, several
 from detectors.ops.boxes import centers, sides
 from tests.examples import assignable_rows, predictions, random_boxes, random_targets, shapes
@@ -53,7 +53,8 @@ def test_a_threshold_of_one_is_lowered_and_the_rest_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "assigner", [IoU(0.5, 0.4, True), Center(), ShapeThreshold(0.213, ignore=0.7, gate=0.25)]
+    "assigner",
+    [MaxIoU(0.5, 0.4, True), CenterSampling(), ShapeThreshold(0.213, ignore=0.7, gate=0.25)],
 )
 def test_others_are_refused(assigner: nn.Module) -> None:
     with pytest.raises(ValueError, match=f"{type(assigner).__name__} does not choose one best"):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from detectors.assigners.shape_threshold import ShapeThreshold
 from detectors.coders import Yolo
-from detectors.heads.matching import Criterion
-from detectors.losses.box import Overlap
+from detectors.heads.criterion import Criterion
+from detectors.losses.box import IoULoss
 from detectors.losses.classification import BinaryCrossEntropy
 from detectors.losses.quality import Objectness
 from detectors.losses.reduction import per_image
@@ -49,7 +49,7 @@ def _criterion(cfg: Cfg) -> tuple[nn.Module, Criterion]:
     )
     losses = {
         "class": BinaryCrossEntropy(background=False),
-        "box": Overlap("ciou", weight=IOU_NORMALIZER),
+        "box": IoULoss("ciou", weight=IOU_NORMALIZER),
         "quality": Objectness(),
     }
     return assigner, Criterion(CLASSES, Yolo(list(cfg.scale_x_y)), losses, per_image)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from detectors.callbacks.class_counts import SetClassCounts
-from detectors.losses.balance import ClassBalance
+from detectors.losses.class_balance import ClassBalancedWeight
 
 
 def test_counts_objects_of_the_training_split_but_for_ignored_ones() -> None:
@@ -18,8 +18,8 @@ def test_counts_objects_of_the_training_split_but_for_ignored_ones() -> None:
         classes=("a", "b", "c"),
     )
     data = SimpleNamespace(annotations={"train": train}.__getitem__)
-    module = nn.ModuleList([ClassBalance(3, beta=0.9)])
+    module = nn.ModuleList([ClassBalancedWeight(3, beta=0.9)])
     SetClassCounts().on_fit_start(SimpleNamespace(datamodule=data), module)
-    expected = ClassBalance(3, beta=0.9)
+    expected = ClassBalancedWeight(3, beta=0.9)
     expected.count(torch.tensor([2, 0, 2]))
     assert torch.equal(module[0].weights, expected.weights)

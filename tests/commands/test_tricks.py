@@ -25,7 +25,7 @@ def test_the_page_is_not_stale() -> None:
 def test_a_cell_says_why_it_is_refused() -> None:
     assert tricks.refusal("multiscale", "yolov3") == ""
     reason = tricks.refusal("multiscale", "yolov1")
-    assert "ConnectedTower is made for images of (320, 320)" in reason
+    assert "YoloV1Tower is made for images of (320, 320)" in reason
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_refusal_says_what_is_missing(trick: str, family: str, reason: str) ->
 
 def test_sizes_at_which_a_family_cannot_be_asked_are_refused() -> None:
     reason = tricks.refusal("multiscale_tta", "yolov1")
-    assert "ConnectedTower is made for images of (320, 320)" in reason
+    assert "YoloV1Tower is made for images of (320, 320)" in reason
     assert "multiscale_tta" in reason
 
 

@@ -8,7 +8,7 @@ import pytest
 from detectors.data.augment.mosaic import Closing, Mosaic
 from detectors.data.augment.transforms import HorizontalFlip, Stretch
 from detectors.data.module import DetectionData
-from detectors.data.repeat_factor import ClassBalance, repeated
+from detectors.data.repeat_factor import RepeatFactor, repeated
 from detectors.data.sampling import EpochSampler
 from detectors.data.sources.files import unannotated
 from detectors.data.sources.scenes import Layout, Look, Scenes
@@ -34,16 +34,16 @@ PICTURES = [[0, 0], [0, 1], [0], [], [0, 2, 1], [0], [0], [0]]  # a in 7 of 8, b
 def test_factors_are_those_of_the_paper() -> None:
     b, c = (0.5 / (2 / 8)) ** 0.5, (0.5 / (1 / 8)) ** 0.5
     np.testing.assert_allclose(
-        ClassBalance(0.5).factors(annotations(PICTURES)), [1, b, 1, 1, c, 1, 1, 1]
+        RepeatFactor(0.5).factors(annotations(PICTURES)), [1, b, 1, 1, c, 1, 1, 1]
     )
 
 
 def test_crowds_do_not_count() -> None:
     truth = annotations(PICTURES)
     truth.crowd[truth.labels == 2] = True
-    assert ClassBalance(0.2).threshold == 0.2
+    assert RepeatFactor(0.2).threshold == 0.2
     with pytest.raises(ValueError, match=r"the rarest, b, is in 0.2500 of them; set .*found 0.2"):
-        ClassBalance(0.2).factors(truth)
+        RepeatFactor(0.2).factors(truth)
 
 
 def test_pictures_are_there_as_often_as_their_factors_say() -> None:
@@ -100,7 +100,7 @@ def test_a_picture_that_comes_again_has_other_draws() -> None:
 
 
 def test_balance_makes_epochs_longer_and_leaves_the_first_views_alone() -> None:
-    module = data(balance=ClassBalance(1.0))
+    module = data(balance=RepeatFactor(1.0))
     assert len(module.train_dataloader()) > len(data().train_dataloader())
 
 

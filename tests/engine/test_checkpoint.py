@@ -8,7 +8,7 @@ from torch import nn
 
 from detectors.config.compose import compose
 from detectors.engine.checkpoint import restored_tta
-from detectors.tta import FlipAverage, MultiScale
+from detectors.tta import FlipAverage, MultiScaleTTA
 
 
 def asked(trick: str, *words: str, **changed: Any) -> nn.Module:
@@ -22,12 +22,12 @@ def asked(trick: str, *words: str, **changed: Any) -> nn.Module:
 
 def test_a_checkpoint_is_asked_as_in_training_unless_the_command_says_otherwise() -> None:
     own = asked("flip_tta")
-    assert isinstance(own, MultiScale)
+    assert isinstance(own, MultiScaleTTA)
     assert (own.scales, own.flips) == ([1.0], [False, True])
     assert isinstance(asked(""), nn.Identity)
     assert isinstance(asked("flip_tta", "tta=once"), nn.Identity)
     assert isinstance(asked("flip_tta", "tta=flip"), FlipAverage)
-    assert isinstance(asked("", "tta=scales"), MultiScale)
+    assert isinstance(asked("", "tta=scales"), MultiScaleTTA)
 
 
 def test_code_that_is_not_trusted_is_refused() -> None:

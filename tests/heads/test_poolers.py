@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from detectors.heads.poolers import Align, MaxPool
+from detectors.heads.poolers import RoIAlign, RoIPool
 from detectors.structures import FeatureSpec
 
 SPECS = [FeatureSpec(3, 8), FeatureSpec(3, 16)]
@@ -44,7 +44,7 @@ def _max_pooled(feature: Tensor, box: list[float], size: int, stride: int) -> Te
 
 def test_max_pooling_is_the_released_layer() -> None:
     features = [torch.randn(2, 3, 8, 12), torch.randn(2, 3, 4, 6)]
-    pooler = MaxPool(SPECS, stride=8, size=4)
+    pooler = RoIPool(SPECS, stride=8, size=4)
     found = pooler(features, BOXES)
     assert pooler.shape == (3, 4, 4)
     for image in range(2):
@@ -55,12 +55,12 @@ def test_max_pooling_is_the_released_layer() -> None:
 
 def test_align_from_one_level_takes_regions_of_all_sizes() -> None:
     features = [torch.randn(2, 3, 8, 12), torch.randn(2, 3, 4, 6)]
-    found = Align(SPECS, strides=[16], size=14)(features, BOXES)
+    found = RoIAlign(SPECS, strides=[16], size=14)(features, BOXES)
     expected = roi_align(features[1], list(BOXES), 14, 1 / 16, sampling_ratio=2)
     torch.testing.assert_close(found.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooler", [lambda: Align(SPECS, [8, 32]), lambda: MaxPool(SPECS, 32)])
+@pytest.mark.parametrize("pooler", [lambda: RoIAlign(SPECS, [8, 32]), lambda: RoIPool(SPECS, 32)])
 def test_an_absent_level_is_refused(pooler) -> None:
     with pytest.raises(ValueError, match=r"stride 32, but the neck offers \[8, 16\]"):
         pooler()

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from detectors.losses.box import Overlap, SmoothL1, YoloBox
+from detectors.losses.box import IoULoss, SmoothL1, YoloBox
 from detectors.losses.squares import SquaredBox
 from detectors.structures import Matched
 from tests.examples import random_boxes
@@ -43,7 +43,7 @@ def test_iou_loss_by_hand() -> None:
         boxes=torch.tensor([[[0.0, 0, 10, 5], [50, 50, 60, 60]]]),
         target_boxes=torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10]]]),
     )
-    assert value(Overlap("iou", weight=2.0), given).item() == pytest.approx(2 * 1.5)
+    assert value(IoULoss("iou", weight=2.0), given).item() == pytest.approx(2 * 1.5)
 
 
 @pytest.mark.parametrize("kind", TORCHVISION)
@@ -53,9 +53,9 @@ def test_overlap_losses_and_gradients_are_torchvisions(kind: str) -> None:
     given = given._replace(target_boxes=random_boxes(2, 8))
     rows = positives(given)
     expected = TORCHVISION[kind](given.boxes[rows], given.target_boxes[rows], reduction="sum")
-    torch.testing.assert_close(value(Overlap(kind), given), expected)
+    torch.testing.assert_close(value(IoULoss(kind), given), expected)
     (slope,) = torch.autograd.grad(expected, given.boxes)
-    torch.testing.assert_close(gradients(Overlap(kind), given).boxes, slope)
+    torch.testing.assert_close(gradients(IoULoss(kind), given).boxes, slope)
 
 
 def test_eiou_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_eiou_by_hand() -> None:
         boxes=torch.tensor([[[0.0, 0, 10, 10]]]), target_boxes=torch.tensor([[[0.0, 0, 20, 20]]])
     )
     expected = 1 - 1 / 4 + 50 / 800 + 2 * 100 / 400
-    assert value(Overlap("eiou"), given).item() == pytest.approx(expected)
+    assert value(IoULoss("eiou"), given).item() == pytest.approx(expected)
 
 
 def test_eiou_is_its_formula() -> None:
@@ -84,7 +84,7 @@ def test_eiou_is_its_formula() -> None:
         expected += 1 - torchvision.ops.box_iou(a[None], b[None]).item()
         expected += (apart[0] ** 2 + apart[1] ** 2) / (width**2 + height**2)
         expected += wider**2 / width**2 + taller**2 / height**2
-    assert value(Overlap("eiou"), given).item() == pytest.approx(expected, rel=1e-5)
+    assert value(IoULoss("eiou"), given).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_mse_has_the_error_for_its_gradient() -> None:
@@ -122,7 +122,7 @@ def test_yolo_box_counts_small_objects_almost_twice() -> None:
 @pytest.mark.parametrize("kind", ["iou", "eiou", *TORCHVISION])
 def test_the_right_box_costs_nothing(kind: str) -> None:
     given = matched(*STATES)
-    assert value(Overlap(kind), given._replace(boxes=given.target_boxes)).item() == pytest.approx(
+    assert value(IoULoss(kind), given._replace(boxes=given.target_boxes)).item() == pytest.approx(
         0, abs=1e-5
     )
     right = given.predictions._replace(deltas=given.target_deltas)

@@ -11,7 +11,7 @@ from torch import nn
 
 import detectors
 from detectors.coders import CenterOffset, Delta, Distance, Yolo
-from detectors.heads.matching import Criterion
+from detectors.heads.criterion import Criterion
 from detectors.losses.classification import SoftmaxCrossEntropy
 from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment, Matched

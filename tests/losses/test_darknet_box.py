@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detectors.coders import Yolo
-from detectors.losses.box import Overlap
+from detectors.losses.box import IoULoss
 from detectors.losses.darknet_box import DarknetCIoU
 from detectors.structures import Matched, Pairs, Predictions, Priors
 from tests.losses.loss_examples import value
@@ -101,7 +101,7 @@ def test_gradient_is_darknets(seed: int, limit: float) -> None:
 
 def test_value_is_that_of_ciou() -> None:
     matched = _matched(*_example(0))
-    expected = value(Overlap("ciou", weight=0.07), matched)
+    expected = value(IoULoss("ciou", weight=0.07), matched)
     torch.testing.assert_close(value(DarknetCIoU(0.07, 5.0), matched), expected)
 
 

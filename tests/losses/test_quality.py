@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from detectors.losses.quality import Centerness, Objectness, OverlapObjectness, centerness
+from detectors.losses.quality import Centerness, IoUObjectness, Objectness, centerness
 from detectors.ops.boxes import centers
 from tests.losses.loss_examples import gradients, matched, value
 
@@ -77,6 +77,6 @@ def test_objectness_by_overlap_is_the_iou_for_positives_and_a_constant() -> None
         iou = torchvision.ops.box_iou(*pair).item()
         if state != "i":
             expected += cross_entropy(quality[rows].item(), iou * (state == "+"))
-    term = OverlapObjectness(weight=2.0)
+    term = IoUObjectness(weight=2.0)
     assert value(term, given).item() == pytest.approx(2 * expected, rel=1e-5)
     assert not gradients(term, given).boxes.any()

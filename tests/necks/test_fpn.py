@@ -10,7 +10,7 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelP6P7,
 )
 
-from detectors.necks.added import LevelsFromOutput
+from detectors.necks.extra_levels import LevelsFromOutput
 from detectors.necks.fpn import FPN, LevelsFromInput, PooledLevel
 from detectors.priors import Points
 from detectors.structures import FeatureSpec

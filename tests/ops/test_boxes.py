@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detectors.ops.boxes import area, clip, overlap, pairwise_overlap, pairwise_shape_overlap
+from detectors.ops.boxes import aligned_iou, area, clip, pairwise_iou, pairwise_shape_iou
 from tests.examples import random_boxes
 
 KINDS = ["iou", "giou", "diou", "ciou"]
@@ -49,36 +49,36 @@ BOX = (0, 0, 10, 10)
 @pytest.mark.parametrize("pair", WORKED)
 def test_boxes_worked_by_hand(pair: tuple, kind: str) -> None:
     a, b = torch.tensor(pair, dtype=torch.float32)
-    assert overlap(a, b, kind).item() == pytest.approx(WORKED[pair][kind], abs=1e-6)
+    assert aligned_iou(a, b, kind).item() == pytest.approx(WORKED[pair][kind], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_torchvision_pair_by_pair(kind: str) -> None:
     a, b = random_boxes(40), random_boxes(30)
     expected = TORCHVISION[kind](a, b)
-    torch.testing.assert_close(pairwise_overlap(a, b, kind), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(pairwise_iou(a, b, kind), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairwise_is_the_aligned_form_broadcast(kind: str) -> None:
     a, b = random_boxes(2, 5), random_boxes(2, 5)
-    diagonal = pairwise_overlap(a, b, kind).diagonal(dim1=1, dim2=2)
-    assert torch.equal(diagonal, overlap(a, b, kind))
+    diagonal = pairwise_iou(a, b, kind).diagonal(dim1=1, dim2=2)
+    assert torch.equal(diagonal, aligned_iou(a, b, kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_for_a_box_and_itself_and_the_same_both_ways(kind: str) -> None:
     a, b = random_boxes(50), random_boxes(50)
-    torch.testing.assert_close(overlap(a, a, kind), torch.ones(50))
-    torch.testing.assert_close(overlap(a, b, kind), overlap(b, a, kind))
+    torch.testing.assert_close(aligned_iou(a, a, kind), torch.ones(50))
+    torch.testing.assert_close(aligned_iou(a, b, kind), aligned_iou(b, a, kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
 def test_the_unit_changes_nothing(kind: str, unit: float) -> None:
     a, b = random_boxes(50), random_boxes(50)
-    in_unit = overlap(a * unit, b * unit, kind)
-    torch.testing.assert_close(in_unit, overlap(a, b, kind), atol=1e-5, rtol=0)
+    in_unit = aligned_iou(a * unit, b * unit, kind)
+    torch.testing.assert_close(in_unit, aligned_iou(a, b, kind), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,7 +89,7 @@ def test_empty_boxes_have_finite_overlaps_and_gradients(
 ) -> None:
     a = torch.tensor(empty, dtype=torch.float32, requires_grad=True)
     b = torch.tensor(other, dtype=torch.float32, requires_grad=True)
-    value = overlap(a, b, kind)
+    value = aligned_iou(a, b, kind)
     value.backward()
     assert value.isfinite()
     assert a.grad is not None
@@ -102,20 +102,20 @@ def test_empty_boxes_have_finite_overlaps_and_gradients(
 def test_an_empty_box_overlaps_nothing_not_even_itself(empty: tuple) -> None:
     a = torch.tensor(empty, dtype=torch.float32)
     others = torch.tensor([BOX, empty], dtype=torch.float32)
-    assert overlap(a, others).tolist() == [0.0, 0.0]
+    assert aligned_iou(a, others).tolist() == [0.0, 0.0]
 
 
 def test_a_box_turned_inside_out_is_empty() -> None:
     boxes = torch.tensor([(10.0, 0, 0, 10), (0, 10.0, 10, 0), (10.0, 10, 0, 0)])
     assert area(boxes).tolist() == [0.0, 0.0, 0.0]
-    assert overlap(boxes, torch.tensor([BOX])).tolist() == [0.0, 0.0, 0.0]
+    assert aligned_iou(boxes, torch.tensor([BOX])).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_the_aspect_weight_of_ciou_takes_no_gradient() -> None:
     """With centres and IoU held still, d ciou / d v is -alpha (Zheng et al. 2020, eq. 12)."""
     a = torch.tensor([0.0, 0, 10, 20], requires_grad=True)
     b = torch.tensor([0.0, 0, 20, 10])
-    (overlap(a, b, "ciou") - overlap(a, b, "diou")).backward()
+    (aligned_iou(a, b, "ciou") - aligned_iou(a, b, "diou")).backward()
     leaf = a.detach().requires_grad_()
     sides = leaf[2:] - leaf[:2]
     v = 4 / math.pi**2 * (math.atan(2) - torch.atan(sides[0] / sides[1])) ** 2
@@ -125,7 +125,7 @@ def test_the_aspect_weight_of_ciou_takes_no_gradient() -> None:
 
 def test_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'siou' is unknown: choose iou, giou, diou"):
-        overlap(torch.zeros(4), torch.zeros(4), "siou")  # type: ignore[arg-type]
+        aligned_iou(torch.zeros(4), torch.zeros(4), "siou")  # type: ignore[arg-type]
 
 
 def test_clipped_boxes_lie_in_their_frame() -> None:
@@ -142,5 +142,5 @@ def test_clipped_boxes_lie_in_their_frame() -> None:
 
 def test_shape_overlap_is_the_overlap_on_a_common_centre() -> None:
     a, b = torch.rand(6, 2) * 50 + 1, torch.rand(9, 2) * 50 + 1
-    centred = pairwise_overlap(torch.cat([-a, a], -1), torch.cat([-b, b], -1))
-    torch.testing.assert_close(pairwise_shape_overlap(a, b), centred)
+    centred = pairwise_iou(torch.cat([-a, a], -1), torch.cat([-b, b], -1))
+    torch.testing.assert_close(pairwise_shape_iou(a, b), centred)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from detectors.ops.boxes import pairwise_overlap
+from detectors.ops.boxes import pairwise_iou
 from detectors.ops.suppression import fixed_point, greedy_iou, one_round
 
 SMALL = st.integers(0, 6)
@@ -55,7 +55,7 @@ def test_agree_where_overlaps_tie_or_boxes_are_empty(rows: list) -> None:
     low, high = table[..., :2].minimum(table[..., 2:4]), table[..., :2].maximum(table[..., 2:4])
     boxes, groups, valid = torch.cat([low, high], -1), table[..., 4].long(), table[..., 5] > 0
     higher = (groups[:, :, None] == groups[:, None]).triu(diagonal=1)
-    relation = (pairwise_overlap(boxes, boxes) > 0.5) & higher
+    relation = (pairwise_iou(boxes, boxes) > 0.5) & higher
     assert torch.equal(greedy_iou(boxes, groups, valid, 0.5), fixed_point(relation, valid))
 
 
@@ -113,7 +113,7 @@ class Both(nn.Module):
     """Both operators in one graph."""
 
     def forward(self, boxes: Tensor, groups: Tensor, valid: Tensor) -> Tensor:
-        relation = (pairwise_overlap(boxes, boxes) > 0.5).triu(diagonal=1)
+        relation = (pairwise_iou(boxes, boxes) > 0.5).triu(diagonal=1)
         return fixed_point(relation, valid) & greedy_iou(boxes, groups, valid, 0.5)
 
 

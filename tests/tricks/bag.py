@@ -48,7 +48,7 @@ NEEDS = {
     "class_balance": ["data.balance.threshold=0.9"],
     "freeze_backbone": ["callback.freeze_backbone.until=1"],
     "multi_anchor": ["part.several.threshold=0.05"],  # YOLOv2 has few shapes as small
-    "ohem": ["part.selection.count=8"],  # of less than 128 priors
+    "ohem": ["part.mining.count=8"],  # of less than 128 priors
     "sat": ["batch_tricks.sat.probability=1.0", "batch_tricks.sat.rate=50"],
     "warmup": ["schedule.warmup.length=2"],
 }

@@ -14,7 +14,7 @@ from tests.tricks.bag import FAMILIES, trained_weights, words
 
 # What stands in other files for tricks alone.
 SERVING = {
-    "train.yaml": [r"  - trick: \[\]\n", r"  surrounded:.*?after: \{\}\n"],
+    "train.yaml": [r"  - trick: \[\]\n", r"  sequential:.*?after: \{\}\n"],
     "loader/default.yaml": [
         r"mix: .*?\n",
         r"closing: .*?\n",

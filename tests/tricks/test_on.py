@@ -18,7 +18,7 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "model.neck": ({"losses"}, {"weights", "detections"}),  # what drops values: while training
     "part.backbone": ({"losses"}, {"weights", "detections"}),  # what drops parts: while training
     "part.neck": ({"losses", "detections"}, {"weights"}),
-    "part.surrounded": ({"losses"}, {"weights", "detections"}),
+    "part.sequential": ({"losses"}, {"weights", "detections"}),
     "part.norm": ({"losses"}, {"weights", "detections"}),
     "part.act": ({"losses"}, {"weights", "detections"}),
     "part.tower": ({"losses", "detections"}, {"weights"}),
@@ -32,9 +32,9 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "part.box_loss": ({"losses"}, set()),
     "part.class_loss": ({"losses"}, set()),
     "part.quality_loss": ({"losses"}, set()),
-    "part.normalizer": ({"losses"}, set()),
-    "part.selection": ({"losses"}, set()),
-    "part.factors": ({"trained"}, {"losses"}),  # some learn from the training data
+    "part.loss_normalizer": ({"losses"}, set()),
+    "part.mining": ({"losses"}, set()),
+    "part.loss_weights": ({"trained"}, {"losses"}),  # some learn from the training data
     "part.score": ({"detections"}, set()),
     "part.postprocess": ({"detections"}, set()),
     "tta": ({"detections"}, set()),

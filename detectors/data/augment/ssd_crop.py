@@ -36,7 +36,7 @@ class Expand:
         return window(sample, top, left, canvas[0], canvas[1], KEEP_ALL, self.fill)
 
 
-class OverlapCrop:
+class IoUCrop:
     """Shows the whole picture or a part of it that overlaps an object enough.
 
     SSD, sec. 2.2 "Data augmentation", with the numbers of the released `batch_sampler`s: for each

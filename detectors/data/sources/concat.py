@@ -10,7 +10,7 @@ from detectors.structures import Annotations
 COLUMNS = ("sizes", "boxes", "labels", "crowd", "difficult", "areas")
 
 
-class Joined:
+class Concat:
     """The images of several sources, one source after the other, with new ids 0, 1, ...
 
     Args:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detectors.data.augment.photometric import Distortion
-from detectors.data.augment.ssd_crop import Expand, OverlapCrop
+from detectors.data.augment.ssd_crop import Expand, IoUCrop
 from detectors.structures import Sample
 
 MEAN = (123, 117, 104)
@@ -55,7 +55,7 @@ def test_expand_happens_with_its_probability() -> None:
 @pytest.mark.parametrize("least", [0.1, 0.5, 0.9])
 def test_a_patch_overlaps_some_object_enough(least: float) -> None:
     before = _sample([[5, 5, 55, 37], [40, 2, 58, 20]])
-    crop = OverlapCrop(overlaps=[least])
+    crop = IoUCrop(overlaps=[least])
     cut = 0
     for seed in range(100):
         after = crop(before, _rng(seed))
@@ -81,7 +81,7 @@ def test_a_patch_overlaps_some_object_enough(least: float) -> None:
 
 
 def test_patches_have_the_sides_and_shapes_of_the_rule() -> None:
-    patches = OverlapCrop()._patches(1000, 1000, _rng(0)).reshape(-1, 4)
+    patches = IoUCrop()._patches(1000, 1000, _rng(0)).reshape(-1, 4)
     width, height = (patches[:, 2:] - patches[:, :2]).T
     scale, ratio = np.sqrt(width * height) / 1000, width / height
     assert scale.min() > 0.295
@@ -96,7 +96,7 @@ def test_patches_have_the_sides_and_shapes_of_the_rule() -> None:
 
 def test_a_picture_without_objects_stays_whole() -> None:
     before = _sample([])
-    assert all(OverlapCrop()(before, _rng(seed)) is before for seed in range(10))
+    assert all(IoUCrop()(before, _rng(seed)) is before for seed in range(10))
 
 
 def test_distortion_by_hand() -> None:

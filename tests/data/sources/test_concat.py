@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detectors.data.sources.concat import Joined
+from detectors.data.sources.concat import Concat
 from detectors.data.sources.scenes import Layout, Look, Scenes
 
 
@@ -20,7 +20,7 @@ def scenes(seed: int, count: int, num_classes: int = 3) -> partial:
 
 def test_every_image_keeps_its_objects() -> None:
     readers = {"one": scenes(0, 4), "two": scenes(1, 1), "three": scenes(2, 3)}
-    joined = Joined(readers)
+    joined = Concat(readers)
     parts = [reader() for reader in readers.values()]
     places = [(part, k) for part in parts for k in range(len(part))]
     assert len(joined) == len(places) == 8
@@ -37,6 +37,6 @@ def test_every_image_keeps_its_objects() -> None:
 
 def test_other_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="two has the classes"):
-        Joined({"one": scenes(0, 2), "two": scenes(0, 2, num_classes=4)})
+        Concat({"one": scenes(0, 2), "two": scenes(0, 2, num_classes=4)})
     with pytest.raises(ValueError, match="names no data set"):
-        Joined({})
+        Concat({})

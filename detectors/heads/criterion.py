@@ -1,0 +1,125 @@
+"""Predictions beside what they are to be: the common step before any loss term."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from detectors.coders import Coder
+from detectors.losses.reduction import total
+from detectors.ops.selection import gather_rows
+from detectors.structures import Assignment, Matched, Predictions, Targets
+
+Normalizer = Callable[[Tensor, Tensor], Tensor]
+LossWeights = Mapping[str, Mapping[str, nn.Module]]
+
+
+class Criterion(nn.Module):
+    """Loss terms of one stage over assigned priors.
+
+    Args:
+        num_classes: C.
+        coder: encodes the target boxes.
+        losses: named terms, each what every prior costs; an entry that is None is left out.
+        loss_normalizer: one of `losses.reduction`.
+        loss_weights: by the name of a term, named modules from `Matched` to what the costs of each
+            prior are multiplied by, [B, N].
+        mining: one of `losses.mining`, which priors count by what they cost; None: all do.
+
+    Raises:
+        ValueError: there is a factor for a term that there is not, or a mining beside a term
+            that selects by itself.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        coder: Coder,
+        losses: dict[str, nn.Module | None],
+        loss_normalizer: Normalizer,
+        loss_weights: LossWeights | None = None,
+        mining: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.coder, self.loss_normalizer = num_classes, coder, loss_normalizer
+        self.losses = nn.ModuleDict({name: term for name, term in losses.items() if term})
+        self.loss_weights = _modules(loss_weights or {}, list(self.losses))
+        self.mining = mining
+        _check_mining(mining, self.losses)
+
+    def forward(
+        self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
+    ) -> dict[str, Tensor]:
+        """Each term by its name, a scalar.
+
+        Args:
+            predictions: of N priors.
+            boxes: [B, N, 4] decoded.
+            targets: padded objects.
+            assignment: of the N priors to the objects.
+        """
+        matched = self.match(predictions, boxes, targets, assignment)
+        costs = {name: self._costs(name, matched) for name in self.losses}
+        normalizer = matched.normalizer
+        if self.mining is not None:
+            kept = self.mining(torch.stack(list(costs.values())).sum(0).detach(), matched)
+            costs = {name: cost * kept for name, cost in costs.items()}
+            normalizer = self.loss_normalizer(matched.positive * kept, matched.counted * kept)
+        return {name: total(cost, normalizer) for name, cost in costs.items()}
+
+    def _costs(self, name: str, matched: Matched) -> Tensor:
+        """What each prior costs by one term, [B, N]."""
+        costs = self.losses[name](matched)
+        for factor in self.loss_weights[name].children():
+            costs = costs * factor(matched)
+        return costs
+
+    def match(
+        self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
+    ) -> Matched:
+        """Every prior with its target; an unmatched prior is its own, so all terms stay finite."""
+        positive = assignment.positive
+        objects = gather_rows(targets.boxes, assignment.matched)
+        target_boxes = torch.where(positive[..., None], objects, predictions.priors.boxes)
+        labels = targets.labels.gather(1, assignment.matched)
+        scores = assignment.scores
+        if scores is None:
+            scores = self._one_hot(labels, positive)
+        counted = (~assignment.ignored).float()
+        return Matched(
+            predictions=predictions,
+            boxes=boxes,
+            target_boxes=target_boxes,
+            target_deltas=self.coder.encode(target_boxes, predictions.priors),
+            target_scores=scores,
+            labels=labels,
+            positive=positive.float(),
+            counted=counted,
+            normalizer=self.loss_normalizer(positive.float(), counted),
+            pairs=assignment.pairs,
+        )
+
+    def _one_hot(self, labels: Tensor, positive: Tensor) -> Tensor:
+        classes = torch.arange(self.num_classes, device=labels.device)
+        return ((labels[..., None] == classes) & positive[..., None]).float()
+
+
+def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
+    """The weights of each term, none for most."""
+    unknown = [f"{name}.{'/'.join(weights[name])}" for name in weights if name not in terms]
+    if unknown:
+        raise ValueError(
+            f"part.loss_weights.{unknown[0]} is for a loss term {unknown[0].split('.')[0]!r}, "
+            f"but there are only {', '.join(terms)}"
+        )
+    return nn.ModuleDict({name: nn.ModuleList(weights.get(name, {}).values()) for name in terms})
+
+
+def _check_mining(mining: nn.Module | None, losses: nn.ModuleDict) -> None:
+    """Refuse two choices of the same priors: of what one has left out the other sees no cost."""
+    names = [type(term).__name__ for term in losses.values() if getattr(term, "selects", False)]
+    if mining is not None and names:
+        raise ValueError(
+            f"{type(mining).__name__} chooses which priors count by what they cost, but "
+            f"{names[0]} has chosen already: choose class_loss=softmax, or leave it"
+        )

@@ -1,0 +1,174 @@
+"""Region heads: the second stage of Faster R-CNN.
+
+`RegionHead(shape, num_classes, ...)` maps pooled regions [B, R, *shape] to logits [B, R, 1 + C]
+with background first, and deltas [B, R, C, 4], both float32. Like a tower it says what it predicts.
+"""
+
+import math
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from detectors.backbones.timm import TimmBackbone
+from detectors.layers.conv import ConvNormAct, Norm
+
+
+class TwoMLPHead(nn.Module):
+    """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
+
+    Args:
+        shape: of a pooled region, (channels, bins, bins).
+        num_classes: C.
+        width: of the hidden layers.
+    """
+
+    predicts_quality, predicts_background = False, True
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 1024) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.hidden(pooled.flatten(2))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class VGGHead(nn.Module):
+    """VGG-16's fc6 and fc7 with dropout, then classes and boxes (Fast R-CNN, sec. 2.1 and 2.2).
+
+    Drawn from N(0, 0.01), the boxes from N(0, 0.001), biases zero (Fast R-CNN, sec. 2.3; the hidden
+    layers too, which the paper takes from ImageNet).
+
+    Args:
+        shape: of a pooled region, (channels, bins, bins).
+        num_classes: C.
+        width: of the hidden layers.
+        dropout: probability of a hidden unit to be left out.
+    """
+
+    predicts_quality, predicts_background = False, True
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        width: int = 4096,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(math.prod(shape), width)
+        self.fc7 = nn.Linear(width, width)
+        self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        _draw(self.fc6, self.fc7, self.logits)
+        _draw(self.deltas, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2)))))
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class ConvFCHead(nn.Module):
+    """Convolutions over each region and one hidden layer, then classes and boxes.
+
+    Wu and He 2018, sec. 4.2, "4conv1fc"; torchvision's `FastRCNNConvFCHead`, drawn as there.
+
+    Args:
+        shape: of a pooled region, (channels, bins, bins); the convolutions have as many channels.
+        num_classes: C.
+        norm: after each convolution.
+        depth: convolutions.
+        width: of the hidden layer.
+    """
+
+    predicts_quality, predicts_background = False, True
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        norm: Norm | None,
+        depth: int = 4,
+        width: int = 1024,
+    ) -> None:
+        super().__init__()
+        channels = shape[0]
+        self.convs = nn.Sequential(
+            *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
+        )
+        self.hidden = nn.Linear(math.prod(shape), width)
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        for layer in self.convs.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        regions = self.convs(pooled.flatten(0, 1)).flatten(1).unflatten(0, pooled.shape[:2])
+        hidden = self.hidden(regions).relu()
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
+class Res5Head(nn.Module):
+    """The last stage of a ResNet on each region, its mean, then classes and boxes ("C4").
+
+    He et al. 2016, appendix A; Detectron's `ResNet_roi_conv5_head`.
+
+    Args:
+        shape: of a pooled region, with the channels that the stage takes.
+        num_classes: C.
+        name, pretrained, weights, norm, zero_init_last: the ResNet, as `TimmBackbone` takes them.
+
+    Raises:
+        ValueError: the stage takes another number of channels.
+    """
+
+    predicts_quality, predicts_background = False, True
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        name: str,
+        norm: Norm | None,
+        pretrained: bool = False,
+        weights: str | Path | None = None,
+        zero_init_last: bool = True,
+    ) -> None:
+        super().__init__()
+        whole = TimmBackbone(
+            name, [16, 32], pretrained, weights, norm=norm, zero_init_last=zero_init_last
+        )
+        takes, gives = (spec.channels for spec in whole.specs)
+        if shape[0] != takes:
+            raise ValueError(
+                f"the last stage of {name} takes {takes} channels, regions have {shape[0]}: "
+                "choose the ResNet of the backbone for the region head"
+            )
+        self.stage: nn.Module = whole.body.layer4  # type: ignore[assignment]
+        self.logits = nn.Linear(gives, 1 + num_classes)
+        self.deltas = nn.Linear(gives, 4 * num_classes)
+        _draw(self.logits)
+        _draw(self.deltas, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and deltas."""
+        hidden = self.stage(pooled.flatten(0, 1)).mean((-2, -1)).unflatten(0, pooled.shape[:2])
+        return self.logits(hidden).float(), self.deltas(hidden).unflatten(-1, (-1, 4)).float()
+
+
+def _draw(*layers: nn.Linear, std: float = 0.01) -> None:
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=std)
+        nn.init.zeros_(layer.bias)

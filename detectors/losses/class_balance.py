@@ -1,0 +1,40 @@
+"""How much a prior counts by the class of its object."""
+
+import torch
+from torch import Tensor, nn
+
+from detectors.structures import Matched
+
+
+class ClassBalancedWeight(nn.Module):
+    """Each class by the inverse of its effective number of objects (Cui et al. 2019, eqs. 2 and 4).
+
+    `(1 - beta) / (1 - beta^n)` for n objects, scaled so that the classes' mean is one (sec. 4.2).
+    Background counts as one. A factor of a `Criterion`; until `count`, which
+    `callbacks.class_counts` calls with the training data, all classes are alike.
+
+    Args:
+        num_classes: C.
+        beta: 0 counts all alike, towards 1 the inverse of n.
+
+    Raises:
+        ValueError: beta is outside of [0, 1).
+    """
+
+    weights: Tensor
+
+    def __init__(self, num_classes: int, beta: float) -> None:
+        super().__init__()
+        if not 0 <= beta < 1:
+            raise ValueError(f"found beta={beta}, expected 0 <= beta < 1, such as 0.999")
+        self.beta = beta
+        self.register_buffer("weights", torch.ones(num_classes), persistent=False)
+
+    def count(self, objects: Tensor) -> None:
+        """Take the number of objects of each class, [C]; one without any counts as with one."""
+        share = (1 - self.beta) / (1 - self.beta ** objects.double().clamp(min=1))
+        self.weights.copy_(share / share.mean())
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N], mean one over classes."""
+        return torch.where(matched.positive > 0, self.weights[matched.labels], 1.0)

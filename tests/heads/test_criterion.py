@@ -1,0 +1,79 @@
+"""What a criterion makes of the costs of its terms."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detectors.coders import Delta
+from detectors.heads.criterion import Criterion
+from detectors.losses.mining import HardNegativeCrossEntropy
+from detectors.losses.reduction import per_batch_counted
+from detectors.structures import Assignment, Matched
+from tests.examples import predictions, shapes, targets
+
+PRIORS = shapes([8], [[(6.0, 9.0)]], height=8, width=48)
+
+
+class Cost(nn.Module):
+    """As a loss term: the same for every counted prior."""
+
+    def __init__(self, cost: float) -> None:
+        super().__init__()
+        self.cost = cost
+
+    def forward(self, matched: Matched) -> Tensor:
+        return self.cost * matched.counted
+
+
+class Place(nn.Module):
+    """As a factor: 1, 2, 3, ... from the first prior on."""
+
+    def forward(self, matched: Matched) -> Tensor:
+        return matched.counted.new_ones(matched.counted.shape).cumsum(1)
+
+
+class First(nn.Module):
+    """As a selection: the first two priors; keeps the costs that it was shown."""
+
+    def forward(self, costs: Tensor, matched: Matched) -> Tensor:
+        self.costs = costs
+        return (torch.arange(costs.shape[1]) < 2).float().expand_as(costs)
+
+
+def _losses(**settings: object) -> dict[str, float]:
+    """Of one image with six priors, the third ignored; divided by those that count."""
+    terms = {"class": Cost(1.0), "box": Cost(10.0)}
+    criterion = Criterion(3, Delta(), terms, per_batch_counted, **settings)
+    raw = predictions(PRIORS, 1, 3)
+    ignored = torch.tensor([[False, False, True, False, False, False]])
+    nothing = torch.zeros_like(ignored)
+    assignment = Assignment(nothing.long(), nothing, ignored)
+    found = criterion(raw, torch.rand(1, 6, 4), targets([]), assignment)
+    return {name: term.item() for name, term in found.items()}
+
+
+def test_a_term_is_its_costs_by_the_normaliser() -> None:
+    assert _losses() == {"class": 1.0, "box": 10.0}
+
+
+def test_factors_multiply_their_term_alone() -> None:
+    found = _losses(loss_weights={"class": {"place": Place(), "again": Place()}})
+    assert found["class"] == pytest.approx((1 + 4 + 16 + 25 + 36) / 5)
+    assert found["box"] == 10.0
+
+
+def test_a_factor_without_its_term_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"part\.factors\.quality\.place.*class, box"):
+        _losses(loss_weights={"quality": {"place": Place()}})
+
+
+def test_a_selection_beside_a_term_that_selects_is_refused() -> None:
+    terms = {"class": HardNegativeCrossEntropy()}
+    with pytest.raises(ValueError, match="HardNegativeCrossEntropy has chosen already"):
+        Criterion(3, Delta(), terms, per_batch_counted, selection=First())
+
+
+def test_a_selection_sees_the_sum_and_leaves_the_rest_out_of_the_normaliser_too() -> None:
+    first = First()
+    assert _losses(selection=first) == {"class": 1.0, "box": 10.0}  # of two priors by two
+    assert first.costs.tolist() == [[11.0, 11.0, 0.0, 11.0, 11.0, 11.0]]
