@@ -63,17 +63,17 @@ def test_factors_multiply_their_term_alone() -> None:
 
 
 def test_a_factor_without_its_term_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"part\.factors\.quality\.place.*class, box"):
+    with pytest.raises(ValueError, match=r"part\.loss_weights\.quality\.place.*class, box"):
         _losses(loss_weights={"quality": {"place": Place()}})
 
 
 def test_a_selection_beside_a_term_that_selects_is_refused() -> None:
     terms = {"class": HardNegativeCrossEntropy()}
     with pytest.raises(ValueError, match="HardNegativeCrossEntropy has chosen already"):
-        Criterion(3, Delta(), terms, per_batch_counted, selection=First())
+        Criterion(3, Delta(), terms, per_batch_counted, mining=First())
 
 
 def test_a_selection_sees_the_sum_and_leaves_the_rest_out_of_the_normaliser_too() -> None:
     first = First()
-    assert _losses(selection=first) == {"class": 1.0, "box": 10.0}  # of two priors by two
+    assert _losses(mining=first) == {"class": 1.0, "box": 10.0}  # of two priors by two
     assert first.costs.tolist() == [[11.0, 11.0, 0.0, 11.0, 11.0, 11.0]]

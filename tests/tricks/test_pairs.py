@@ -48,7 +48,7 @@ THIN = {
 TRICKS = sorted({path.stem for path in (CONF / "trick").glob("*.yaml")} - ALONE - SETS)
 FAST = {("yolov3", "spp")}
 LOSSES = {  # parts of the config that are about losses
-    *("box_loss", "class_loss", "quality_loss", "assigner", "normalizer", "selection", "factors"),
+    *("box_loss", "class_loss", "quality_loss", "assigner", "loss_normalizer", "mining", "loss_weights"),
     *("coder", "score", "head", "sensitive", "several"),
 }
 SAMPLE = 40  # one pair in so many
