@@ -20,7 +20,7 @@ from rich.table import Table
 
 from detectors.engine.checkpoint import load_checkpoint, restored_data, restored_detector
 from detectors.engine.console import console
-from detectors.engine.trainer import has_bf16, torch_device
+from detectors.engine.hardware import has_bf16, torch_device
 from detectors.structures import Batch
 from experiments.measuring import seconds_in_turn
 

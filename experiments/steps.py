@@ -27,8 +27,8 @@ from torchvision.models import detection as torchvision_detection
 import detectors
 from detectors.detector import Detector
 from detectors.engine.console import console
+from detectors.engine.hardware import has_bf16, torch_device
 from detectors.engine.run_folder import environment, write_json
-from detectors.engine.trainer import has_bf16, torch_device
 from detectors.structures import Targets
 from detectors.weights.torchvision import from_torchvision
 from experiments.measuring import peak_bytes, processor, seconds_in_turn

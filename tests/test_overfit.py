@@ -14,7 +14,7 @@ import detectors
 from detectors.data.augment.transforms import Stretch
 from detectors.data.module import DetectionData
 from detectors.data.sources.voc import read_voc
-from detectors.engine.trainer import has_bf16
+from detectors.engine.hardware import has_bf16
 from detectors.metrics import DetectionMetric
 
 CLASSES, IMAGES = ("RBC", "WBC", "Platelets"), 8

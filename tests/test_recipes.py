@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
-from detectors.engine.build import assemble
+from detectors.engine.trainer import assemble
 from tests.test_conf import FCOS_ON_PAN, SSD_BOXES
 
 RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

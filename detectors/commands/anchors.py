@@ -5,12 +5,14 @@ from omegaconf import DictConfig
 
 from detectors.config.instantiate import instantiate
 from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
+from detectors.engine.build import configured_job
 
 
 def main(cfg: DictConfig) -> float:
     """Print the shapes, how well they fit, and the YAML to paste; the mean IoU."""
     if cfg.count % cfg.levels:
         raise ValueError(f"count={cfg.count} shapes cannot be shared by levels={cfg.levels}")
+    cfg = configured_job(cfg)
     data = instantiate(cfg, "data")
     boxes = canvas_shapes(data.annotations("train"), data.resize)
     shapes, fit = clustered_shapes(boxes, cfg.count, cfg.seed)

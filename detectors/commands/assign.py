@@ -13,11 +13,9 @@ from torch import nn
 from detectors.commands.preview import first_samples
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
-from detectors.config.overrides import check_words, words_of_job
 from detectors.data.collate import collated
 from detectors.detector import Detector
-from detectors.engine.anchors import with_clustered_shapes
-from detectors.engine.build import initial_detector
+from detectors.engine.build import configured_job, initial_detector, words_of_job
 from detectors.engine.checkpoint import load_checkpoint, resumed_from, stored_weights
 from detectors.engine.checks import check_canvases
 from detectors.engine.console import console
@@ -39,9 +37,9 @@ def main(cfg: DictConfig) -> Path:
             f"found count={cfg.count} and epoch={cfg.epoch}, expected a picture and an epoch from "
             "0 on"
         )
-    check_words(cfg, words_of_job(), "assign")
+    cfg = configured_job(cfg)
     others = assigners(cfg.compare)
-    detector, batch = prepared(with_clustered_shapes(cfg))
+    detector, batch = prepared(cfg)
     own = _dense_heads(detector)[0].assigner
     found = assigned(detector, batch, others or {type(own).__name__: own}, cfg.seed)
     file = Path(cfg.file)

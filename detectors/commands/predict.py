@@ -17,7 +17,7 @@ from detectors.engine.checkpoint import (
     restored_data,
     restored_detector,
 )
-from detectors.engine.trainer import number_format, torch_device
+from detectors.engine.hardware import number_format, torch_device
 from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
 from detectors.visualization.pictures import drawn
 

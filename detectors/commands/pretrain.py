@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.classification.module import LitClassifier
 from detectors.commands import train
 from detectors.config.instantiate import instantiate
-from detectors.config.overrides import check_words, words_of_job
-from detectors.data.module import DetectionData
 from detectors.engine import run_folder
+from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import check_data
+from detectors.engine.checks import DETECTION, check_data
+from detectors.weights.initial import initial_model
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Train as the config says, write `backbone.pt`; the value of `objective`."""
     overrides = list(HydraConfig.get().overrides.task)
-    check_words(cfg, words_of_job(), "pretrain")
-    check_data(cfg, DetectionData, "boxes, not a class for each picture; use data=imagefolder")
+    check_data(cfg, DETECTION, "boxes, not a class for each picture; use data=imagefolder")
+    cfg = configured_job(cfg)
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     resume = resumed_from(cfg, folder)
@@ -44,7 +44,8 @@ def main(cfg: DictConfig) -> float:
 def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:
     """Module, data and trainer; all that the config describes is made before any data is read."""
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
-    classifier, optimizer = instantiate(cfg, "model"), instantiate(cfg, "optimizer")
+    classifier: Any = initial_model(cfg)
+    optimizer = instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "schedule")
     schedule(optimizer(classifier), 10**9)  # what they refuse in any run is refused here
     module = LitClassifier(

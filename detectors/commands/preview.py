@@ -11,6 +11,7 @@ from PIL import Image
 from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.data.sampling import EpochSampler
+from detectors.engine.build import configured_job
 from detectors.structures import Sample
 from detectors.visualization.pictures import contact_sheet, drawn
 
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> Path:
             f"found count={cfg.count}, columns={cfg.columns} and epoch={cfg.epoch}, expected a "
             "picture, a column and an epoch from 0 on"
         )
+    cfg = configured_job(cfg)
     data = instantiate(cfg, "data")
     samples = first_samples(data, cfg.epoch, cfg.count)
     file = Path(cfg.file)

@@ -14,18 +14,15 @@ from rich.table import Table
 from rich.tree import Tree
 from torch.utils.flop_counter import FlopCounterMode
 
-from detectors.config.instantiate import instantiate
-from detectors.config.overrides import check_words, words_of_job
 from detectors.detector import Detector
-from detectors.engine.anchors import with_clustered_shapes
+from detectors.engine.build import configured_job, sketch
 from detectors.engine.console import console
 
 
 def main(cfg: DictConfig) -> None:
     """Print the tree of parts and what they cost at `image_size`."""
-    check_words(cfg, words_of_job(), "show")
-    cfg = with_clustered_shapes(cfg)
-    detector = instantiate(cfg, "model").eval()
+    cfg = configured_job(cfg)
+    detector = sketch(cfg).eval()
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")
     grow(tree, node)

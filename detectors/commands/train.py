@@ -10,16 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from detectors.classification.imagefolder import ImageFolder
-from detectors.config.overrides import check_words, words_of_job
 from detectors.engine import run_folder
-from detectors.engine.anchors import with_clustered_shapes
-from detectors.engine.build import assemble
+from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import (
-    check_data,
-)
+from detectors.engine.checks import CLASSIFICATION, check_data
 from detectors.engine.evaluation import evaluate
+from detectors.engine.trainer import assemble
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -28,9 +24,8 @@ _log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> float:
     """Train as the config says; the value of `objective`, which sweepers optimise."""
     overrides = list(HydraConfig.get().overrides.task)
-    check_words(cfg, words_of_job())
-    check_data(cfg, ImageFolder, "a class for each picture, no boxes; for `detectors pretrain`")
-    cfg = with_clustered_shapes(cfg)
+    check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
+    cfg = configured_job(cfg)
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     resume = resumed_from(cfg, folder)

@@ -8,12 +8,12 @@ import torch
 from omegaconf import DictConfig
 from rich.progress import track
 
-from detectors.config.compose import compose
-from detectors.config.overrides import SERVED, check_words
+from detectors.config.overrides import SERVED
 from detectors.config.paths import CONF
-from detectors.engine.build import assemble
+from detectors.engine.build import configured
 from detectors.engine.console import console
 from detectors.engine.run_folder import write_json
+from detectors.engine.trainer import assemble
 from detectors.structures import Targets
 
 SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
@@ -52,9 +52,7 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
     """Why the trick, with some words beside it, does not serve the family; "" if it does."""
     words = [f"model={family}", f"trick=[{trick}]", *SMALL, *beside]
     try:
-        cfg = compose(words)
-        check_words(cfg, words)
-        _attempt(cfg)
+        _attempt(configured(words))
     except ValueError as error:
         return " ".join(str(error).split()).partition(" It serves: ")[0]
     return ""

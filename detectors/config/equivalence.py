@@ -1,4 +1,4 @@
-"""What a config comes to, however it is written."""
+"""Compares two configs by what they make, however they are written."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from detectors.config.instantiate import instantiate
+from detectors.config.instantiate import made
 
 
 def equivalent(one: DictConfig, other: DictConfig) -> bool:
@@ -80,6 +80,7 @@ def _layers_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _made(node: Mapping[str, Any]) -> Any:
-    """What the node describes, without values; `weights` of a backbone takes its usual effect."""
+    """What the node describes, without values; a backbone need not know `weights`."""
+    known = {key: value for key, value in node.items() if (key, value) != ("weights", None)}
     with torch.device("meta"):
-        return instantiate(OmegaConf.create({"model": {"backbone": node}}), "model")["backbone"]
+        return made(known, "")

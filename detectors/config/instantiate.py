@@ -1,6 +1,5 @@
 """Makes the objects that a config describes, and refuses keys that they do not take."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.weights.backbone import filled
+from detectors.config.suggestions import did_you_mean
 
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
@@ -23,30 +22,20 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
         ValueError: a part cannot be made; the message names its place in the config.
     """
     node = OmegaConf.select(cfg, key)
-    plain: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    if "weights" in _backbone(plain):
-        plain["backbone"] = _filled(plain["backbone"], key)
-    check_keys({**plain, **arguments} if arguments else plain, key)
+    return made(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), key, **arguments)
+
+
+def made(node: Any, place: str, **arguments: object) -> Any:
+    """The object that plain containers describe; `place` is where messages say they stand.
+
+    Raises:
+        ValueError: as `instantiate`.
+    """
+    check_keys({**node, **arguments} if arguments else node, place)
     try:
-        return hydra.utils.instantiate(plain, _convert_="all", **arguments)
+        return hydra.utils.instantiate(node, _convert_="all", **arguments)
     except HydraException as error:
-        raise ValueError(_told(key, error)) from error
-
-
-def _backbone(node: Any) -> dict[str, Any]:
-    """The backbone of a model's node; empty where there is none."""
-    child = node.get("backbone") if isinstance(node, Mapping) else None
-    return child if isinstance(child, dict) and "_target_" in child else {}
-
-
-def _filled(node: dict[str, Any], path: str) -> dict[str, Any]:
-    """The node of a backbone, its key `weights` taking effect whatever class it is."""
-    rest = {key: value for key, value in node.items() if key != "weights"}
-    if node["weights"] is None:
-        return node if "weights" in _parameters(node["_target_"], path) else rest
-    target = f"{filled.__module__}.{filled.__name__}"
-    backbone = {**rest, "_partial_": True}
-    return {"_target_": target, "backbone": backbone, "weights": node["weights"]}
+        raise ValueError(_told(place, error)) from error
 
 
 def _told(key: str, error: HydraException) -> str:
@@ -79,10 +68,8 @@ def _check_target(node: Mapping[str, Any], path: str) -> None:
     known = _parameters(node["_target_"], path)
     unknown = [k for k in node if k not in known and not k.startswith("_")] if known else []
     for key in unknown:
-        close = difflib.get_close_matches(key, known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{hint} "
+            f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{did_you_mean(key, known)} "
             f"It takes: {', '.join(known)}"
         )
     missing = [k for k in _required(node["_target_"]) if k not in node] if known else []

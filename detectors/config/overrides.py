@@ -1,11 +1,10 @@
-"""What the words of a command line change, and the refusal of those that would change nothing."""
+"""Refuses overrides and tricks without effect."""
 
 import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.compose import chosen, compose
@@ -16,15 +15,7 @@ SERVED = CONF / "tricks.json"  # by `detectors tricks`: the families that each t
 _SLOT = re.compile(r"\$\{part\.(\w+)")
 
 
-def words_of_job() -> list[str]:
-    """Those of the running Hydra job, and where it looks for files of the user's."""
-    job = HydraConfig.get()
-    sources = [s.path for s in job.runtime.config_sources if s.provider == "command-line"]
-    search = [f"hydra.searchpath=[file://{path}]" for path in sources]
-    return [*search, *job.overrides.task]
-
-
-def check_words(cfg: DictConfig, words: Sequence[str], name: str = "train") -> None:
+def check_overrides(cfg: DictConfig, words: Sequence[str], name: str = "train") -> None:
     """Refuse words and tricks that change nothing in the model, or a part that it does not use.
 
     Args:

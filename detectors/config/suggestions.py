@@ -1,35 +1,69 @@
-"""What a misspelt override was probably meant to be; Hydra only says that the key is not there."""
+"""Suggests what a misspelt word was probably meant to be; Hydra only says that it is unknown."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from detectors.config.paths import choices, config_dirs
 
-from detectors.config.compose import compose
-from detectors.config.paths import CONF
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """A sentence that names the nearest known word, behind a space; empty if none is near."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def hint(command: str, words: Sequence[str]) -> str:
-    """The first override whose key does not exist, what is near it, and what there is; or ""."""
-    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
-    keys = [word.split("=")[0] for word in words if "=" in word and word[0] not in "+~-"]
-    chosen = [word for word in words if word.split("=")[0] in groups]
+    """The first override that names an unknown key or choice, what is near it, and what there is.
+
+    Empty if there is none.
+
+    Args:
+        command: whose config the words override.
+        words: of the command line, flags included.
+    """
+    overrides = [word for word in words if "=" in word and word[0] not in "+~-"]
+    chosen = [word for word in overrides if _key(word) in choices(words)]
+    told = [line for word in chosen for line in _unknown_choices(word, choices(words))]
+    if told:
+        return told[0]
+    return next((line for line in _unknown_keys(command, overrides, chosen, words) if line), "")
+
+
+def _key(word: str) -> str:
+    return word.split("=")[0]
+
+
+def _unknown_choices(word: str, known: dict[str, list[str]]) -> Iterator[str]:
+    group, _, value = word.partition("=")
+    for choice in value.strip("[]").replace(" ", "").split(","):
+        if choice not in ("", "null", *known[group]) and "$" not in choice:
+            near = did_you_mean(choice, known[group])
+            yield f"there is no {group}={choice!s}.{near} Known: {', '.join(known[group])}"
+
+
+def _unknown_keys(
+    command: str, overrides: Sequence[str], chosen: Sequence[str], words: Sequence[str]
+) -> Iterator[str]:
+    from detectors.config.compose import compose  # Hydra, which a list of commands does not need
+
+    search = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in config_dirs(words))}]"]
     try:
-        cfg = compose(chosen, command)
-    except ValueError:  # a choice that does not exist: Hydra has listed those that do
-        return ""
-    told = (_unknown(key, cfg, groups) for key in keys if key.split(".")[0] != "hydra")
-    return next((line for line in told if line), "")
+        cfg = compose([*(search if any(config_dirs(words)) else []), *chosen], command)
+    except ValueError:  # not a matter of spelling
+        return
+    for word in overrides:
+        if _key(word).split(".")[0] != "hydra":
+            yield _unknown(_key(word), cfg, set(choices(words)))
 
 
-def _unknown(key: str, cfg: DictConfig, groups: set[str]) -> str:
-    node: Any = cfg
-    path = key.split(".")
+def _unknown(key: str, cfg: Any, groups: set[str]) -> str:
+    """A sentence about the first name of a dotted key that is not there."""
+    node, path = cfg, key.split(".")
     if key in groups:
         return ""
     for depth, name in enumerate(path):
-        if not isinstance(node, DictConfig):
+        if not hasattr(node, "keys"):
             return ""
         known = sorted({str(k) for k in node} | (groups if depth == 0 else set()))
         if name not in known:  # `in node` denies a value that is still missing
@@ -38,9 +72,7 @@ def _unknown(key: str, cfg: DictConfig, groups: set[str]) -> str:
     return ""
 
 
-def _told(name: str, parent: str, known: Iterable[str]) -> str:
+def _told(name: str, parent: str, known: Collection[str]) -> str:
     known = [k for k in known if not k.startswith("_")]
-    close = difflib.get_close_matches(name, known, 1)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
     place = f"{parent} has" if parent else "there is"
-    return f"{place} no {name!r}.{guess} Known: {', '.join(known)}"
+    return f"{place} no {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from hydra.utils import get_object
 
+OUTSIDE = ("detectors.commands", "detectors.engine", "detectors.config")  # they do, not describe
 TRUSTED = ("detectors", "torch.nn", "torch.optim", "albumentations")
 
 
@@ -25,7 +26,7 @@ def check_trusted(node: Any, trusted: Sequence[str]) -> None:
 
 
 def _check_trusted_target(target: str, trusted: Sequence[str]) -> None:
-    if _inside(target, trusted) and not _inside(target, ("detectors.commands",)):
+    if _inside(target, trusted) and not _inside(target, OUTSIDE):
         found = _found(target)
         ours = _inside(getattr(found, "__module__", ""), trusted)
         if ours and (inspect.isclass(found) or not target.startswith("torch")):

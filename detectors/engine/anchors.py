@@ -1,4 +1,4 @@
-"""Shapes of priors that are found in the training data, put into the config as numbers."""
+"""Finds shapes of priors in the training data and puts them into the config as numbers."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ from detectors.priors import BoxGrid, CellShapes
 _log = logging.getLogger(__name__)
 
 
-def with_clustered_shapes(cfg: DictConfig) -> DictConfig:
+def with_anchors(cfg: DictConfig) -> DictConfig:
     """The config with the shapes that `clustering` finds; itself where there is none.
 
     The priors become a `BoxGrid`, of as many shapes on each level as there were, in pixels of the

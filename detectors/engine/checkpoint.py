@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detectors.classification.classifier import Classifier
-from detectors.config.instantiate import instantiate
+from detectors.config.instantiate import instantiate, made
 from detectors.config.trust import check_trusted
 from detectors.detector import Detector
+from detectors.weights.initial import unread
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
             "of `detectors train`"
         )
     check_trusted(model, trust)
-    detector = instantiate(OmegaConf.create({"model": unloaded(model)}), "model")
+    detector = made(unread(model), "model")
     detector.load_state_dict(stored_weights(checkpoint))
     return detector
 
@@ -42,12 +43,6 @@ def stored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The state of the checkpoint's detector."""
     state = checkpoint["state_dict"].items()
     return {n.removeprefix("detector."): v for n, v in state if n.startswith("detector.")}
-
-
-def unloaded(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The model without a look for initial weights, which the checkpoint replaces anyway."""
-    initial = ("pretrained", "weights")
-    return {**model, "backbone": {k: v for k, v in model["backbone"].items() if k not in initial}}
 
 
 def restored_tta(
@@ -150,7 +145,7 @@ def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:
     file = checkpoint_file(cfg.ckpt_path, folder)
     stored = load_checkpoint(file)["config"]["model"]
     own: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    if unloaded(stored) != unloaded(own):
+    if unread(stored) != unread(own):
         raise ValueError(f"{file} holds another model than this config; give the same overrides")
     _log.info("resuming from %s", file)
     return file

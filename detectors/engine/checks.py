@@ -1,15 +1,19 @@
-"""Whether what a run is made of fits together, before any data is read."""
+"""Refuses runs whose parts do not fit together, before any data is read."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from torch import nn
 
 from detectors.detector import Detector
 from detectors.tricks import BatchTrick
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 def check_callbacks(trainer: Trainer) -> None:
@@ -70,15 +74,19 @@ def check_batch_tricks(
             raise ValueError(f"batch_tricks.{name}: {error}") from error
 
 
-def check_data(cfg: DictConfig, other: type, nature: str) -> None:
+DETECTION = "detectors.data.module.DetectionData"
+CLASSIFICATION = "detectors.classification.imagefolder.ImageFolder"
+
+
+def check_data(cfg: DictConfig, other: str, nature: str) -> None:
     """Refuse data of another command.
 
     Args:
-        other: the class of those data.
+        other: the `_target_` of those data.
         nature: what they have and where they belong.
 
     Raises:
-        ValueError: the config's data are of that class.
+        ValueError: the config's data have that target.
     """
-    if cfg.data.get("_target_") == f"{other.__module__}.{other.__name__}":
+    if cfg.data.get("_target_") == other:
         raise ValueError(f"data={HydraConfig.get().runtime.choices['data']}: {nature}")

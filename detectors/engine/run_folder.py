@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
@@ -22,12 +22,18 @@ def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     Of several processes, the first writes.
     """
     folder = Path(cfg.run_dir)
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+    if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
         (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
         write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
     return folder
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes of a run, by the variables that launchers set."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
 
 
 def environment() -> dict[str, Any]:

@@ -1,15 +1,24 @@
-"""What a run computes on, and in which number format."""
+"""Makes all that a training needs, for a device and a number format by name."""
 
-import difflib
 import inspect
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
+import lightning
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from detectors.config.instantiate import instantiate
+from detectors.config.suggestions import did_you_mean
+from detectors.detector import Detector
+from detectors.engine.build import initial_detector, sketch
+from detectors.engine.checks import check_batch_tricks, check_callbacks, check_canvases, check_tta
+from detectors.engine.hardware import accelerator_of, number_format
+from detectors.module import LitDetector
 
 # Lightning's warnings about its own code, and about what is on purpose here.
 IRRELEVANT = (
@@ -43,7 +52,7 @@ def trainer(
     _check_settings(settings)
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
-    accelerator = _accelerator(device)
+    accelerator = accelerator_of(device)
     return Trainer(
         accelerator=accelerator,
         precision=number_format(precision, accelerator),  # type: ignore[arg-type]
@@ -58,36 +67,42 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     known = list(inspect.signature(Trainer).parameters)
     for key in settings:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"Lightning's Trainer has no {key!r}.{hint}")
+            raise ValueError(f"Lightning's Trainer has no {key!r}.{did_you_mean(key, known)}")
 
 
-def _accelerator(device: str) -> str:
-    if device == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if device in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device}: torch sees no GPU here. Use device=cpu or device=auto")
-    return device
+def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
+    """Module, data and trainer; all that the config describes is made before any data is read."""
+    outline, tta = sketch(cfg), tta_of(cfg)
+    data, trainer = instantiate(cfg, "data"), instantiate(cfg, "trainer")
+    check_callbacks(trainer)
+    check_canvases(outline, data.canvases())
+    check_tta(tta, outline, data.canvases())
+    lightning.seed_everything(cfg.seed, workers=False, verbose=False)
+    detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
+    schedule = instantiate(cfg, "schedule")
+    schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
+    batch_tricks = instantiate(cfg, "batch_tricks")
+    module = LitDetector(
+        detector,
+        optimizer,
+        schedule,
+        seed=cfg.seed,
+        config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+        channels_last=cfg.channels_last,
+        compiled=cfg.compile,
+        batch_tricks=batch_tricks,
+        tta=tta,
+    )
+    check_batch_tricks(batch_tricks, detector, min(data.canvases()))
+    return module, data, trainer
 
 
-def torch_device(device: str) -> torch.device:
-    """The device that `device` names, for code without a `Trainer`."""
-    return torch.device("cuda" if _accelerator(device) in ("gpu", "cuda") else "cpu")
+def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
+    """What is evaluated in the place of a detector, if the config says so.
 
-
-def number_format(precision: str, accelerator: str) -> str:
-    """What "auto" means here: bf16 where the hardware computes in it, else float32."""
-    if precision != "auto":
-        return precision
-    chosen = "bf16-mixed" if has_bf16(accelerator) else "32-true"
-    _log.info("precision=auto: %s on this %s", chosen, accelerator)
-    return chosen
-
-
-def has_bf16(accelerator: str) -> bool:
-    """Whether matrix products in bf16 are instructions of the processor or GPU, not emulated."""
-    if accelerator in ("gpu", "cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return accelerator == "cpu" and fast
+    Raises:
+        ValueError: it says how a checkpoint was trained, but there is none.
+    """
+    if cfg.tta == "trained":
+        raise ValueError("tta=trained is for `detectors evaluate`: choose flip_merged or scales")
+    return None if cfg.tta is None else instantiate(cfg, "tta", _partial_=True)

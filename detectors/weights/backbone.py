@@ -1,4 +1,4 @@
-"""Backbones filled from a file, as `detectors pretrain` writes them."""
+"""Fills a backbone from a file, as `detectors pretrain` writes them."""
 
 import inspect
 import logging
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -35,6 +34,8 @@ def filled(backbone: Callable[..., nn.Module], weights: str | Path) -> nn.Module
 
 def read_state(path: str | Path) -> State:
     """Tensors of a .pt, .pth or .safetensors file by name; nothing in it is executed."""
+    from timm.models import load_state_dict  # all of timm's models come with it
+
     if not Path(path).is_file():
         raise ValueError(f"weights: there is no file {path}")
     try:

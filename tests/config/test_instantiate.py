@@ -73,6 +73,8 @@ def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
         "torch.nn.functional.relu",
         "detectors.module.torch.load",
         "detectors.commands.train.main",
+        "detectors.engine.build.build",
+        "detectors.config.compose.compose",
         "mine.Neck",
     ],
 )

@@ -9,15 +9,15 @@ from omegaconf import OmegaConf
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
-from detectors.engine.anchors import with_clustered_shapes
-from detectors.engine.build import assemble
+from detectors.engine.anchors import with_anchors
 from detectors.engine.checkpoint import restored_detector
+from detectors.engine.trainer import assemble
 
 WORDS = ["size=small", "trick=[kmeans_anchors]", "data.train.read.count=40", "run_dir=."]
 
 
 def clustered(*words: str) -> Any:
-    return with_clustered_shapes(compose([*WORDS, *words]))
+    return with_anchors(compose([*WORDS, *words]))
 
 
 def priors(*words: str) -> Any:
@@ -62,7 +62,7 @@ def test_priors_that_are_no_list_of_shapes_are_refused(family: str) -> None:
 def test_a_checkpoint_has_the_numbers_and_needs_no_data() -> None:
     """Nor is a config that has them clustered again."""
     cfg = compose([*WORDS, "model=yolov3", "device=cpu", "data.num_workers=0"])
-    module, _, _ = assemble(cfg)
+    module, _, _ = assemble(with_anchors(cfg))
     config = module.config
     shapes = config["model"]["head"]["priors"]["shapes"]
     assert shapes == priors("model=yolov3")["shapes"]
@@ -71,9 +71,9 @@ def test_a_checkpoint_has_the_numbers_and_needs_no_data() -> None:
     model = {"config": {"model": config["model"]}, "state_dict": state}
     assert restored_detector(model, []).head.priors.shapes == shapes  # type: ignore[union-attr]
     done = OmegaConf.create(config)
-    assert with_clustered_shapes(done) is done
+    assert with_anchors(done) is done
 
 
 def test_without_the_trick_nothing_is_read() -> None:
     cfg = compose(["model=yolov3", "data.train.read.count=0"])
-    assert with_clustered_shapes(cfg) is cfg
+    assert with_anchors(cfg) is cfg

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.config.overrides import SERVED
-from detectors.engine.build import assemble
+from detectors.engine.trainer import assemble
 from detectors.layers.progress import TrainingProgress
 from detectors.structures import Batch, Candidates
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detectors.config.compose import compose
-from detectors.config.overrides import changes, check_words
+from detectors.config.overrides import changes, check_overrides
 from detectors.config.paths import CONF
 from tests.tricks.bag import ALONE, cells, pair_of_words, seen
 
@@ -76,7 +76,7 @@ def test_a_trick_shows_where_it_declares_and_nowhere_else(
     monkeypatch.chdir(tmp_path)
     on, off = pair_of_words(trick, family)
     cfg = compose(on)
-    check_words(cfg, on)
+    check_overrides(cfg, on)
     must, may = declared(sorted(changes(cfg, compose(off))), trick)
     assert must
     trained = "trained" in must

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
-from detectors.config.overrides import changes, check_words, leaves
+from detectors.config.overrides import changes, check_overrides, leaves
 from detectors.config.paths import CONF
 from detectors.engine.build import initial_detector
 from tests.tricks.bag import (
@@ -48,7 +48,15 @@ THIN = {
 TRICKS = sorted({path.stem for path in (CONF / "trick").glob("*.yaml")} - ALONE - SETS)
 FAST = {("yolov3", "spp")}
 LOSSES = {  # parts of the config that are about losses
-    *("box_loss", "class_loss", "quality_loss", "assigner", "loss_normalizer", "mining", "loss_weights"),
+    *(
+        "box_loss",
+        "class_loss",
+        "quality_loss",
+        "assigner",
+        "loss_normalizer",
+        "mining",
+        "loss_weights",
+    ),
     *("coder", "score", "head", "sensitive", "several"),
 }
 SAMPLE = 40  # one pair in so many
@@ -88,7 +96,7 @@ def composed(family: str, first: str, second: str) -> DictConfig:
     a, b = changed(family, first), changed(family, second)
     if _meet(a, b) or _groups(first) & _groups(second):
         cfg = compose(given(family, first, second))
-        check_words(cfg, given(family, first, second))
+        check_overrides(cfg, given(family, first, second))
         return cfg
     return _merged(single(family)[1], a, b)
 

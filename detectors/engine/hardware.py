@@ -1,0 +1,42 @@
+"""Chooses the device that a run computes on, and the number format."""
+
+import logging
+
+import torch
+
+_log = logging.getLogger(__name__)
+
+
+def accelerator_of(device: str) -> str:
+    """The Lightning accelerator that `device` names; "auto" is a GPU where torch sees one.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    if device == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    if device in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device}: torch sees no GPU here. Use device=cpu or device=auto")
+    return device
+
+
+def torch_device(device: str) -> torch.device:
+    """The device that `device` names, for code without a `Trainer`."""
+    return torch.device("cuda" if accelerator_of(device) in ("gpu", "cuda") else "cpu")
+
+
+def number_format(precision: str, accelerator: str) -> str:
+    """What "auto" means here: bf16 where the hardware computes in it, else float32."""
+    if precision != "auto":
+        return precision
+    chosen = "bf16-mixed" if has_bf16(accelerator) else "32-true"
+    _log.info("precision=auto: %s on this %s", chosen, accelerator)
+    return chosen
+
+
+def has_bf16(accelerator: str) -> bool:
+    """Whether matrix products in bf16 are instructions of the processor or GPU, not emulated."""
+    if accelerator in ("gpu", "cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return accelerator == "cpu" and fast

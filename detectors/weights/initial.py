@@ -1,0 +1,115 @@
+"""Decides which weights training starts from."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from detectors.config.instantiate import made
+from detectors.weights.backbone import filled
+from detectors.weights.torchvision import load_weights
+
+_log = logging.getLogger(__name__)
+
+BACKBONE, HUB = "part.backbone.weights", "part.backbone.pretrained"
+SOURCES = {
+    "weights": "a whole detector of another library",
+    BACKBONE: "a backbone's file",
+    HUB: "timm's hub",
+}
+
+
+def initial_model(cfg: DictConfig) -> nn.Module:
+    """The model of a config, with the weights that training starts from.
+
+    They come from the first of these that the config names, and are random if it names none:
+
+    1. `ckpt_path`, the run that is resumed. Nothing else is read: whoever asked for it puts the
+       checkpoint's weights in place of the random ones that the model has here.
+    2. `weights`, a whole detector.
+    3. `part.backbone.weights`, a file for the backbone.
+    4. `part.backbone.pretrained`, timm's hub.
+
+    Raises:
+        ValueError: of the last three it names two; weights do not fit; or `weights_classes` is
+            set, but no `weights` are.
+    """
+    source = source_of(cfg)
+    if source == "ckpt_path":
+        return random_model(cfg)
+    if source == "weights":
+        return _whole(cfg)
+    if OmegaConf.select(cfg, "weights_classes") is not None:
+        raise ValueError(
+            f"weights_classes={cfg.weights_classes} says how many classes a file has, but none is "
+            "loaded: set weights=KIND:FILE too, or leave it"
+        )
+    return _model(cfg, OmegaConf.select(cfg, BACKBONE))
+
+
+def source_of(cfg: DictConfig) -> str | None:
+    """The key of the source that counts; None: weights are random.
+
+    Raises:
+        ValueError: the config names two sources.
+    """
+    named = [key for key in SOURCES if OmegaConf.select(cfg, key)]
+    if OmegaConf.select(cfg, "ckpt_path") is not None:
+        for key in named:
+            _log.info("ckpt_path: %s stays unread, the checkpoint has all weights", key)
+        return "ckpt_path"
+    if len(named) > 1:
+        told = " and ".join(f"{key}={OmegaConf.select(cfg, key)} ({SOURCES[key]})" for key in named)
+        raise ValueError(
+            f"{told}: training starts from one of them. Take the others back: "
+            f"{', '.join(_off(key) for key in named[1:])}, or {_off(named[0])}"
+        )
+    return named[0] if named else None
+
+
+def random_model(cfg: DictConfig) -> nn.Module:
+    """The model of a config with random weights; no file and no hub is asked."""
+    plain = cfg.copy()
+    for key, off in {HUB: False, BACKBONE: None}.items():
+        if OmegaConf.select(plain, key) is not None:
+            OmegaConf.update(plain, key, off)
+    return _model(plain)
+
+
+def unread(node: Any) -> Any:
+    """A model's node without files and hub, for weights that a checkpoint has."""
+    if isinstance(node, Mapping):
+        return {key: unread(child) for key, child in node.items() if not _names_source(key, child)}
+    return [unread(child) for child in node] if isinstance(node, list) else node
+
+
+def _names_source(key: str, value: Any) -> bool:
+    return key == "pretrained" or (key == "weights" and (value is None or isinstance(value, str)))
+
+
+def _whole(cfg: DictConfig) -> nn.Module:
+    """A detector filled from the file of another library."""
+    detector, original = random_model(cfg), None
+    if cfg.weights_classes is not None:
+        other = cfg.copy()
+        other.num_classes = cfg.weights_classes
+        original = random_model(other)
+    load_weights(detector, cfg.weights, original)
+    return detector
+
+
+def _model(cfg: DictConfig, file: str | None = None) -> nn.Module:
+    """The model as its node says, its backbone filled from a file if there is one."""
+    node: Any = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=True)
+    backbone = {key: value for key, value in node["backbone"].items() if key != "weights"}
+    if file is not None:
+        target = f"{filled.__module__}.{filled.__name__}"
+        partial = {**backbone, "_partial_": True}
+        backbone = {"_target_": target, "backbone": partial, "weights": file}
+    return made({**node, "backbone": backbone}, "model")
+
+
+def _off(key: str) -> str:
+    return f"{key}={'false' if key == HUB else 'null'}"
