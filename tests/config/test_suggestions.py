@@ -12,16 +12,28 @@ from detectors.config.suggestions import hint
         ("optimizer.lrr=1", "optimizer has no 'lrr'. Did you mean 'lr'?"),
         ("part.postprocess.score_treshold=0.1", "Did you mean 'score_threshold'?"),
         ("xyzzy=1", "there is no 'xyzzy'. Known: act,"),
+        ("act=mihs", "there is no act=mihs. Did you mean 'mish'?"),
+        ("trick=[mosaic,emma]", "there is no trick=emma. Did you mean 'ema'?"),
     ],
 )
 def test_a_misspelt_key_gets_the_nearest_one(word, told) -> None:
     assert told in hint("train", ["model=fcos", word])
 
 
-@pytest.mark.parametrize("word", ["optimizer.lr=1", "+new=1", "model=fcoss", "--help", "seed=1"])
+@pytest.mark.parametrize(
+    "word", ["optimizer.lr=1", "+new=1", "--help", "seed=1", "trick=[]", "model=${x}"]
+)
 def test_other_words_get_none(word) -> None:
     assert hint("train", [word]) == ""
 
 
 def test_a_key_without_a_value_yet_is_known() -> None:
     assert hint("predict", ["ckpt_path=no.ckpt", "source=here"]) == ""
+
+
+def test_choices_of_the_user_are_known(tmp_path) -> None:
+    (tmp_path / "neck").mkdir()
+    (tmp_path / "neck" / "thin.yaml").write_text("# @package part.neck\n")
+    words = ["--config-dir", str(tmp_path), "neck=thni", "seed=1"]
+    assert "Did you mean 'thin'?" in hint("train", words)
+    assert hint("train", [*words[:2], "neck=thin", "seed=1"]) == ""
