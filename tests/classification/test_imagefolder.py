@@ -8,14 +8,15 @@ import torch
 from detectors.classification.crops import AreaCrop, CenterSquare
 from detectors.classification.imagefolder import Finish, ImageFolder, LabelledFiles, without_objects
 from detectors.data.augment.transforms import HorizontalFlip
+from tests.small_pictures import write_picture
 
 
 @pytest.fixture
-def root(tmp_path: Path, picture: Callable[..., Path]) -> Path:
+def root(tmp_path: Path) -> Path:
     """Two classes of three and two pictures."""
     for split in ("train", "val"):
         for name in ("cat/1.png", "cat/2.JPG", "cat/3.png", "dog/1.png", "dog/2.png"):
-            picture(tmp_path / split / name)
+            write_picture(tmp_path / split / name)
     return tmp_path
 
 
