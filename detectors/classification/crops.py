@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.augment.transforms import Stretch, window
+from detectors.data.ranges import at_least, check, showing
 from detectors.structures import Sample
 
 KEEP_ALL = 1e-6  # part of an object that has to show
@@ -26,8 +27,8 @@ class AreaCrop:
         self, area: Sequence[float] = (0.08, 1.0), ratio: float = 4 / 3, visible: float = 0.25
     ) -> None:
         least, most = area
-        if not 0 < least <= most <= 1 or ratio < 1:
-            raise ValueError(f"a crop needs 0 < area <= 1 and ratio >= 1, found {area} and {ratio}")
+        extent = 0 < least <= most <= 1, f"area in (0, 1] and rising, found {list(area)}"
+        check("area crop", extent, at_least("ratio", ratio, 1), showing(visible))
         self.area, self.ratio, self.visible = (least, most), ratio, visible
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:

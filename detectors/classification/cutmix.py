@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from detectors.data.augment.copy_paste import rectangle
+from detectors.data.ranges import above, chance, check
 
 
 class BatchCutMix:
@@ -19,11 +20,7 @@ class BatchCutMix:
     """
 
     def __init__(self, probability: float, alpha: float = 1.0) -> None:
-        if not 0 <= probability <= 1 or alpha <= 0:
-            raise ValueError(
-                "BatchCutMix needs 0 <= probability <= 1 and alpha > 0, found "
-                f"{probability}, {alpha}"
-            )
+        check("cutmix", chance(probability), above("alpha", alpha, 0))
         self.probability, self.alpha = probability, alpha
 
     def __call__(

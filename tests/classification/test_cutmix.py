@@ -66,5 +66,5 @@ def test_is_a_function_of_the_generator_and_leaves_a_share_of_batches_alone() ->
 
 def test_probability_and_alpha_have_bounds() -> None:
     for probability, alpha in ((-0.1, 1.0), (1.1, 1.0), (0.5, 0.0)):
-        with pytest.raises(ValueError, match="BatchCutMix needs"):
+        with pytest.raises(ValueError, match="cutmix: expected"):
             BatchCutMix(probability, alpha)

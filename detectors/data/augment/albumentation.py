@@ -3,6 +3,7 @@
 import albumentations
 import numpy as np
 
+from detectors.data.augment.transforms import chosen
 from detectors.structures import Sample
 
 # Change each pixel by itself, or by means over the picture.
@@ -55,11 +56,9 @@ class Albumentation:
         frame = moved[~objects]
         height, width = result["image"].shape[:2]
         whole = np.array([0, 0, width, height], np.float32)
-        return sample._replace(
+        return chosen(sample, rows[objects])._replace(
             image=result["image"],
             boxes=moved[objects],
-            labels=sample.labels[rows[objects]],
-            ignore=sample.ignore[rows[objects]],
             frame=frame[0] if len(frame) else whole,
             to_original=np.full(4, np.nan, np.float32),
         )

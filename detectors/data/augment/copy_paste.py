@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.augment.mixup import hull
-from detectors.data.augment.mosaic import chosen, joined, largest
+from detectors.data.augment.mosaic import joined, largest
 from detectors.data.augment.occlusion import cut_to_shown, pixels, without_hidden
-from detectors.data.augment.ranges import chance, check, number, showing
-from detectors.data.augment.transforms import visible_rows
+from detectors.data.augment.transforms import chosen, visible_rows
+from detectors.data.ranges import above, chance, check, number, showing, within
 from detectors.structures import Sample
 
 
@@ -42,7 +42,7 @@ class CutMix:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        mixing = alpha > 0, f"alpha > 0, found {alpha}"
+        mixing = above("alpha", alpha, 0)
         check("cutmix", mixing, chance(probability), showing(visible), number(most))
         self.alpha, self.visible, self.most = alpha, visible, most
         self.probability = probability
@@ -80,7 +80,7 @@ class CopyPaste:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        taken = 0 < share <= 1, f"share in (0, 1], found {share}"
+        taken = within("share", share, "(0, 1]")
         check("copy_paste", taken, chance(probability), showing(visible), number(most))
         self.share, self.visible, self.most = share, visible, most
         self.probability = probability

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.augment.occlusion import without_hidden
-from detectors.data.augment.ranges import chance, check, showing
+from detectors.data.ranges import above, chance, check, showing, within
 from detectors.structures import Sample
 
 MEAN = (124, 116, 104)  # RGB of ImageNet's pictures, 0.485, 0.456, 0.406 of 255
@@ -40,8 +40,7 @@ class Cutout:
         visible: float = 0.25,
         probability: float = 1.0,
     ) -> None:
-        extent = side > 0, f"side > 0, found {side}"
-        check("cutout", extent, chance(probability), showing(visible))
+        check("cutout", above("side", side, 0), chance(probability), showing(visible))
         self.side, self.fill, self.visible, self.probability = side, fill, visible, probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -85,7 +84,7 @@ class RandomErasing:
     ) -> None:
         least, most = area
         extent = 0 < least <= most <= 1, f"area in (0, 1] and rising, found {list(area)}"
-        shape = 0 < ratio <= 1, f"ratio in (0, 1], found {ratio}"
+        shape = within("ratio", ratio, "(0, 1]")
         check("random_erasing", extent, shape, chance(probability), showing(visible))
         self.area, self.ratio, self.trials = (least, most), ratio, trials
         self.visible, self.probability = visible, probability
@@ -135,7 +134,7 @@ class HideAndSeek:
     ) -> None:
         right = bool(sides) and all(0 < side <= 1 for side in sides)
         extent = right, f"sides, each in (0, 1], found {list(sides)}"
-        share = 0 < hidden < 1, f"hidden in (0, 1), found {hidden}"
+        share = within("hidden", hidden, "(0, 1)")
         check("hide_and_seek", extent, share, chance(probability), showing(visible))
         self.sides, self.hidden, self.fill = tuple(sides), hidden, fill
         self.visible, self.probability = visible, probability
@@ -181,7 +180,7 @@ class GridMask:
     ) -> None:
         least, most = period
         extent = 0 < least <= most, f"period above 0 and rising, found {list(period)}"
-        share = 0 < kept < 1, f"kept in (0, 1), found {kept}"
+        share = within("kept", kept, "(0, 1)")
         check("gridmask", extent, share, chance(probability), showing(visible))
         self.period, self.kept, self.fill = (least, most), kept, fill
         self.visible, self.probability = visible, probability

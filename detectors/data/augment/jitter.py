@@ -7,6 +7,7 @@ import numpy as np
 
 from detectors.data.augment.ssd_crop import KEEP_ALL
 from detectors.data.augment.transforms import mapped, resized, window
+from detectors.data.ranges import at_least, check, within
 from detectors.structures import Sample
 
 
@@ -19,7 +20,8 @@ class SideJitter:
     """
 
     def __init__(self, part: float) -> None:
-        self.part = _share(part)
+        check("side jitter", within("part", part, "[0, 0.5)"))
+        self.part = part
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
@@ -39,7 +41,8 @@ class AspectJitter:
     """
 
     def __init__(self, part: float) -> None:
-        self.part = _share(part)
+        check("aspect jitter", within("part", part, "[0, 0.5)"))
+        self.part = part
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         size, factors = np.array(sample.image.shape[:2]), 1 + rng.uniform(-self.part, self.part, 2)
@@ -63,11 +66,8 @@ class ExposureJitter:
     scale_free = True
 
     def __init__(self, hue: float = 0.1, saturation: float = 1.5, exposure: float = 1.5) -> None:
-        if hue < 0 or min(saturation, exposure) < 1:
-            raise ValueError(
-                "expected a hue of at least 0, saturation and exposure of at least 1; found "
-                f"{hue}, {saturation} and {exposure}"
-            )
+        factors = at_least("saturation", saturation, 1), at_least("exposure", exposure, 1)
+        check("exposure jitter", at_least("hue", hue, 0), *factors)
         self.hue, self.largest = hue, np.array([saturation, exposure])
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -94,11 +94,8 @@ class SquareWindow:
     """
 
     def __init__(self, scales: Sequence[float], border: int = 128) -> None:
-        if not scales or min(scales) <= 0 or border < 0:
-            raise ValueError(
-                f"expected scales above 0 and a border of at least 0, found {list(scales)} and "
-                f"{border}"
-            )
+        extents = bool(scales) and min(scales) > 0, f"scales above 0, found {list(scales)}"
+        check("square window", extents, at_least("border", border, 0))
         self.scales, self.border = tuple(scales), border
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -115,12 +112,6 @@ def _border(length: int, border: int) -> int:
     while 2 * border >= length:
         border //= 2
     return border
-
-
-def _share(value: float) -> float:
-    if not 0 <= value < 0.5:
-        raise ValueError(f"a side moves by a part in [0, 0.5) of its length, found {value}")
-    return value
 
 
 class RandomInterpolation:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from detectors.data.augment.mosaic import chosen, joined, largest
-from detectors.data.augment.ranges import chance, check, number
+from detectors.data.augment.mosaic import joined, largest
+from detectors.data.augment.transforms import chosen
+from detectors.data.ranges import above, chance, check, number, within
 from detectors.structures import Sample
 
 
@@ -39,8 +40,7 @@ class MixUp:
         most: int = 200,
         probability: float = 0.5,
     ) -> None:
-        mixing = alpha > 0, f"alpha > 0, found {alpha}"
-        half = 0 <= visible <= 0.5, f"visible in [0, 0.5], found {visible}"
+        mixing, half = above("alpha", alpha, 0), within("visible", visible, "[0, 0.5]")
         check("mixup", mixing, half, chance(probability), number(most))
         self.alpha, self.visible, self.most = alpha, visible, most
         self.probability = probability

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from detectors.data.augment.ranges import chance, check, number, showing
-from detectors.data.augment.transforms import visible_rows
+from detectors.data.augment.transforms import chosen, visible_rows
+from detectors.data.ranges import chance, check, number, showing
 from detectors.structures import Sample
 
 
@@ -157,13 +157,6 @@ def joined(first: Sample, image: np.ndarray, parts: Sequence[Sample], frame: np.
         to_original=np.full(4, np.nan, np.float32),
         frame=frame,
         dropped=sum(part.dropped for part in parts),
-    )
-
-
-def chosen(sample: Sample, rows: np.ndarray) -> Sample:
-    """The sample with only some of its objects, by index or mask."""
-    return sample._replace(
-        boxes=sample.boxes[rows], labels=sample.labels[rows], ignore=sample.ignore[rows]
     )
 
 

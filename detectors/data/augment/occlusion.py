@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from detectors.data.augment.mosaic import chosen
+from detectors.data.augment.transforms import chosen
 from detectors.structures import Sample
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from detectors.data.augment.ranges import chance, check
+from detectors.data.ranges import chance, check
 from detectors.structures import Sample
 
 Change = Callable[[np.ndarray], np.ndarray]  # of an image [H, W, 3] uint8

@@ -14,6 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from detectors.data.ranges import at_least, chance, check, showing, within
 from detectors.structures import Sample
 
 FILL = 114  # grey level where a canvas shows no picture; near the mean of natural images
@@ -76,11 +77,9 @@ class ShorterEdge:
     """
 
     def __init__(self, size: int, ratio: float = 5 / 3) -> None:
-        if not isinstance(size, int) or size < 1 or ratio < 1:
-            raise ValueError(
-                f"found image_size={size!r} and ratio={ratio}, expected one side in pixels, the "
-                "shorter, and a ratio of at least 1"
-            )
+        side = f"one side in pixels as image_size, the shorter one, found {size!r}"
+        pixels = isinstance(size, int) and size >= 1, side
+        check("resize=shorter_edge", pixels, at_least("ratio", ratio, 1))
         self.size, self.ratio, self.longest = size, ratio, int(size * ratio)
         side = -(-self.longest // 32) * 32
         self.canvas = (side, side)
@@ -160,7 +159,8 @@ class HorizontalFlip:
     scale_free = True
 
     def __init__(self, probability: float = 0.5) -> None:
-        self.probability = _probability(probability)
+        check("flip", chance(probability))
+        self.probability = probability
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if rng.random() >= self.probability:
@@ -178,9 +178,9 @@ class ScaleJitter:
     """
 
     def __init__(self, low: float, high: float, visible: float = 0.25) -> None:
-        if not 0 < low <= high:
-            raise ValueError(f"scale jitter needs 0 < low <= high, found {low} and {high}")
-        self.low, self.high, self.visible = low, high, _part(visible)
+        scales = 0 < low <= high, f"0 < low <= high, found {low} and {high}"
+        check("scale jitter", scales, showing(visible))
+        self.low, self.high, self.visible = low, high, visible
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         scale, place = rng.uniform(self.low, self.high), rng.random(2)
@@ -196,7 +196,8 @@ class Translate:
     """Moves the picture by up to a part of its width and height, grey coming in."""
 
     def __init__(self, part: float, visible: float = 0.25) -> None:
-        self.part, self.visible = _probability(part), _part(visible)
+        check("translation", within("part", part, "[0, 1]"), showing(visible))
+        self.part, self.visible = part, visible
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.image.shape[:2]
@@ -228,9 +229,13 @@ def window(
     image[y0 - top : y1 - top, x0 - left : x1 - left] = sample.image[y0:y1, x0:x1]
     full = _boxes_moved(sample.boxes, np.ones(2), np.array([-left, -top]))
     moved = mapped(sample, image, np.ones(2), np.array([-left, -top]))
-    kept = visible_rows(moved.boxes, full, visible)
-    return moved._replace(
-        boxes=moved.boxes[kept], labels=moved.labels[kept], ignore=moved.ignore[kept]
+    return chosen(moved, visible_rows(moved.boxes, full, visible))
+
+
+def chosen(sample: Sample, rows: np.ndarray) -> Sample:
+    """The sample with only some of its objects, by index or mask."""
+    return sample._replace(
+        boxes=sample.boxes[rows], labels=sample.labels[rows], ignore=sample.ignore[rows]
     )
 
 
@@ -304,15 +309,3 @@ def canvas_size(size: int | list[int]) -> tuple[int, int]:
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise ValueError(f"found image_size={size!r}, expected pixels: a side or [height, width]")
     return sides[0], sides[1]
-
-
-def _probability(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"expected a number from 0 to 1, found {value}")
-    return value
-
-
-def _part(value: float) -> float:
-    if not 0 < value <= 1:
-        raise ValueError(f"`visible` must be above 0 and at most 1, found {value}")
-    return value

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detectors.data.ranges import at_least, check, within
 from detectors.data.sources.scenes import shapes
 
 _TRIES = 12  # places offered to an object before it is given up
@@ -85,25 +86,20 @@ class Layout:
     def __post_init__(self) -> None:
         least, most = self.objects
         small, large = self.sizes
-        limits = {
-            "side must be at least 16 pixels": self.side >= 16,
-            f"num_classes must lie in 1..{len(shapes.NAMES)}, the shapes there are": (
-                1 <= self.num_classes <= len(shapes.NAMES)
-            ),
-            "objects must be [fewest, most] with 0 <= fewest <= most": 0 <= least <= most,
-            "sizes must be [least, greatest] with 0 < least <= greatest < 1": 0
-            < small
-            <= large
-            < 1,
-            "stretch must be at least 1": self.stretch >= 1,
-            "crowding must lie in [0, 1]": 0 <= self.crowding <= 1,
-            "occlusion must lie in [0, 1)": 0 <= self.occlusion < 1,
-            "truncation must lie in [0, 0.5]": 0 <= self.truncation <= 0.5,
-            "imbalance must not be negative": self.imbalance >= 0,
-        }
-        for message, kept in limits.items():
-            if not kept:
-                raise ValueError(f"scene layout: {message}, got {self}")
+        counts = 0 <= least <= most, f"0 <= fewest <= most objects, found {self.objects}"
+        extents = 0 < small <= large < 1, f"0 < least <= greatest < 1 as sizes, found {self.sizes}"
+        check(
+            "scene layout",
+            at_least("side", self.side, 16),
+            within("num_classes", self.num_classes, f"[1, {len(shapes.NAMES)}]"),
+            counts,
+            extents,
+            at_least("stretch", self.stretch, 1),
+            within("crowding", self.crowding, "[0, 1]"),
+            within("occlusion", self.occlusion, "[0, 1)"),
+            within("truncation", self.truncation, "[0, 0.5]"),
+            at_least("imbalance", self.imbalance, 0),
+        )
 
     @property
     def columns(self) -> int:

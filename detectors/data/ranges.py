@@ -1,0 +1,51 @@
+"""Ranges that numbers of data and augmentation must lie in, each written once."""
+
+Rule = tuple[bool, str]  # whether it is kept, and what was expected and found
+
+
+def check(name: str, *rules: Rule) -> None:
+    """Refuses numbers that are out of their range.
+
+    Args:
+        name: of the part that they are given to.
+        rules: one for each number; see the functions below.
+
+    Raises:
+        ValueError: the first rule that is broken, with what was expected and found.
+    """
+    for kept, expected in rules:
+        if not kept:
+            raise ValueError(f"{name}: expected {expected}")
+
+
+def within(word: str, value: float, interval: str) -> Rule:
+    """A number in an interval as one writes it, such as "[0, 1)", which leaves out the 1."""
+    low, high = map(float, interval[1:-1].split(","))
+    above_low = value > low or (value == low and interval[0] == "[")
+    below_high = value < high or (value == high and interval[-1] == "]")
+    return above_low and below_high, f"{word} in {interval}, found {value}"
+
+
+def at_least(word: str, value: float, least: float) -> Rule:
+    """A number that is no smaller than another."""
+    return value >= least, f"{word} >= {least}, found {value}"
+
+
+def above(word: str, value: float, limit: float) -> Rule:
+    """A number that is greater than another."""
+    return value > limit, f"{word} > {limit}, found {value}"
+
+
+def chance(probability: float) -> Rule:
+    """How probable it is that something happens."""
+    return within("probability", probability, "[0, 1]")
+
+
+def showing(visible: float) -> Rule:
+    """The least part of an object that shows."""
+    return within("visible", visible, "(0, 1]")
+
+
+def number(most: int) -> Rule:
+    """The most objects that are kept."""
+    return at_least("most", most, 1)
