@@ -49,6 +49,10 @@ class Annotations(NamedTuple):
     classes: tuple[str, ...]  # name of each label
     category_ids: tuple[int, ...]  # official id of each label, gaps and all
 
+    def owners(self) -> np.ndarray:
+        """[n] int64, the image that each object lies in, as a row of `image_ids`."""
+        return np.repeat(np.arange(len(self.image_ids)), np.diff(self.offsets))
+
 
 class Targets(NamedTuple):
     """The objects of a batch, padded to M rows; a row is real where `valid`."""

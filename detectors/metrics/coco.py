@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from detectors.metrics.packed import PackedDetections, image_rows, xywh
+from detectors.metrics.packed import PackedDetections, xywh
 from detectors.structures import Annotations
 
 UNDEFINED = -1.0  # of a mean without any object to find, as in pycocotools
@@ -67,7 +67,7 @@ def _by_class(
     count = len(truth.classes)
     ignored_areas = np.where(truth.difficult & ~truth.crowd, -1.0, truth.areas)
     objects = _split(
-        truth.labels, count, image_rows(truth), xywh(truth.boxes), ignored_areas, truth.crowd
+        truth.labels, count, truth.owners(), xywh(truth.boxes), ignored_areas, truth.crowd
     )
     boxes = xywh(found.boxes)
     images = np.searchsorted(truth.image_ids, found.image_ids)

@@ -39,11 +39,6 @@ def select_images(annotations: Annotations, image_ids: np.ndarray) -> Annotation
     )
 
 
-def image_rows(annotations: Annotations) -> np.ndarray:
-    """[n] the image, as a row of `image_ids`, that each object lies in."""
-    return np.repeat(np.arange(len(annotations.image_ids)), np.diff(annotations.offsets))
-
-
 def xywh(boxes: np.ndarray) -> np.ndarray:
     """[n, 4] x, y, width, height of xyxy boxes: the form of COCO's files."""
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

@@ -7,7 +7,8 @@ Boxes are continuous, so no pixel is added to widths: inclusive corners are the 
 
 import numpy as np
 
-from detectors.metrics.packed import PackedDetections, image_rows
+from detectors.metrics.packed import PackedDetections
+from detectors.ops.numpy_boxes import iou
 from detectors.structures import Annotations
 
 UNDEFINED = -1.0  # without any object to find
@@ -82,7 +83,7 @@ def _best_overlaps(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of detections that share image and class with an object, of their best object, IoU."""
     classes = len(truth.classes)
-    groups = image_rows(truth) * classes + truth.labels
+    groups = truth.owners() * classes + truth.labels
     order = np.argsort(groups, kind="stable")
     group = image * classes + ranked.labels
     start = np.searchsorted(groups[order], group)
@@ -90,14 +91,6 @@ def _best_overlaps(
     detection = np.repeat(np.arange(len(group)), count)
     first_pair = np.cumsum(count) - count
     object_ = order[np.arange(len(detection)) + np.repeat(start - first_pair, count)]
-    overlap = _iou(ranked.boxes[detection], truth.boxes[object_])
+    overlap = iou(ranked.boxes[detection], truth.boxes[object_])
     best = np.lexsort([-overlap, detection])[first_pair[count > 0]]
     return detection[best], object_[best], overlap[best]
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[n] overlap of aligned boxes; 0 where both are empty."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = sides.clip(min=0).prod(axis=1)
-    union = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detectors.data.augment.transforms import window
+from detectors.data.augment.transforms import chosen, window
+from detectors.data.ranges import at_least, chance, check
+from detectors.ops.numpy_boxes import iou
 from detectors.structures import Sample
 
 KEEP_ALL = 1e-6  # part of an object that has to show
@@ -19,8 +21,7 @@ class Expand:
     def __init__(
         self, largest: float, fill: Sequence[int] = (123, 117, 104), probability: float = 0.5
     ) -> None:
-        if largest < 1:
-            raise ValueError(f"expand makes the canvas larger: `largest` is {largest}, below 1")
+        check("expand", at_least("largest", largest, 1), chance(probability))
         self.largest, self.probability = largest, probability
         red, green, blue = fill
         self.fill = (red, green, blue)
@@ -66,7 +67,7 @@ class IoUCrop:
         choice = rng.random()
         if not len(sample.boxes):
             return sample
-        best = _overlaps(patches, sample.boxes).max(axis=2)  # [G, T]
+        best = iou(patches[..., None, :], sample.boxes).max(axis=2)  # [G, T]
         enough = np.greater_equal(best, self.overlaps)
         first = patches[np.arange(len(patches)), enough.argmax(axis=1)]
         kept = first[enough.any(axis=1)]
@@ -87,21 +88,8 @@ class IoUCrop:
         return np.concatenate([start, end], axis=-1)
 
 
-def _overlaps(patches: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """IoU of patches [..., 4] with boxes [n, 4] as [..., n]."""
-    patches = patches[..., None, :]
-    low = np.maximum(patches[..., :2], boxes[:, :2])
-    high = np.minimum(patches[..., 2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (patches, boxes)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-
-
 def _cropped(sample: Sample, patch: np.ndarray) -> Sample:
     left, top, right, bottom = patch.astype(int)
     centers = (sample.boxes[:, :2] + sample.boxes[:, 2:]) / 2
     inside = ((centers >= patch[:2]) & (centers <= patch[2:])).all(axis=1)
-    sample = sample._replace(
-        boxes=sample.boxes[inside], labels=sample.labels[inside], ignore=sample.ignore[inside]
-    )
-    return window(sample, top, left, bottom - top, right - left, KEEP_ALL)
+    return window(chosen(sample, inside), top, left, bottom - top, right - left, KEEP_ALL)
