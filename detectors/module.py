@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from detectors.detector import Detector
 from detectors.metrics import DetectionMetric
+from detectors.random_streams import torch_seed
 from detectors.structures import Batch
 from detectors.tricks import BatchTrick, Step
 
@@ -138,8 +138,7 @@ class LitDetector(LightningModule):
 
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     """Seed of everything a training step draws on the device, the same in a resumed run."""
-    sequence = np.random.SeedSequence([seed, epoch, batch, rank])
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch_seed(seed, epoch, batch, rank, name="step on the device")
 
 
 def optimizer_steps(trainer: Trainer) -> int:

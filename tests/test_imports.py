@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAIR = (
-    {"structures", "ops", "config"},
+    {"structures", "random_streams", "ops", "config"},
     {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},

@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from lightning import LightningDataModule
@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from detectors.classification.crops import CenterSquare
 from detectors.data.augment.transforms import Resize, Stretch, Transform
-from detectors.data.dataset import generator
+from detectors.data.loading import check_loading, loader_arguments, place
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import examples
 from detectors.data.sources.files import SUFFIXES, decoded, existing, expanded
+from detectors.random_streams import stream
 from detectors.structures import LabelledImages, Sample
 
 _log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class LabelledDataset(Dataset[tuple[np.ndarray, int]]):
         epoch, index = key
         sample = without_objects(self.files.image(index), index)
         for name, transform in self.transforms.items():
-            sample = transform(sample, generator(self.seed, epoch, index, name))
+            sample = transform(sample, stream(self.seed, epoch, index, name=name))
         resize = self.resizes[epoch >= self.change]
         return resize(sample).image, int(self.files.labels[index])
 
@@ -174,7 +175,8 @@ class ImageFolder(LightningDataModule):
         seed: order and augmentation are a function of it, the epoch and the index.
 
     Raises:
-        ValueError: when read, a folder is absent or empty, or classes are not those expected.
+        ValueError: batch_size or num_workers is out of its range; or, when read, a folder is
+            absent or empty, or classes are not those expected.
     """
 
     def __init__(
@@ -189,6 +191,7 @@ class ImageFolder(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_loading(batch_size, num_workers)
         self.root = root
         self.num_classes = num_classes
         self.sizes = (image_size, finish.size if finish else image_size)
@@ -227,15 +230,15 @@ class ImageFolder(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         files = self.files["train"]
-        sampler = EpochSampler(len(files), self.batch_size, self.seed, *self._place())
+        sampler = EpochSampler(len(files), self.batch_size, self.seed, *place(self))
         data = self._dataset("train", self.augment, Stretch)
-        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._settings())
+        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
     def val_dataloader(self) -> DataLoader:
-        sampler = EpochShareSampler(len(self.files["val"]), *self._place())
+        sampler = EpochShareSampler(len(self.files["val"]), *place(self))
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         data = self._dataset("val", {}, CenterSquare)
-        return DataLoader(data, sampler=sampler, **self._settings())
+        return DataLoader(data, sampler=sampler, **self._arguments())
 
     def _dataset(
         self, split: str, transforms: Mapping[str, Transform], resize: Callable[[int], Resize]
@@ -248,19 +251,8 @@ class ImageFolder(LightningDataModule):
         epochs = self.trainer.max_epochs if self.trainer else None
         return self.finish.start(epochs) if self.finish else 0
 
-    def _place(self) -> tuple[int, int]:
-        """(rank, number of processes)."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _settings(self) -> dict:
-        return {
-            "batch_size": self.batch_size,
-            "num_workers": self.num_workers,
-            "collate_fn": collated,
-            "worker_init_fn": _one_thread,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
+    def _arguments(self) -> dict[str, Any]:
+        return loader_arguments(self.batch_size, self.num_workers, collated)
 
 
 def collated(pairs: Sequence[tuple[np.ndarray, int]]) -> LabelledImages:
@@ -268,8 +260,3 @@ def collated(pairs: Sequence[tuple[np.ndarray, int]]) -> LabelledImages:
     images, labels = zip(*pairs, strict=True)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return LabelledImages(batch, torch.tensor(labels))
-
-
-def _one_thread(worker: int) -> None:
-    """Keeps OpenCV from starting as many threads as there are cores in every worker."""
-    cv2.setNumThreads(0)

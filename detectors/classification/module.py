@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -17,7 +16,9 @@ from torchmetrics.classification import MulticlassAccuracy
 from detectors.classification.classifier import Classifier
 from detectors.classification.cutmix import BatchCutMix
 from detectors.classification.imagefolder import Finish
+from detectors.data.ranges import check, within
 from detectors.module import optimizer_steps, step_seed
+from detectors.random_streams import stream
 from detectors.structures import LabelledImages
 
 
@@ -56,8 +57,7 @@ class LitClassifier(LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing}, expected 0 <= it < 1")
+        check("classifier", within("label_smoothing", label_smoothing, "[0, 1)"))
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.classifier = classifier.to(memory_format=self.memory_format)
         self.optimizer, self.schedule, self.finish = optimizer, schedule, finish
@@ -102,7 +102,7 @@ class LitClassifier(LightningModule):
         torch.manual_seed(seed)
         images, targets = batch.images, F.one_hot(batch.labels, self.num_classes).float()
         if self.cutmix is not None:
-            images, targets = self.cutmix(images, targets, np.random.default_rng(seed))
+            images, targets = self.cutmix(images, targets, stream(seed, name="class cutmix"))
         loss = self.loss(images, targets)
         self._log_step(loss.detach(), len(images))
         return {"loss": loss, "terms": {"class": loss.detach()}}

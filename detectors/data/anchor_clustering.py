@@ -3,6 +3,8 @@
 import numpy as np
 
 from detectors.data.augment.transforms import Resize
+from detectors.ops.numpy_boxes import shape_iou
+from detectors.random_streams import stream
 from detectors.structures import Annotations
 
 
@@ -10,8 +12,7 @@ def canvas_shapes(annotations: Annotations, resize: Resize) -> np.ndarray:
     """[n, 2] width and height of every box after the resize, in pixels; crowds are left out."""
     sizes, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
     pictures = np.array([resize.picture_size(height, width) for height, width in sizes.tolist()])
-    owner = np.repeat(np.arange(len(annotations.sizes)), np.diff(annotations.offsets))
-    growth = (pictures / sizes)[kind.reshape(-1)[owner]][:, ::-1]
+    growth = (pictures / sizes)[kind.reshape(-1)[annotations.owners()]][:, ::-1]
     shapes = (annotations.boxes[:, 2:] - annotations.boxes[:, :2]) * growth
     return shapes[~annotations.crowd]
 
@@ -36,26 +37,20 @@ def clustered_shapes(
     different = len(np.unique(shapes, axis=0))
     if not 1 <= count <= different:
         raise ValueError(f"asked for {count} shapes, the data has {different} different boxes")
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, name="anchor clustering")
     found = [_refined(shapes, _start(shapes, count, rng), rounds) for _ in range(restarts)]
     best, fit = max(found, key=lambda result: result[1])
     return best[np.argsort(best.prod(axis=1), kind="stable")], fit
 
 
-def shape_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[n, k] IoU of boxes [n, 2] and [k, 2] laid with their centres on each other."""
-    common = np.minimum(a[:, None, 0], b[:, 0]) * np.minimum(a[:, None, 1], b[:, 1])
-    return common / (a.prod(axis=1)[:, None] + b.prod(axis=1) - common)
-
-
 def _start(shapes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Boxes far from each other, drawn by their squared distance (Arthur & Vassilvitskii 2007)."""
     chosen = shapes[rng.integers(len(shapes))][None]
-    distance = 1 - shape_iou(shapes, chosen)[:, 0]
+    distance = 1 - shape_iou(shapes[:, None], chosen)[:, 0]
     for _ in range(count - 1):
         weights = np.maximum(distance, 0) ** 2
         new = shapes[rng.choice(len(shapes), p=weights / weights.sum())][None]
-        distance = np.minimum(distance, 1 - shape_iou(shapes, new)[:, 0])
+        distance = np.minimum(distance, 1 - shape_iou(shapes[:, None], new)[:, 0])
         chosen = np.concatenate([chosen, new])
     return chosen
 
@@ -64,7 +59,7 @@ def _refined(shapes: np.ndarray, means: np.ndarray, rounds: int) -> tuple[np.nda
     """The best means met on the way: the mean of a cluster need not raise its IoU."""
     best, fit = means, 0.0
     for _ in range(rounds):
-        overlap = shape_iou(shapes, means)
+        overlap = shape_iou(shapes[:, None], means)
         nearest = overlap.argmax(axis=1)
         if (now := float(overlap.max(axis=1).mean())) > fit:
             best, fit = means, now

@@ -1,6 +1,5 @@
 """A source and its transforms as a PyTorch data set."""
 
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +16,7 @@ from detectors.data.augment.transforms import (
 )
 from detectors.data.cache import Cache
 from detectors.data.sources.base import Source
+from detectors.random_streams import stream
 from detectors.structures import Sample
 
 
@@ -68,7 +68,7 @@ class DetectionDataset(Dataset[Sample]):
 
     def _mixed(self, sample: Sample, resize: Resize, epoch: int, index: int) -> Sample:
         for name, mix in self.mixes.items():
-            rng = generator(self.seed, epoch, index, name)
+            rng = stream(self.seed, epoch, index, name=name)
             if rng.random() < mix.probability:
                 partners = rng.integers(len(self), size=mix.partners).tolist()
                 others = [
@@ -83,7 +83,7 @@ class DetectionDataset(Dataset[Sample]):
 
         def augmented(sample: Sample) -> Sample:
             for name, transform in self.transforms.items():
-                sample = transform(sample, generator(self.seed, epoch, index, place + name))
+                sample = transform(sample, stream(self.seed, epoch, index, name=place + name))
             return sample
 
         if not self.resize_first:
@@ -105,12 +105,6 @@ class DetectionDataset(Dataset[Sample]):
         image = self.cache.image(picture, lambda: resize(raw_sample(self.source, picture)).image)
         height, width = self.source.annotations.sizes[picture].tolist()
         return placed(labelled(self.source, picture, image), image, (height, width), resize)
-
-
-def generator(seed: int, epoch: int, index: int, name: str) -> np.random.Generator:
-    """The source of chance for one transform of one image in one epoch."""
-    key = [seed, epoch, index, zlib.crc32(name.encode())]
-    return np.random.default_rng(np.random.SeedSequence(key))
 
 
 def cached_sizes(

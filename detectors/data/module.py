@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-import cv2
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -13,6 +12,7 @@ from detectors.data.augment.transforms import Resize, Transform
 from detectors.data.cache import Cache
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
+from detectors.data.loading import check_loading, loader_arguments, place
 from detectors.data.multiscale import Multiscale
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
@@ -70,11 +70,7 @@ class DetectionData(LightningDataModule):
         min_objects: int = 8,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
-            raise ValueError(
-                f"found batch_size={batch_size} and num_workers={num_workers}: a batch needs an "
-                "image, and there cannot be fewer than 0 worker processes"
-            )
+        check_loading(batch_size, num_workers)
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
         self.readers = {"train": train, "val": val, "test": test or val}
@@ -141,9 +137,9 @@ class DetectionData(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Full batches of the training split, shuffled, augmented and mixed; goes on mid-epoch."""
         source = self.source("train")
-        place, size = self._place(), len(source)
         factors = self.balance.factors(source.annotations) if self.balance else None
-        sampler = EpochSampler(size, self.batch_size, self.seed, *place, self.multiscale, factors)
+        order = self.batch_size, self.seed, *place(self)
+        sampler = EpochSampler(len(source), *order, self.multiscale, factors)
         data = DetectionDataset(
             source,
             self.augment,
@@ -153,7 +149,7 @@ class DetectionData(LightningDataModule):
             self.closing,
             self._cache("train", self.augment, self.multiscale is not None),
         )
-        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._settings())
+        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
     def val_dataloader(self) -> DataLoader:
         return self.plain_loader(self.source("val"), self._cache("val", {}, False))
@@ -166,9 +162,9 @@ class DetectionData(LightningDataModule):
 
     def plain_loader(self, source: Source, cache: Cache | None = None) -> DataLoader:
         """Every picture of a source once, in order, without augmentation."""
-        sampler = ShareSampler(len(source), *self._place())
+        sampler = ShareSampler(len(source), *place(self))
         data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
-        return DataLoader(data, sampler=sampler, **self._settings())
+        return DataLoader(data, sampler=sampler, **self._arguments())
 
     def _cache(
         self, split: str, transforms: Mapping[str, Transform], sides_change: bool
@@ -181,23 +177,6 @@ class DetectionData(LightningDataModule):
             self._caches[split] = Cache(sizes, f"{split} pictures")
         return self._caches[split]
 
-    def _place(self) -> tuple[int, int]:
-        """(rank, number of processes)."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _settings(self) -> dict:
-        return {
-            "batch_size": self.batch_size,
-            "num_workers": self.num_workers,
-            "collate_fn": partial(
-                parcel if self.num_workers else collated, smallest=self.min_objects
-            ),
-            "worker_init_fn": _one_thread,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
-
-
-def _one_thread(worker: int) -> None:
-    """Keeps OpenCV from starting as many threads as there are cores in every worker."""
-    cv2.setNumThreads(0)
+    def _arguments(self) -> dict[str, Any]:
+        collate = partial(parcel if self.num_workers else collated, smallest=self.min_objects)
+        return loader_arguments(self.batch_size, self.num_workers, collate)

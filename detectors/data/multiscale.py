@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-STREAM = 0x6D73  # keeps these draws apart from those of the order of an epoch
+from detectors.data.ranges import at_least, check
+from detectors.random_streams import stream
 
 
 class Multiscale:
@@ -24,16 +23,13 @@ class Multiscale:
     """
 
     def __init__(self, sides: Sequence[int], every: int = 10) -> None:
-        if not sides or any(side < 32 or side % 32 for side in sides):
-            raise ValueError(
-                f"multiscale: `sides` is {list(sides)}, expected multiples of 32, the coarsest "
-                "stride, for example [320, 352, 384]"
-            )
-        if every < 1:
-            raise ValueError(f"multiscale: `every` is {every}, expected at least one batch")
+        multiples = bool(sides) and all(side >= 32 and not side % 32 for side in sides)
+        like = "sides, multiples of 32, the coarsest stride, for example [320, 352, 384]"
+        strides = multiples, f"{like}, found {list(sides)}"
+        check("multiscale", strides, at_least("every", every, 1))
         self.sides, self.every = tuple(sides), every
 
     def side(self, seed: int, epoch: int, batch: int) -> int:
         """Pixels of the canvas of a batch."""
-        rng = np.random.default_rng([seed, epoch, batch // self.every, STREAM])
+        rng = stream(seed, epoch, batch // self.every, name="side of a canvas")
         return self.sides[int(rng.integers(len(self.sides)))]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from detectors.data.ranges import check, within
+from detectors.random_streams import stream
 from detectors.structures import Annotations
-
-STREAM = 0x6362  # keeps these draws apart from those of the order of an epoch
 
 
 class RepeatFactor:
@@ -22,8 +22,7 @@ class RepeatFactor:
     """
 
     def __init__(self, threshold: float) -> None:
-        if not 0 < threshold <= 1:
-            raise ValueError(f"class_balance: expected threshold in (0, 1], found {threshold}")
+        check("class_balance", within("threshold", threshold, "(0, 1]"))
         self.threshold = threshold
 
     def factors(self, annotations: Annotations) -> np.ndarray:
@@ -48,11 +47,9 @@ class RepeatFactor:
 
 def _presence(annotations: Annotations) -> np.ndarray:
     """[I, C] bool: which classes have an object in which picture."""
-    images = len(annotations.image_ids)
-    owner = np.repeat(np.arange(images), np.diff(annotations.offsets))
     counted = ~(annotations.crowd | annotations.difficult)
-    present = np.zeros((images, len(annotations.classes)), bool)
-    present[owner[counted], annotations.labels[counted]] = True
+    present = np.zeros((len(annotations.image_ids), len(annotations.classes)), bool)
+    present[annotations.owners()[counted], annotations.labels[counted]] = True
     return present
 
 
@@ -63,7 +60,7 @@ def repeated(factors: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     in the paper the roundings share one draw (systematic sampling), so that every epoch has the
     sum of the factors, rounded down or up, and all runs the same number of steps.
     """
-    start = np.random.default_rng([seed, epoch, STREAM]).random()
+    start = stream(seed, epoch, name="repeats of an epoch").random()
     ends = np.floor(start + np.cumsum(factors)).astype(np.int64)
     counts = np.diff(ends, prepend=0)
     pictures = np.repeat(np.arange(len(factors)), counts)

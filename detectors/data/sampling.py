@@ -10,6 +10,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from detectors.data.multiscale import Multiscale
 from detectors.data.repeat_factor import repeated
+from detectors.random_streams import stream
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class EpochSampler(DistributedSampler):
 
     def _batches(self) -> np.ndarray:
         """[steps, world, batch] indices of this epoch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self._keys())
+        order = stream(self.seed, self.epoch, name="order of an epoch").permutation(self._keys())
         used = order[: self.steps * self.num_replicas * self.batch_size]
         return used.reshape(self.steps, self.num_replicas, self.batch_size)
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes, shape_iou
+from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
 from detectors.data.augment.transforms import Letterbox, Stretch
 from detectors.data.sources.files import unannotated
+from detectors.ops.numpy_boxes import shape_iou
 
 
 def test_iou_of_centred_shapes_by_hand() -> None:
-    iou = shape_iou(np.array([[2.0, 2.0]]), np.array([[2.0, 2.0], [1.0, 1.0], [4.0, 1.0]]))
+    iou = shape_iou(np.array([[[2.0, 2.0]]]), np.array([[2.0, 2.0], [1.0, 1.0], [4.0, 1.0]]))
     np.testing.assert_allclose(iou, [[1, 1 / 4, 2 / 6]])
 
 
@@ -19,7 +20,7 @@ def test_separate_groups_are_found_and_sorted_by_area() -> None:
     shapes = np.concatenate([centre * rng.uniform(0.95, 1.05, (50, 2)) for centre in centres])
     found, fit = clustered_shapes(shapes, 4)
     assert (np.diff(found.prod(axis=1)) >= 0).all()
-    assert shape_iou(centres, found).max(axis=1).min() > 0.95
+    assert shape_iou(centres[:, None], found).max(axis=1).min() > 0.95
     assert fit > 0.94
 
 

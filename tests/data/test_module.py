@@ -240,7 +240,7 @@ def test_configured_real_data_gives_batches(data_root, name) -> None:
 
 
 def test_an_empty_batch_is_refused_at_once(data) -> None:
-    with pytest.raises(ValueError, match="found batch_size=0"):
+    with pytest.raises(ValueError, match="batch_size >= 1, found 0"):
         data(batch_size=0)
 
 

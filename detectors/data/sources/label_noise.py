@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detectors.data.ranges import check, within
 from detectors.data.sources.base import Source
+from detectors.random_streams import stream
 from detectors.structures import Annotations
 
 
@@ -34,16 +36,14 @@ class LabelNoise:
         missing: float = 0.0,
         seed: int = 0,
     ) -> None:
-        if not (0 <= wrong_class <= 1 and 0 <= missing <= 1 and 0 <= jitter < 0.5):
-            raise ValueError(
-                "label noise: wrong_class and missing must lie in [0, 1], jitter in [0, 0.5), "
-                f"got {wrong_class}, {missing} and {jitter}"
-            )
+        shares = within("wrong_class", wrong_class, "[0, 1]"), within("missing", missing, "[0, 1]")
+        check("label noise", *shares, within("jitter", jitter, "[0, 0.5)"))
         source = read()
         if wrong_class > 0 and len(source.annotations.classes) < 2:
             raise ValueError("label noise: wrong_class needs two classes, the data set has one")
         self.source = source
-        draws = np.random.default_rng(seed).random((len(source.annotations.labels), 7))
+        objects = len(source.annotations.labels)
+        draws = stream(seed, name="label noise").random((objects, 7))
         noisy = _with_wrong_classes(source.annotations, draws[:, 0] < wrong_class, draws[:, 1])
         noisy = _with_moved_boxes(noisy, jitter * (2 * draws[:, 2:6] - 1))
         self.annotations = _selected(noisy, draws[:, 6] >= missing)
@@ -65,7 +65,7 @@ def _with_wrong_classes(truth: Annotations, wrong: np.ndarray, draws: np.ndarray
 def _with_moved_boxes(truth: Annotations, moves: np.ndarray) -> Annotations:
     """Moves are shares of width and height, `[n, 4]`; areas keep to COCO's meaning, the truth's."""
     extents = np.tile(truth.boxes[:, 2:] - truth.boxes[:, :2], 2)
-    heights, widths = np.repeat(truth.sizes, np.diff(truth.offsets), axis=0).T
+    heights, widths = truth.sizes[truth.owners()].T
     limits = np.stack([widths, heights, widths, heights], axis=1)
     return truth._replace(boxes=(truth.boxes + moves * extents).clip(0, limits))
 

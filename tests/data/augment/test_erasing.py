@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.data.augment.erasing import Cutout, GridMask, HideAndSeek, RandomErasing, hidden
-from detectors.data.dataset import generator
+from detectors.random_streams import stream
 from detectors.structures import Sample
 
 HEIGHT, WIDTH = 60, 90
@@ -101,10 +101,11 @@ def test_a_trick_is_one_node_more_and_changes_pictures(name: str) -> None:
     assert on == plain
     transform = instantiate(compose([f"trick=[{name}]"]), f"augment.{name}")
     changed = [
-        (transform(sample(), generator(0, 0, index, name)).image != 7).any() for index in range(20)
+        (transform(sample(), stream(0, 0, index, name=name)).image != 7).any()
+        for index in range(20)
     ]
     assert sum(changed) > 5
-    assert transform(sample(()), generator(0, 0, 0, name)).boxes.shape == (0, 4)
+    assert transform(sample(()), stream(0, 0, 0, name=name)).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("name", ["photometric", "blur", "expand", "iou_crop"])
@@ -115,11 +116,11 @@ def test_other_tricks_on_pictures_change_them(name: str) -> None:
     transform = instantiate(nodes[f"[{name}]"], f"augment.{node}")
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     given = sample()._replace(image=noise, frame=np.array([0, 0, WIDTH, HEIGHT], np.float32))
-    results = [transform(given, generator(0, 0, k, node)).image for k in range(20)]
+    results = [transform(given, stream(0, 0, k, name=node)).image for k in range(20)]
     changed = [r.shape != noise.shape or (r != noise).any() for r in results]
     assert sum(changed) > 2
     assert [r.sum() for r in results] == [
-        transform(given, generator(0, 0, k, node)).image.sum() for k in range(20)
+        transform(given, stream(0, 0, k, name=node)).image.sum() for k in range(20)
     ]
 
 

@@ -3,7 +3,6 @@
 import multiprocessing
 import pickle
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,12 +10,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from detectors.config.paths import CONF
 from detectors.data.sources.base import Source
 from detectors.data.sources.scenes import Layout, Look, Scenes, shapes
 from detectors.data.sources.scenes.look import coverage
+from detectors.random_streams import stream
 from detectors.structures import Annotations
 
-CONF = Path(__file__).parents[2] / "conf"
 CROWDED = Layout(objects=(12, 20), sizes=(0.07, 0.22), crowding=0.8, occlusion=0.6)
 
 
@@ -109,7 +109,7 @@ class TestExactBoxes:
         source = scenes(60, num_classes=12, objects=(1, 1), truncation=0.5)
         nothing = np.zeros((0, shapes.VERTICES, 2))
         for index, box in enumerate(source.annotations.boxes):
-            rng = source._rng(index, purpose=1)
+            rng = stream(0, 0, index, name="pixels of a scene")  # of the training split
             empty = Look().paint(nothing, np.zeros(0, dtype=int), 12, 320, rng)
             changed = np.abs(source.image(index).astype(int) - empty).max(axis=-1) > 8
             assert np.abs(tight_box(changed) - box).max() < 1.5

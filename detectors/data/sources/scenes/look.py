@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from detectors.data.ranges import above, at_least, check, within
+from detectors.random_streams import stream
+
 _SUBPIXEL = 4  # binary digits that cv2 keeps after the point
 _FINER = 4  # outlines are drawn so many times finer, then averaged
 _SPARE = 256  # pixels by which a texture is larger than the image, room for random crops
@@ -33,10 +36,13 @@ class Look:
     brightness: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.contrast <= 1 and 0 <= self.colour_cue <= 1):
-            raise ValueError(f"scene look: contrast and colour_cue must lie in [0, 1], got {self}")
-        if self.blur < 0 or self.brightness <= 0:
-            raise ValueError(f"scene look: blur must be >= 0 and brightness > 0, got {self}")
+        check(
+            "scene look",
+            within("contrast", self.contrast, "[0, 1]"),
+            within("colour_cue", self.colour_cue, "[0, 1]"),
+            at_least("blur", self.blur, 0),
+            above("brightness", self.brightness, 0),
+        )
 
     def paint(
         self,
@@ -134,7 +140,7 @@ def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarr
 def _textures(side: int) -> tuple[np.ndarray, ...]:
     """Grey tiles, always the same for one image side; worker processes make their own."""
     extent = side + _SPARE
-    rng = np.random.default_rng(0)
+    rng = stream(0, name="textures of scenes")
     y, x = np.mgrid[:extent, :extent]
     waves = [np.sin(np.pi * wave / 5) for wave in (x, y, x + y, x - y)]
     checks = np.sign(np.sin(np.pi * x / 7) * np.sin(np.pi * y / 7))

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from detectors.data.ranges import at_least, check
 from detectors.data.sources.scenes import shapes
 from detectors.data.sources.scenes.layout import Layout, Objects
 from detectors.data.sources.scenes.look import Look
+from detectors.random_streams import stream
 from detectors.structures import Annotations
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -33,8 +35,7 @@ class Scenes:
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f"scenes: split must be one of {sorted(_SPLITS)}, got {split!r}")
-        if count < 1 or seed < 0:
-            raise ValueError(f"scenes: count >= 1 and seed >= 0 wanted, got {count} and {seed}")
+        check("scenes", at_least("count", count, 1), at_least("seed", seed, 0))
         self._layout, self._look = layout, look
         self._entropy = (seed, _SPLITS[split])
         self._objects = _joined(
@@ -52,19 +53,16 @@ class Scenes:
         """[side, side, 3] uint8 RGB."""
         objects, layout = self._objects, self._layout
         labels = objects.labels[objects.offsets[index] : objects.offsets[index + 1]]
-        rng = self._rng(index, purpose=1)
+        rng = stream(*self._entropy, index, name="pixels of a scene")
         return self._look.paint(
             objects.outlines(index), labels, layout.num_classes, layout.side, rng
         )
 
     def _arranged(self, indices: range) -> Objects:
         columns = self._layout.columns
-        rows = [self._rng(index, purpose=0).random(columns) for index in indices]
+        streams = [stream(*self._entropy, index, name="layout of a scene") for index in indices]
+        rows = [rng.random(columns) for rng in streams]
         return self._layout.arrange(np.stack(rows))
-
-    def _rng(self, index: int, purpose: int) -> np.random.Generator:
-        """Its own stream for the layout (0) and the pixels (1): no draw of one moves the other."""
-        return np.random.default_rng(np.random.SeedSequence((*self._entropy, index, purpose)))
 
 
 def _joined(parts: list[Objects]) -> Objects:
