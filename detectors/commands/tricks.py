@@ -1,23 +1,22 @@
 """Try every trick with every family, and write which serves which."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+import yaml
 from omegaconf import DictConfig
 from rich.progress import track
 
-from detectors.config.overrides import SERVED
+from detectors.config.overrides import GRID_PAGE
 from detectors.config.paths import CONF
-from detectors.engine.build import configured
+from detectors.engine.build import configured, words_of_job
 from detectors.engine.console import console
-from detectors.engine.run_folder import write_json
 from detectors.engine.trainer import assemble
 from detectors.structures import Targets
 
 SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
-Reasons = dict[str, dict[str, str]]  # by trick and family; "" where it works
 
 INTRODUCTION = """\
 # Tricks
@@ -33,19 +32,48 @@ assign the proposals of Faster R-CNN, whose scores the latter two have to be tol
 """
 
 
+class Row(NamedTuple):
+    """What is known of one trick; a file of the grid."""
+
+    beside: list[str]  # words without which it means nothing with any family
+    short: list[str]  # words with which it shows in runs of seconds, for tests
+    families: dict[str, str]  # why it does not serve a family, "" where it does
+
+
 def main(cfg: DictConfig) -> None:
-    """Try all cells, with a progress bar; write the page and what `trick=...` looks up."""
-    tricks = sorted(path.stem for path in (CONF / "trick").glob("*.yaml"))
-    cells = [(trick, family) for trick in tricks for family in cfg.families]
-    tried = track(cells, "tricks:", console=console())
-    reasons: Reasons = {trick: {} for trick in tricks}
-    for trick, family in tried:
-        reasons[trick][family] = refusal(trick, family, cfg.beside.get(trick, ()))
-    page = Path(cfg.page)
+    """Try the cells that are asked for, with a progress bar; write their files, then the page."""
+    folder, page = Path(cfg.grid), Path(cfg.page)
+    folder.mkdir(parents=True, exist_ok=True)
+    search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
+    tricks = names() if cfg.tricks is None else list(cfg.tricks)
+    for trick in track(tricks, "tricks:", console=console()):
+        row = read_row(folder, trick)
+        words = [*search, *row.beside]
+        found = {family: refusal(trick, family, words) for family in cfg.families}
+        write_row(folder, trick, row._replace(families={**row.families, **found}))
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(reasons, cfg.families, cfg.beside), encoding="utf-8")
-    write_json(SERVED, served(reasons))
-    print(f"{page} and {SERVED}")
+    rows = {file.stem: read_row(folder, file.stem) for file in sorted(folder.glob("*.yaml"))}
+    page.write_text(render(rows), encoding="utf-8")
+    print(f"{page} and {len(tricks)} files in {folder}")
+
+
+def names() -> list[str]:
+    """All tricks of ours."""
+    return sorted(path.stem for path in (CONF / "trick").glob("*.yaml"))
+
+
+def read_row(folder: Path, trick: str) -> Row:
+    """The row of a trick; an empty one where it was never tried."""
+    file = folder / f"{trick}.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return Row(content.get("beside", []), content.get("short", []), content.get("families", {}))
+
+
+def write_row(folder: Path, trick: str, row: Row) -> None:
+    """A file of its own, so that two new tricks never meet in one."""
+    content = {key: value for key, value in row._asdict().items() if value}
+    text = yaml.safe_dump(content, sort_keys=False, width=10_000, allow_unicode=True)
+    (folder / f"{trick}.yaml").write_text(text, encoding="utf-8")
 
 
 def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
@@ -54,7 +82,7 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
     try:
         _attempt(configured(words))
     except ValueError as error:
-        return " ".join(str(error).split()).partition(" It serves: ")[0]
+        return " ".join(str(error).replace(GRID_PAGE, "").split())
     return ""
 
 
@@ -72,43 +100,29 @@ def _attempt(cfg: DictConfig) -> None:
         asked.eval()(images, frames)
 
 
-def served(reasons: Reasons) -> dict[str, list[str]]:
-    """Families by trick."""
-    return {
-        trick: [family for family, reason in row.items() if not reason]
-        for trick, row in reasons.items()
-    }
-
-
-def render(reasons: Reasons, families: Sequence[str], beside: Mapping[str, Sequence[str]]) -> str:
+def render(rows: Mapping[str, Row]) -> str:
     """The page: a grid, then the reasons of the cells that are refused."""
-    rows = [
-        _row([_named(trick, beside), *("no" if row[family] else "yes" for family in families)])
-        for trick, row in reasons.items()
-    ]
-    grid = [_row(["trick", *families]), _row(["---"] * (1 + len(families))), *rows]
-    told = [line for trick, row in reasons.items() for line in _told(trick, row)]
-    made_from = f"Made from the configs of digest `{digest()}`."
-    return "\n".join([INTRODUCTION, *grid, "", "## Why not", "", *told, "", made_from, ""])
+    families = list(dict.fromkeys(family for row in rows.values() for family in row.families))
+    lines = [_row([_named(trick, row), *_cells(row, families)]) for trick, row in rows.items()]
+    grid = [_row(["trick", *families]), _row(["---"] * (1 + len(families))), *lines]
+    told = [line for trick, row in rows.items() for line in _told(trick, row)]
+    return "\n".join([INTRODUCTION, *grid, "", "## Why not", "", *told, ""])
 
 
-def digest() -> str:
-    """Of all configs that decide about a cell: recipes do not."""
-    files = sorted(path for path in CONF.glob("**/*.yaml") if path.parent.name != "experiment")
-    contents = "".join(f"{f.relative_to(CONF)}\n{f.read_text(encoding='utf-8')}" for f in files)
-    return hashlib.sha256(contents.encode()).hexdigest()[:16]
+def _cells(row: Row, families: Sequence[str]) -> list[str]:
+    answers = {None: "not tried", "": "yes"}
+    return [answers.get(row.families.get(family), "no") for family in families]
 
 
-def _told(trick: str, row: dict[str, str]) -> Iterable[str]:
+def _told(trick: str, row: Row) -> Iterable[str]:
     """One line for each reason, with the families that share it."""
-    for reason in dict.fromkeys(filter(None, row.values())):
-        families = ", ".join(family for family, other in row.items() if other == reason)
+    for reason in dict.fromkeys(filter(None, row.families.values())):
+        families = ", ".join(family for family, other in row.families.items() if other == reason)
         yield f"- `{trick}`, {families}: {reason}"
 
 
-def _named(trick: str, beside: Mapping[str, Sequence[str]]) -> str:
-    words = ", ".join(f"`{word}`" for word in beside.get(trick, ()))
-    return f"`{trick}`, {words}" if words else f"`{trick}`"
+def _named(trick: str, row: Row) -> str:
+    return ", ".join(f"`{word}`" for word in (trick, *row.beside))
 
 
 def _row(cells: Iterable[str]) -> str:

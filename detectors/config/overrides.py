@@ -1,6 +1,5 @@
 """Refuses overrides and tricks without effect."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.compose import chosen, compose
 from detectors.config.equivalence import equivalent
-from detectors.config.paths import CONF
 
-SERVED = CONF / "tricks.json"  # by `detectors tricks`: the families that each trick serves
+GRID_PAGE = "docs/tricks.md says which trick serves which family."
 _SLOT = re.compile(r"\$\{part\.(\w+)")
 
 
@@ -70,21 +68,13 @@ def check_trick(trick: str, cfg: DictConfig, without: DictConfig | None) -> None
         raise ValueError(
             f"trick={trick} changes {', '.join(sorted(unused))}, which this model does not use, or "
             f"not with what a later trick or word says. It uses: {', '.join(sorted(used))}. "
-            f"{families_of(trick)}"
+            f"{GRID_PAGE}"
         )
     if not changed or equivalent(cfg, without):
         raise ValueError(
             f"trick={trick} changes nothing here: what it sets is so already, or a later trick or "
-            f"word sets it otherwise. {families_of(trick)}"
+            f"word sets it otherwise. {GRID_PAGE}"
         )
-
-
-def families_of(trick: str) -> str:
-    """A sentence about the families that the trick serves; empty for a trick of the user's."""
-    families = (
-        json.loads(SERVED.read_text(encoding="utf-8")).get(trick) if SERVED.is_file() else None
-    )
-    return f"It serves: {', '.join(families)}" if families else ""
 
 
 def changes(one: DictConfig, other: DictConfig) -> set[str]:

@@ -20,9 +20,7 @@ def test_a_misspelt_key_gets_the_nearest_one(word, told) -> None:
     assert told in hint("train", ["model=fcos", word])
 
 
-@pytest.mark.parametrize(
-    "word", ["optimizer.lr=1", "+new=1", "--help", "trick=[]", "model=${x}"]
-)
+@pytest.mark.parametrize("word", ["optimizer.lr=1", "+new=1", "--help", "trick=[]", "model=${x}"])
 def test_other_words_get_none(word) -> None:
     assert hint("train", [word]) == ""
 

@@ -1,23 +1,28 @@
 """Small runs of a family with and without tricks, and what each of them shows."""
 
-import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from detectors.commands.tricks import Row, names, read_row
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
-from detectors.config.overrides import SERVED
+from detectors.config.paths import CONF
+from detectors.engine.anchors import with_anchors
 from detectors.engine.trainer import assemble
 from detectors.layers.progress import TrainingProgress
 from detectors.structures import Batch, Candidates
 
+GRID = Path(__file__).parent / "grid"  # by `detectors tricks`
+TRICKS = names()
 FAMILIES: list[str] = list(compose([], "tricks").families)
 SIDE = {"yolov1": 256, "ssd300": 300}  # pixels; the others make do with 64
 REGIONS = [  # of Faster R-CNN, whose time goes there
@@ -43,19 +48,36 @@ BRIEF = [
     "data.train.read.count=16",
     "scenes.layout.side=96",
 ]
-# What a trick is refused without: words for the run with it, and for both.
-NEEDS = {
-    "class_balance": ["data.balance.threshold=0.9"],
-    "freeze_backbone": ["callback.freeze_backbone.until=1"],
-    "multi_anchor": ["part.several.threshold=0.05"],  # YOLOv2 has few shapes as small
-    "ohem": ["part.mining.count=8"],  # of less than 128 priors
-    "sat": ["batch_tricks.sat.probability=1.0", "batch_tricks.sat.rate=50"],
-    "warmup": ["schedule.warmup.length=2"],
-}
-NEEDS_BOTH = {"cmbn": ["trainer.accumulate_grad_batches=2"]}
-COMPANIONS = {"closing_mosaic": "mosaic"}
-ALONE = {"sync_bn"}  # for several processes
-SETS = {"yolov4_bof", "yolov4_bos", "yolov4_classifier", "yolov4_combination"}  # of other tricks
+
+
+@cache
+def row(trick: str) -> Row:
+    """What is known of a trick; of a new one nothing."""
+    return read_row(GRID, trick)
+
+
+def beside(trick: str) -> list[str]:
+    """Words without which a trick means nothing, but for other tricks."""
+    return [word for word in row(trick).beside if not word.startswith("trick=")]
+
+
+def companions(trick: str) -> list[str]:
+    """Other tricks without which it means nothing."""
+    named = [
+        re.findall(r"\w+", word)[1:] for word in row(trick).beside if word not in beside(trick)
+    ]
+    return [other for names in named for other in names if other != trick]
+
+
+def for_several_processes(trick: str) -> bool:
+    return any(word.startswith("trainer.devices=") for word in row(trick).beside)
+
+
+def is_set(trick: str) -> bool:
+    """Whether it is made of other tricks."""
+    written = OmegaConf.to_container(OmegaConf.load(CONF / "trick" / f"{trick}.yaml"))
+    assert isinstance(written, dict)
+    return any(isinstance(default, str) for default in written.get("defaults", []))
 
 
 def words(family: str, *tricks: str) -> list[str]:
@@ -66,17 +88,16 @@ def words(family: str, *tricks: str) -> list[str]:
 
 
 def cells() -> list[tuple[str, str]]:
-    """(trick, family) that work, by the page; family by family."""
-    served: dict[str, list[str]] = json.loads(SERVED.read_text(encoding="utf-8"))
-    return [(t, f) for f in FAMILIES for t, row in served.items() if f in row and t not in ALONE]
+    """(trick, family) that work, or that the grid does not know; family by family."""
+    alone = [trick for trick in TRICKS if not for_several_processes(trick)]
+    return [(t, f) for f in FAMILIES for t in alone if not row(t).families.get(f)]
 
 
 def pair_of_words(trick: str, family: str) -> tuple[list[str], list[str]]:
     """Words with the trick and without it, the same but for the trick."""
-    both = NEEDS_BOTH.get(trick, [])
-    others = [COMPANIONS[trick]] if trick in COMPANIONS else []
-    plain = [*words(family, *others), *both]
-    return [*words(family, *others, trick), *both, *NEEDS.get(trick, [])], plain
+    others = companions(trick)
+    plain = [*words(family, *others), *beside(trick)]
+    return [*words(family, *others, trick), *beside(trick), *row(trick).short], plain
 
 
 class Seen(NamedTuple):
@@ -107,7 +128,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def seen(*given: str, trained: bool = False) -> Seen:
     """What a run of these words shows."""
     cfg = compose(given)
-    module, data, _ = assemble(cfg)
+    module, data, _ = assemble(with_anchors(cfg))
     weights = {name: value.clone() for name, value in module.state_dict().items()}
     detector = filled(module.detector)
     batch = given_batch(cfg.image_size, cfg.num_classes)
@@ -199,7 +220,7 @@ def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:
     """After some optimiser steps; averages where those are what is kept."""
     limited = cfg.copy()
     limited.trainer.max_steps = steps
-    module, data, trainer = assemble(limited)
+    module, data, trainer = assemble(with_anchors(limited))
     trainer.fit(module, datamodule=data)
     assert trainer.global_step == steps
     return {name: value.clone() for name, value in module.state_dict().items()}

@@ -28,7 +28,7 @@ SERVING = {
 def without_tricks(tmp_path: Path) -> Path:
     """A copy of the configs in which no trick is left."""
     conf = tmp_path / "conf"
-    shutil.copytree(CONF, conf, ignore=shutil.ignore_patterns("trick", "experiment", "tricks.*"))
+    shutil.copytree(CONF, conf, ignore=shutil.ignore_patterns("trick", "experiment", "tricks.yaml"))
     for name, served in SERVING.items():
         text = (conf / name).read_text()
         for pattern in served:

@@ -29,11 +29,12 @@ from detectors.config.overrides import changes, check_overrides, leaves
 from detectors.config.paths import CONF
 from detectors.engine.build import initial_detector
 from tests.tricks.bag import (
-    ALONE,
-    NEEDS,
-    NEEDS_BOTH,
-    SETS,
+    beside,
+    for_several_processes,
     given_batch,
+    is_set,
+    names,
+    row,
     trained_weights,
     words,
 )
@@ -45,19 +46,11 @@ THIN = {
     "fcos": ["part.neck.channels=64", "part.backbone.name=test_resnet"],
     "faster_rcnn": ["part.neck.channels=32", "part.backbone.name=test_resnet"],
 }
-TRICKS = sorted({path.stem for path in (CONF / "trick").glob("*.yaml")} - ALONE - SETS)
+TRICKS = [t for t in names() if not (for_several_processes(t) or is_set(t))]
 FAST = {("yolov3", "spp")}
 LOSSES = {  # parts of the config that are about losses
-    *(
-        "box_loss",
-        "class_loss",
-        "quality_loss",
-        "assigner",
-        "loss_normalizer",
-        "mining",
-        "loss_weights",
-    ),
-    *("coder", "score", "head", "sensitive", "several"),
+    *("box_loss", "class_loss", "quality_loss", "assigner", "loss_normalizer", "mining"),
+    *("loss_weights", "coder", "score", "head", "sensitive", "several"),
 }
 SAMPLE = 40  # one pair in so many
 MISSING = object()
@@ -65,7 +58,7 @@ MISSING = object()
 
 def given(family: str, *tricks: str) -> list[str]:
     """Words of a run with these tricks; closing_mosaic ends what it is given."""
-    extra = [word for trick in tricks for word in NEEDS.get(trick, []) + NEEDS_BOTH.get(trick, [])]
+    extra = [word for trick in tricks for word in row(trick).short + beside(trick)]
     return [*words(family, *tricks), *THIN.get(family, []), *extra]
 
 
