@@ -1,1 +1,1 @@
-"""Blocks that backbones, necks and heads are made of."""
+"""The blocks from which backbones, necks and heads are built."""

@@ -1,21 +1,21 @@
-"""Activations that torch has not, and how a finished network gets other ones."""
+"""Activations that torch lacks, and the replacement of those of a finished network."""
 
 import torch
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, activation
 
-# Gates, such as the sigmoid of squeeze-and-excitation, are not among them.
+# Gates, such as the sigmoid of squeeze-and-excitation, stay as they are.
 REPLACED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.LeakyReLU)
 
 
 def replace_activations(network: nn.Module, act: Activation) -> None:
-    """Put a fresh `act` in the place of every activation of a common kind inside `network`.
+    """Replace every activation of a common kind inside `network` by a new `act`.
 
-    An activation has the channels of the convolution or norm before it.
+    Each new activation is made for the channels of the convolution or norm before it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `network` has no such activation.
     """
     found, channels = {}, 0
     for name, layer in network.named_modules(remove_duplicate=False):
@@ -35,9 +35,9 @@ def replace_activations(network: nn.Module, act: Activation) -> None:
 
 
 class ThresholdedLinear(nn.Module):
-    """The larger of the input and a learnt threshold of its channel, at first a ReLU.
+    """The larger of the input and a learnt threshold for its channel.
 
-    TLU of Singh and Krishnan 2020, eq. 3.
+    The thresholds start at zero, which makes it a ReLU. TLU of Singh and Krishnan 2020, eq. 3.
     """
 
     def __init__(self, channels: int) -> None:
@@ -45,10 +45,10 @@ class ThresholdedLinear(nn.Module):
         self.threshold = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, ...] alike."""
+        """[B, C, ...] -> [B, C, ...]."""
         return torch.maximum(x, self.threshold.to(x.dtype).view(-1, *[1] * (x.dim() - 2)))
 
 
 def prelu(channels: int, init: float = 0.25) -> nn.PReLU:
-    """A leaky ReLU whose slope each channel learns: He et al. 2015, eq. 1."""
+    """A leaky ReLU with one learnt slope per channel: He et al. 2015, eq. 1."""
     return nn.PReLU(channels, init)

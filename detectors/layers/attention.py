@@ -1,4 +1,4 @@
-"""Blocks that weigh features by themselves: [B, C, H, W] -> [B, C, H, W]."""
+"""Blocks that weight features by their own content: [B, C, H, W] -> [B, C, H, W]."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,11 @@ from detectors.layers.conv import ConvNormAct, Norm
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels weighed by what the whole map holds of them (Hu et al. 2018, eq. 2 to 4).
+    """Weights each channel by the means of all channels over the map (Hu et al. 2018, eq. 2 to 4).
 
     Args:
-        channels: in and out.
-        reduction: how many times fewer units the hidden layer has; 16 in sec. 6.1 there.
+        channels: of the input and the output.
+        reduction: channels per unit of the hidden layer; 16 in sec. 6.1 of the paper.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -23,9 +23,9 @@ class SqueezeExcitation(nn.Module):
 
 
 class PointwiseAttention(nn.Module):
-    """Every value weighed by a 1x1 convolution of its cell (YOLOv4, sec. 3.4, fig. 5b).
+    """Weights every value by a 1x1 convolution of its cell (YOLOv4, sec. 3.4, fig. 5b).
 
-    A norm stands before the sigmoid, as in AlexeyAB's `cfg/yolov4-sam-mish-csp-reorg-bfm.cfg`.
+    The sigmoid follows a norm, as in AlexeyAB's `cfg/yolov4-sam-mish-csp-reorg-bfm.cfg`.
     """
 
     def __init__(self, channels: int, norm: Norm | None) -> None:
@@ -37,12 +37,12 @@ class PointwiseAttention(nn.Module):
 
 
 class CBAM(nn.Module):
-    """Channels weighed, then cells, both by means and maxima (Woo et al. 2018, eq. 2 and 3).
+    """Weights channels, then cells, each by means and maxima (Woo et al. 2018, eq. 2 and 3).
 
     Args:
-        channels: in and out.
-        reduction: as `SqueezeExcitation`.
-        kernel: of the convolution that weighs cells; 7 in table 3 there.
+        channels: of the input and the output.
+        reduction: as in `SqueezeExcitation`.
+        kernel: side of the convolution that weights cells; 7 in table 3 of the paper.
     """
 
     def __init__(self, channels: int, reduction: int = 16, kernel: int = 7) -> None:
@@ -58,6 +58,6 @@ class CBAM(nn.Module):
 
 
 def _channel_layers(channels: int, reduction: int) -> nn.Sequential:
-    """The two layers between a summary of the channels and their weights before the sigmoid."""
+    """The two layers that turn a summary of the channels into the logits of their weights."""
     hidden = max(channels // reduction, 1)
     return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))

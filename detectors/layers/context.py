@@ -1,4 +1,4 @@
-"""Blocks that look far around each cell: [B, C, H, W] -> [B, C, H, W]."""
+"""Blocks with a large receptive field: [B, C, H, W] -> [B, C, H, W]."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from detectors.layers.pool import SpatialPyramid
 def spp(channels: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
     """A spatial pyramid between two 1x1 convolutions (YOLOv4, sec. 3.4; He et al. 2015).
 
-    Windows of 13, 9 and 5 cells and half the channels inside, as `cfg/yolov4.cfg`, layers 107 to
-    114.
+    It has windows of 13, 9 and 5 cells and half the channels inside, as in `cfg/yolov4.cfg`, layers
+    107 to 114.
     """
     half = channels // 2
     return nn.Sequential(
@@ -22,14 +22,14 @@ def spp(channels: int, norm: Norm | None, act: Activation | None) -> nn.Sequenti
 
 
 class ASPP(nn.Module):
-    """Convolutions of several dilations and the mean of the image, joined by a 1x1 convolution.
+    """Joins convolutions of several dilations and the mean of the image by a 1x1 convolution.
 
-    DeepLabv3 (Chen et al. 2017), sec. 3.3 and fig. 5: a 1x1, 3x3 of each rate, and the global mean
-    through a 1x1. There is no norm behind the last of these, because one value a picture is too
-    little for batch norm.
+    DeepLabv3 (Chen et al. 2017), sec. 3.3 and fig. 5: a 1x1 convolution, a 3x3 convolution for each
+    rate, and a 1x1 convolution of the global mean. The latter has no norm, because one value per
+    image is too little for batch norm.
 
     Args:
-        channels: in and out.
+        channels: of the input and the output.
         rates: dilations; 6, 12 and 18 in the paper, for a stride of 16.
         width: channels of each branch; 256 in the paper.
     """
@@ -54,16 +54,16 @@ class ASPP(nn.Module):
 
 
 class RFB(nn.Module):
-    """Three branches of growing kernel and dilation, a tenth of their mixture added to the input.
+    """Adds to its input a tenth of what three branches of growing kernel and dilation compute.
 
     Receptive field block, RFBNet (Liu et al. 2018), sec. 3.2 and fig. 4a: kernels of 1, 3 and 5
-    (two of 3), each followed by a 3x3 convolution of dilation 1, 3 and 5. Widths and the scale of
-    0.1 are those of the release (`models/RFB_Net_vgg.py`, class BasicRFB), whose shortcut is a 1x1
-    convolution; here input and output are alike, so it is the input itself.
+    (two of 3), followed by 3x3 convolutions of dilation 1, 3 and 5. Widths and the scale of 0.1 are
+    those of the release (`models/RFB_Net_vgg.py`, class BasicRFB). Its shortcut is a 1x1
+    convolution; here input and output have the same shape, so the shortcut is the input itself.
 
     Args:
-        channels: in and out.
-        scale: of the mixture.
+        channels: of the input and the output.
+        scale: factor of the branches' result.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RFB(nn.Module):
 def _dilated(
     in_channels: int, channels: int, rate: int, norm: Norm | None, act: Activation | None
 ) -> ConvNormAct:
-    """A 3x3 convolution with holes, map size unchanged."""
+    """A dilated 3x3 convolution that keeps the size of the map."""
     layer = ConvNormAct(in_channels, channels, 3, norm=norm, act=act)
     layer.conv.dilation = layer.conv.padding = (rate, rate)
     return layer

@@ -1,4 +1,4 @@
-"""Convolution, normalisation, activation: the brick of almost every network here."""
+"""Convolution, normalisation and activation: the building block of almost every network here."""
 
 import inspect
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from torch import nn
 
 Norm = Callable[[int], nn.Module]  # channels -> layer
-Activation = Callable[..., nn.Module]  # () or, where each channel learns, (channels) -> layer
+Activation = Callable[..., nn.Module]  # () or, with parameters per channel, (channels) -> layer
 
 
 def activation(act: Activation, channels: int) -> nn.Module:
-    """A fresh one, for maps of so many channels."""
+    """A new layer made by `act` for maps of `channels` channels."""
     takes = "channels" in inspect.signature(act).parameters
     return act(channels=channels) if takes else act()
 
@@ -18,8 +18,8 @@ def activation(act: Activation, channels: int) -> nn.Module:
 class ConvNormAct(nn.Sequential):
     """[B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)] for odd kernels.
 
-    Padding is half the kernel. The convolution has a bias only where no norm follows, because a
-    norm's shift would make it redundant. The parts are the children `conv`, `norm` and `act`.
+    The padding is half the kernel. The convolution has a bias only if no norm follows, because the
+    norm's shift would make it redundant. The layers are the children `conv`, `norm` and `act`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Cross stage partial blocks: some features are processed, some are kept (Wang et al. 2019)."""
+"""Cross stage partial blocks, which process only some of the features (Wang et al. 2019)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,15 @@ from detectors.layers.dark import DarkBlock
 
 
 class CSPStage(nn.Module):
-    """Half the size, then residual blocks on one of two branches.
+    """Halves the size, then runs residual blocks on one of two branches.
 
-    `cfg/yolov4.cfg`, layers 11 to 23: both branches are 1x1 convolutions of the same input, and the
-    processed one comes first when they are joined. Children stand in the order of the file.
+    `cfg/yolov4.cfg`, layers 11 to 23: both branches start with a 1x1 convolution of the same input,
+    and the processed one comes first when they are concatenated. The children have the order of
+    the file.
 
     Args:
-        in_channels, channels: before and after.
-        depth: residual blocks.
+        in_channels, channels: of the input and the output.
+        depth: number of residual blocks.
         split: channels of each branch.
         hidden: channels inside a block.
     """
@@ -46,10 +47,10 @@ class CSPStage(nn.Module):
 
 
 class TinyCSPStage(nn.Module):
-    """3x3 convolutions, the later ones on the second half of the channels.
+    """Three 3x3 convolutions, the last two on the second half of the channels.
 
-    `cfg/yolov4-tiny.cfg`, layers 2 to 8. The joined result goes to the next stage, its second half
-    is what a neck reads.
+    `cfg/yolov4-tiny.cfg`, layers 2 to 8. The concatenated result goes to the next stage; a neck
+    reads its second half.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class TinyCSPStage(nn.Module):
         self.merge = ConvNormAct(channels, channels, 1, norm=norm, act=act)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """For the next stage [B, 2 channels, H, W], for a neck [B, channels, H, W]."""
+        """[B, 2 channels, H, W] for the next stage and [B, channels, H, W] for a neck."""
         whole = self.whole(x)
         first = self.first(whole.chunk(2, dim=1)[1])
         merged = self.merge(torch.cat([self.second(first), first], dim=1))

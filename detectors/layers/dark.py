@@ -1,4 +1,4 @@
-"""Blocks of darknet, the code base of YOLO."""
+"""Blocks of darknet, the code base of the YOLO families."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,13 +10,13 @@ from detectors.layers.conv import Activation, ConvNormAct, Norm
 
 
 class DarkBlock(nn.Module):
-    """1x1 to fewer channels, 3x3 back, plus the input; nothing follows the sum.
+    """A residual block: 1x1 to fewer channels, 3x3 back; nothing follows the sum.
 
     YOLOv3, Table 1; darknet `cfg/yolov3.cfg`, layers 2 to 4.
 
     Args:
-        channels: in and out.
-        hidden: in between; half of them if None.
+        channels: of the input and the output.
+        hidden: channels between the two convolutions; None: half of `channels`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class DarkBlock(nn.Module):
 
 
 class Sum(nn.Module):
-    """Of two tensors."""
+    """The sum of two tensors."""
 
     def forward(self, tensors: list[Tensor]) -> Tensor:
         return tensors[0] + tensors[1]
@@ -43,13 +43,13 @@ class Sum(nn.Module):
 def vary_residuals(
     network: nn.Module, drop_path_rate: float, join: Callable[[int], nn.Module] | None
 ) -> None:
-    """Change how the `DarkBlock`s of `network` add what they make to what they are given.
+    """Change how the `DarkBlock`s of `network` add their branch to their input.
 
     Args:
-        drop_path_rate: probability that the last block's branch is left out of an image's pass in
-            training, rising linearly from 0 at the first ("stochastic depth", Huang et al. 2016,
-            eq. 4, but from the first block on, as timm).
-        join: `(2) -> module` that takes both in a list; None is their sum.
+        drop_path_rate: probability that training skips the branch of the last block for an image;
+            it rises linearly from 0 at the first block, as in timm ("stochastic depth", Huang et
+            al. 2016, eq. 4, starts above 0).
+        join: `(2) -> module` that joins a list of input and branch; None: their sum.
     """
     blocks = [layer for layer in network.modules() if isinstance(layer, DarkBlock)]
     for index, block in enumerate(blocks):
@@ -63,7 +63,7 @@ def vary_residuals(
 def alternating(
     in_channels: int, width: int, count: int, norm: Norm | None, act: Activation | None
 ) -> nn.Sequential:
-    """`count` convolutions: 1x1 to `width`, 3x3 to twice that, 1x1, 3x3, ..."""
+    """`count` convolutions: 1x1 to `width` channels, 3x3 to twice as many, 1x1, 3x3, ..."""
     widths = [width if i % 2 == 0 else 2 * width for i in range(count)]
     return nn.Sequential(
         *(
@@ -76,12 +76,12 @@ def alternating(
 def five_set(
     in_channels: int, width: int, norm: Norm | None, act: Activation | None
 ) -> nn.Sequential:
-    """Five convolutions, `width` channels out: `cfg/yolov3.cfg`, layers 75 to 79."""
+    """Five convolutions with `width` output channels: `cfg/yolov3.cfg`, layers 75 to 79."""
     return alternating(in_channels, width, 5, norm, act)
 
 
 def init_darknet(module: nn.Module) -> None:
-    """Draw every convolution inside from uniform +-sqrt(2 / fan in), zero its bias.
+    """Draw the weights of every convolution from uniform +-sqrt(2 / fan in) and zero its bias.
 
     Fan in is k * k * in_channels / groups; darknet `src/convolutional_layer.c`.
     """

@@ -1,4 +1,4 @@
-"""Convolutions whose samples move."""
+"""Deformable convolutions, and the bilinear start of the layers that enlarge their maps."""
 
 import math
 
@@ -8,12 +8,12 @@ from torchvision.ops import DeformConv2d
 
 
 class DeformableConv(nn.Module):
-    """3x3 convolution whose nine samples are shifted and weighed by another one (Zhu et al. 2018).
+    """A 3x3 convolution with nine samples that another convolution shifts and weights.
 
-    "Deformable ConvNets v2", eq. 1: of the 27 channels of `offset` 18 are shifts (dy, dx) of each
-    sample in cells, nine the logits of their weights. They start at zero, so at first it is an
-    ordinary convolution of half strength. Computed in float32, to which torchvision's kernel
-    casts under autocast.
+    "Deformable ConvNets v2" (Zhu et al. 2018), eq. 1: of the 27 channels of `offset`, 18 are the
+    shifts (dy, dx) of the samples in cells and nine are the logits of their weights. All start at
+    zero, so that the layer starts as an ordinary convolution of half strength. It computes in
+    float32, to which torchvision's kernel casts under autocast.
     """
 
     def __init__(self, in_channels: int, channels: int) -> None:
@@ -32,10 +32,10 @@ class DeformableConv(nn.Module):
 
 
 def bilinear_init(deconv: nn.ConvTranspose2d) -> None:
-    """Set the first output channel of each group to bilinear interpolation.
+    """Make the first output channel of each group a bilinear interpolation.
 
-    What CenterNet's release does (`fill_up_weights`): all there is in a depthwise layer; in an
-    ordinary one the other output channels stay as they were drawn.
+    As `fill_up_weights` of CenterNet's release does. A depthwise layer has no other output
+    channels; in an ordinary layer the others keep their random weights.
     """
     size = deconv.kernel_size[0]
     middle, reach = (size - 1) / 2, math.ceil(size / 2)

@@ -1,4 +1,4 @@
-"""Sums whose weights are learnt."""
+"""Sums with learnt weights."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 class WeightedSum(nn.Module):
-    """A weighted mean of tensors of one shape, one learnt weight each, all alike at first.
+    """A weighted mean of tensors of one shape; each has one learnt weight, and all start equal.
 
-    "Fast normalized fusion", EfficientDet (Tan et al. 2020), sec. 3.3: w_i / (eps + sum of all w_j)
-    with w the ReLU of what is learnt. YOLOv4 has it by the name of multi-input weighted residual
+    "Fast normalized fusion", EfficientDet (Tan et al. 2020), sec. 3.3: w_i / (eps + sum of all
+    w_j), where w is the ReLU of the learnt number. YOLOv4 calls it multi-input weighted residual
     connections (sec. 3.4).
 
     Args:
-        inputs: how many tensors.
-        eps: 0.0001 in the paper.
+        inputs: number of tensors.
+        eps: added to the sum of the weights; 0.0001 in the paper.
     """
 
     def __init__(self, inputs: int, eps: float = 1e-4) -> None:

@@ -1,4 +1,4 @@
-"""Normalisation of each location by its own length."""
+"""Normalisation of each cell's vector of channels to a learnt length."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ScaledL2Norm(nn.Module):
-    """Every location's vector of channels at length one, times a learnt scale per channel.
+    """Scales every cell's vector of channels to length one, then each channel by a learnt factor.
 
     ParseNet (Liu et al. 2015, sec. 3.3); SSD, sec. 3.1, starts the scale at 20.
     """
@@ -16,5 +16,5 @@ class ScaledL2Norm(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] alike."""
+        """[B, C, H, W] -> [B, C, H, W]."""
         return (F.normalize(x.float()) * self.scale.view(1, -1, 1, 1)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""A convolution that does not share its weights."""
+"""A convolution with weights of its own at each position."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 
 class LocalConv(nn.Module):
-    """A 3x3 convolution of stride 1 with own weights at each position (darknet `[local]`).
+    """A 3x3 convolution of stride 1 with weights of its own at each position (darknet `[local]`).
 
-    [B, in, H, W] -> [B, out, H, W] for the H and W given. Weights and biases lie in memory as in a
-    darknet file. All positions are drawn from uniform +-sqrt(2 / fan in); darknet's loop in
-    `src/local_layer.c` stops after the first one and leaves the others zero.
+    [B, in, H, W] -> [B, out, H, W] for the given H and W only. Weights and biases have the memory
+    layout of a darknet file. The weights of all positions are drawn from uniform +-sqrt(2 / fan
+    in); the loop in darknet's `src/local_layer.c` stops after the first position and leaves the
+    others at zero.
     """
 
     def __init__(self, in_channels: int, out_channels: int, height: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""Pooling as darknet does it."""
+"""Max pooling with darknet's padding, and the spatial pyramid made of it."""
 
 import torch
 import torch.nn.functional as F
@@ -9,20 +9,23 @@ from detectors.layers.dark import alternating
 
 
 class DarkPool(nn.Module):
-    """Largest value of a window: [B, C, H, W] -> [B, C, ceil(H / stride), ceil(W / stride)].
+    """Maximum over a window: [B, C, H, W] -> [B, C, ceil(H / stride), ceil(W / stride)].
 
     darknet `src/maxpool_layer.c`: `size - 1` cells of padding in total, the smaller half on the
-    left and on top. So a window of 2 with stride 1 looks one cell to the right and below.
+    left and on top. So a window of 2 with stride 1 extends one cell to the right and below.
 
     Args:
-        size: cells along a side of the window: odd, or 2.
+        size: cells along a side of the window; odd, or 2.
         stride: 1 or 2.
+
+    Raises:
+        ValueError: `size` is even and not 2.
     """
 
     def __init__(self, size: int, stride: int = 1) -> None:
         super().__init__()
         if size % 2 == 0 and size != 2:
-            raise ValueError(f"a window of {size} cells: expected an odd size, or 2")
+            raise ValueError(f"a window of {size} cells: choose an odd size, or 2")
         self.size, self.stride = size, stride
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,12 +40,12 @@ class DarkPool(nn.Module):
 
 
 class SpatialPyramid(nn.Module):
-    """Largest values of ever smaller windows, then the input: [B, C, H, W] -> [B, 4 C, H, W].
+    """Concatenates the maxima over several windows with the input: [B, C, H, W] -> [B, 4 C, H, W].
 
     SPP of YOLOv3-SPP and YOLOv4 (sec. 3.4; `cfg/yolov4.cfg`, layers 108 to 113).
 
     Args:
-        sizes: windows in the order of the channels, the input follows.
+        sizes: sides of the windows in cells, in the order of the channels; the input comes last.
     """
 
     def __init__(self, sizes: tuple[int, ...] = (13, 9, 5)) -> None:
@@ -56,7 +59,7 @@ class SpatialPyramid(nn.Module):
 def pyramid_set(
     in_channels: int, width: int, norm: Norm | None, act: Activation | None
 ) -> nn.Sequential:
-    """Six convolutions with a spatial pyramid in their middle, `width` channels out.
+    """Three convolutions, a spatial pyramid, and three more with `width` output channels.
 
     `cfg/yolov4.cfg`, layers 105 to 116; `cfg/yolov3-spp.cfg`, layers 75 to 86.
     """

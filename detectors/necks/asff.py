@@ -1,4 +1,4 @@
-"""Adaptively spatial feature fusion (Liu et al. 2019)."""
+"""Adaptively spatial feature fusion, or ASFF (Liu et al. 2019)."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,18 @@ from detectors.structures import FeatureSpec
 
 
 class ASFF(nn.Module):
-    """Each level a mean of all levels, weighted cell by cell; shapes stay (sec. 3.2 and 3.3).
+    """Replaces each level by a mean of all levels, weighted cell by cell (sec. 3.2 and 3.3).
 
-    Follows another neck. Coarser levels come through a 1x1 convolution and are enlarged, finer ones
-    through a 3x3 of stride 2, pooled before where they are more than twice as fine (sec. 3.2).
+    It follows another neck and keeps the shape of every level. Coarser levels pass through a 1x1
+    convolution and are enlarged. Finer levels pass through a 3x3 convolution of stride 2, after
+    pooling where they are more than twice as fine (sec. 3.2).
 
     Args:
-        specs: levels, finest first, of doubling strides.
-        narrow: channels that the weights are computed from; 16 in the release (`asff.py`).
+        specs: levels, finest first; each stride is twice the one before.
+        narrow: channels from which the weights are computed; 16 in the release (`asff.py`).
 
     Raises:
-        ValueError: the levels cannot be fused.
+        ValueError: there are fewer than two levels, or their strides do not double.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class ASFF(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """All levels, resized to one of them, weighted by a softmax over the levels (eq. 1 and 2)."""
+    """The sum of all levels at one level's size, weighted by a softmax over levels (eq. 1, 2)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The neck of EfficientDet (Tan et al. 2020)."""
+"""The bidirectional feature pyramid of EfficientDet (Tan et al. 2020)."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,20 @@ from detectors.structures import FeatureSpec
 
 
 class BiFPN(nn.Module):
-    """Every level to one width, then paths down and up, several times over (sec. 3.2 and 3.3).
+    """Brings all levels to one width, then runs paths down and up repeatedly (sec. 3.2 and 3.3).
 
-    Levels coarser than the backbone's are there for as many as the priors are made for: the first
-    is its coarsest through a 1x1 convolution, then pooled, the next ones are pooled from that
-    (`efficientdet_arch.py` of the release, `resample_feature_map`).
+    If the priors expect more levels than the backbone delivers, coarser ones are added: the first
+    is the backbone's coarsest level after a 1x1 convolution and pooling, and each further one is
+    pooled from the one before (`resample_feature_map` in `efficientdet_arch.py` of the release).
 
     Args:
-        specs: levels of the backbone, finest first, of doubling strides.
-        priors: the grid of the dense head.
+        specs: levels of the backbone, finest first; each stride is twice the one before.
+        priors: the grid of the dense head, which says how many levels are needed.
         channels: of every output level.
-        repeats: of the two paths; 3 in EfficientDet-D0.
+        repeats: how often the two paths are run; 3 in EfficientDet-D0.
 
     Raises:
-        ValueError: the levels cannot be fused.
+        ValueError: there are fewer than two levels, or their strides do not double.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class BiFPN(nn.Module):
 
 
 class _TwoPaths(nn.Module):
-    """Down from coarse to fine, up again with what came in and what was made on the way (fig. 2d).
+    """A path from coarse to fine, then one back that also sees its inputs again (fig. 2d).
 
-    At each node: weighted sum, activation, separable 3x3 convolution, norm.
+    Each node is a weighted sum, an activation, a separable 3x3 convolution and a norm.
     """
 
     def __init__(self, levels: int, channels: int, norm: Norm | None, act: Activation) -> None:

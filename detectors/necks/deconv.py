@@ -1,4 +1,4 @@
-"""The neck of CenterNet on a plain ResNet."""
+"""The transposed convolutions of CenterNet on a plain ResNet."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,14 +10,15 @@ from detectors.structures import FeatureSpec
 
 
 class Deconv(nn.Module):
-    """The coarsest level, doubled by transposed convolutions until it has the wanted stride.
+    """Enlarges the coarsest level by transposed convolutions until it has the wanted stride.
 
-    Each is 4x4, stride 2, drawn from N(0, 0.001), then norm and activation: "res" of CenterNet
-    (Zhou et al. 2019, sec. 5), after the simple baselines of Xiao et al. 2018, sec. 2. It has a
-    bias only without a norm. The finer levels of the backbone are not looked at.
+    Each convolution is 4x4 with stride 2 and weights from N(0, 0.001), followed by norm and
+    activation: "res" of CenterNet (Zhou et al. 2019, sec. 5), after the simple baselines of Xiao et
+    al. 2018, sec. 2. It has a bias only where no norm follows. The finer levels of the backbone are
+    not used.
 
     Raises:
-        ValueError: doubling does not lead from the coarsest stride to `stride`.
+        ValueError: the coarsest stride cannot be halved repeatedly until it is `stride`.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class Deconv(nn.Module):
 def _doublings(coarse: int, fine: int) -> int:
     steps = (coarse // fine).bit_length() - 1
     if steps < 1 or fine * 2**steps != coarse:
-        raise ValueError(f"deconv: no number of doublings leads from stride {coarse} to {fine}")
+        raise ValueError(
+            "Deconv halves the stride repeatedly, which does not lead "
+            f"from stride {coarse} to {fine}: choose {coarse} divided by a power of two"
+        )
     return steps
 
 

@@ -1,4 +1,4 @@
-"""The neck of CenterNet on a ResNet with deformable convolutions."""
+"""The transposed and deformable convolutions of CenterNet on a ResNet."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,16 +11,16 @@ from detectors.structures import FeatureSpec
 
 
 class DeformableDeconv(nn.Module):
-    """The coarsest level, each time through a deformable convolution, then doubled.
+    """Enlarges the coarsest level in steps: a deformable convolution, then a transposed one.
 
     CenterNet (Zhou et al. 2019), sec. 5 "ResNet" and `networks/resnet_dcn.py`: the transposed
-    convolution is 4x4, stride 2, without bias and starts bilinear; norm and activation behind
-    every layer.
+    convolution is 4x4 with stride 2, has no bias and starts as bilinear interpolation. Norm and
+    activation follow every convolution.
 
     Args:
-        specs: levels of the backbone; only the coarsest is looked at.
-        norm, act: behind every layer.
-        channels: of each step; every step halves the stride.
+        specs: levels of the backbone; only the coarsest is used.
+        norm, act: follow every convolution.
+        channels: output channels of each step; every step halves the stride.
     """
 
     def __init__(

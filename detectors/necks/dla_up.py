@@ -1,4 +1,4 @@
-"""The neck of CenterNet on DLA: iterative deep aggregation with deformable convolutions."""
+"""Iterative deep aggregation with deformable convolutions, for CenterNet on DLA."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ class DLAUp(nn.Module):
     """Merges all levels into one of the finest stride.
 
     CenterNet (Zhou et al. 2019), appendix A and `networks/pose_dla_dcn.py`, classes DLAUp and
-    DLASeg: from the coarsest level on, ladder after ladder takes one finer level in and carries
-    what there is up to it; the best of each stride but the coarsest are then merged once more.
+    DLASeg. Starting from the coarsest level, each ladder takes in one finer level and brings all
+    coarser ones to its size. A last ladder merges the most refined map of every stride but the
+    coarsest.
 
     Args:
-        specs: levels of the backbone, each of twice the stride before.
-        norm, act: behind every deformable convolution.
+        specs: levels of the backbone, finest first; each stride is twice the one before.
+        norm, act: follow every deformable convolution.
     """
 
     def __init__(self, specs: Sequence[FeatureSpec], norm: Norm, act: Activation) -> None:
@@ -44,13 +45,14 @@ class DLAUp(nn.Module):
 
 
 class Ladder(nn.Module):
-    """Each level is brought to the first one's width and size, then mixed with the one before.
+    """Brings each level to the first one's width and size, and mixes it with the one before.
 
-    Class IDAUp of the release. Depthwise transposed convolutions enlarge, bilinear at first.
+    Class IDAUp of the release. The levels are enlarged by depthwise transposed convolutions, which
+    start as bilinear interpolation.
 
     Args:
-        widths, strides: channels and stride of each level that comes in, the finest first.
-        norm, act: behind every deformable convolution.
+        widths, strides: channels and stride of each input level, finest first.
+        norm, act: follow every deformable convolution.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Ladder(nn.Module):
         self.node = nn.ModuleList(_mix(width, width, norm, act) for _ in factors)
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
-        """The first level as it is, then the mixture that each further one leads to."""
+        """The first level unchanged, then the mixture after each further level."""
         outputs = levels[:1]
         height, width = levels[0].shape[-2:]
         steps = zip(self.project, self.enlarge, self.node, levels[1:], strict=True)

@@ -1,4 +1,4 @@
-"""Levels on top of any pyramid, as many as the priors want."""
+"""Adds coarser levels to a feature pyramid until there are as many as the priors expect."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,15 +13,16 @@ from detectors.structures import FeatureSpec
 
 
 class LevelsFromOutput(nn.ModuleDict):
-    """Levels more, until there are as many as the priors are made for; none where there are enough.
+    """The levels that a pyramid lacks, made from its coarsest one; none if there are enough.
 
-    Each is a 3x3 convolution of stride 2 of the last, a ReLU between two of them: P6 and P7 from P5
-    in torchvision's RetinaNet (v1) and FCOS. The name of a level holds the logarithm of its stride.
+    Each is a 3x3 convolution of stride 2 on the one before, with a ReLU between two of them: P6 and
+    P7 from P5 in torchvision's RetinaNet (v1) and FCOS. A level's name contains the binary
+    logarithm of its stride.
 
     Args:
         inputs: levels of the backbone, not used.
-        outputs: those of the pyramid, finest first.
-        priors: the grid of the dense head.
+        outputs: levels of the pyramid, finest first.
+        priors: the grid of the dense head, which says how many levels are needed.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class LevelsFromOutput(nn.ModuleDict):
         )
 
     def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
-        """The levels more."""
+        """The added levels alone."""
         added: list[Tensor] = []
         for halve in self.values():
             added.append(halve(added[-1].relu() if added else outputs[-1]))
@@ -44,11 +45,11 @@ class LevelsFromOutput(nn.ModuleDict):
 
 
 class ExtraLevels(nn.Module):
-    """The levels as they are, then those of `LevelsFromOutput`.
+    """Appends the levels of `LevelsFromOutput` and leaves the others unchanged.
 
     Args:
         specs: levels, finest first.
-        priors: the grid of the dense head.
+        priors: the grid of the dense head, which says how many levels are needed.
     """
 
     def __init__(self, specs: Sequence[FeatureSpec], priors: PriorGrid) -> None:
@@ -61,12 +62,12 @@ class ExtraLevels(nn.Module):
 
 
 def halving(in_channels: int, out_channels: int) -> ConvNormAct:
-    """A 3x3 convolution of stride 2, nothing behind it."""
+    """A 3x3 convolution of stride 2 without norm or activation."""
     return ConvNormAct(in_channels, out_channels, 3, stride=2, norm=None, act=None)
 
 
 def with_coarser(specs: Sequence[FeatureSpec], priors: PriorGrid) -> list[FeatureSpec]:
-    """`specs`, the last one repeated with doubled strides for the levels that the priors want."""
+    """`specs`, extended by copies of the last at doubling strides for all levels of `priors`."""
     extended = list(specs)
     while len(extended) < len(priors.per_cell):
         extended.append(FeatureSpec(extended[-1].channels, 2 * extended[-1].stride))
@@ -74,12 +75,12 @@ def with_coarser(specs: Sequence[FeatureSpec], priors: PriorGrid) -> list[Featur
 
 
 def halved(x: Tensor) -> Tensor:
-    """Largest value of 3x3 cells around every second one, rounded up."""
+    """The maximum of the 3x3 cells around every second cell: sides are halved and rounded up."""
     return F.max_pool2d(x, 3, stride=2, padding=1)
 
 
 def check_doubling(specs: Sequence[FeatureSpec], neck: str) -> None:
-    """Refuse levels that cannot be fused.
+    """Refuse levels that `neck` cannot fuse.
 
     Raises:
         ValueError: there are fewer than two, or a stride is not twice the one before.
@@ -87,6 +88,7 @@ def check_doubling(specs: Sequence[FeatureSpec], neck: str) -> None:
     strides = [spec.stride for spec in specs]
     if len(strides) < 2 or any(b != 2 * a for a, b in pairwise(strides)):
         raise ValueError(
-            f"{neck} fuses levels of doubling strides, it was given {strides}: ask the backbone "
-            "for more, such as part.levels=[8,16,32], or choose a family of several levels"
+            f"{neck} fuses two or more levels whose strides double, but was given strides "
+            f"{strides}: ask the backbone for more levels, such as part.levels=[8,16,32], or "
+            "choose a family with several levels"
         )

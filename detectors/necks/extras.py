@@ -1,4 +1,4 @@
-"""The coarse levels that SSD puts on top of a backbone."""
+"""The coarse levels that SSD adds to a backbone."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,15 +10,15 @@ from detectors.structures import FeatureSpec
 
 
 class Extras(nn.Module):
-    """The levels of the backbone as they are, then coarser ones, each made from the one before.
+    """Appends coarser levels to those of the backbone, each made from the one before.
 
     SSD, sec. 2.1 "Multi-scale feature maps" and Fig. 2; Xavier weights and zero biases (sec. 3).
 
     Args:
         specs: levels of the backbone, finest first.
-        levels: named partials of `ExtraLevel`, in their order; None leaves one out.
-        norm: behind every convolution; SSD has none.
-        act: behind that.
+        levels: named partials of `ExtraLevel`, finest first; None leaves one out.
+        norm: follows every convolution; SSD has none.
+        act: follows the norm.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Extras(nn.Module):
 class ExtraLevel(nn.Module):
     """A 1x1 convolution to fewer channels, then one that makes the map smaller.
 
-    A map smaller than the kernel is first filled up with zeros, so that any image size will do.
+    A map smaller than the kernel is padded with zeros, so that every image size works.
 
     Args:
-        spec: the level it is made from.
-        squeeze: channels in between.
-        channels: that come out.
-        kernel, step, padding: of the second convolution.
-        stride: input pixels per cell that the level is said to have; None: `step` times those
-            before. Without padding a map shrinks by its border, and SSD spreads its cells evenly
-            over the image instead.
+        spec: the level that this one is made from.
+        squeeze: channels between the two convolutions.
+        channels: output channels.
+        kernel, step, padding: size, stride and padding of the second convolution.
+        stride: input pixels per cell that the level declares; None: `step` times the stride of
+            `spec`. Without padding a map loses its border cells, but SSD spreads the remaining
+            ones evenly over the whole image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Feature pyramid network (Lin et al. 2017) and the levels that are put on top of it."""
+"""Feature pyramid network, or FPN (Lin et al. 2017), and the coarser levels added to it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,17 +12,19 @@ from detectors.structures import FeatureSpec
 
 
 class FPN(nn.Module):
-    """1x1 laterals, added from coarse to fine, a 3x3 on each sum; no activation (sec. 3).
+    """Adds 1x1 laterals up from coarse to fine, then convolves each sum by 3x3 (sec. 3).
 
-    Parameters are in the order of torchvision's FeaturePyramidNetwork and drawn as there. A level
-    is enlarged to exactly the size of the finer one, so any image size will do.
+    There is no activation. Parameters have the order and initial distribution of torchvision's
+    FeaturePyramidNetwork. A level is enlarged to exactly the size of the finer one, so that every
+    image size works.
 
     Args:
         specs: levels of the backbone, finest first.
         channels: of every output level.
-        extra: called with the levels of the backbone and of the pyramid, gives a module that adds
-            levels: `PooledLevel`, `LevelsFromInput` or `LevelsFromOutput`.
-        norm: behind every lateral and output convolution, which then have no bias; plain: None.
+        extra: `(backbone specs, pyramid specs) -> module` that makes further levels: `PooledLevel`,
+            `LevelsFromInput` or `LevelsFromOutput`.
+        norm: follows every lateral and output convolution, which then has no bias; the paper has
+            none.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class FPN(nn.Module):
 
 
 class PooledLevel(nn.Module):
-    """One level more: every second cell of the coarsest output (FPN, sec. 4.1, footnote 2)."""
+    """One more level: every second cell of the coarsest output (FPN, sec. 4.1, footnote 2)."""
 
     def __init__(self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec]) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class PooledLevel(nn.Module):
 
 
 class LevelsFromInput(nn.Module):
-    """Two levels more, P6 from C5: RetinaNet (Lin et al. 2017, sec. 4)."""
+    """Two more levels: P6 from C5, and P7 from P6 (RetinaNet, Lin et al. 2017, sec. 4)."""
 
     def __init__(self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec]) -> None:
         super().__init__()
@@ -91,7 +93,10 @@ class LevelsFromInput(nn.Module):
 
 
 def _init(module: nn.Module) -> None:
-    """Xavier-uniform by another name, and zero bias: torchvision `feature_pyramid_network.py`."""
+    """Kaiming-uniform weights with a = 1 and zero biases: torchvision `feature_pyramid_network.py`.
+
+    For a convolution that keeps the number of channels this equals Xavier-uniform.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_uniform_(layer.weight, a=1)

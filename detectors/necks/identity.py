@@ -1,4 +1,4 @@
-"""No neck."""
+"""The neck of families that have none."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from detectors.structures import FeatureSpec
 
 
 class Identity(nn.Module):
-    """The levels of the backbone as they are."""
+    """Passes the levels of the backbone on unchanged."""
 
     def __init__(self, specs: Sequence[FeatureSpec]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The neck of YOLOv4."""
+"""The path aggregation network, or PAN, of YOLOv4."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -15,15 +15,16 @@ from detectors.structures import FeatureSpec
 class PAN(nn.Module):
     """A path from coarse to fine, then one back; levels are concatenated, not added.
 
-    YOLOv4, sec. 3.4 and fig. 6; `cfg/yolov4.cfg`, layers 105 to 136, 141 to 147 and 152 to 158. On
-    the way down what comes from the side stands first, on the way up what comes from below. Unless
-    told otherwise a level comes out with half the channels of the backbone's: 128, 256 and 512 on
-    CSPDarknet-53. The 3x3 convolution that follows there, once per level, belongs to the head.
+    YOLOv4, sec. 3.4 and fig. 6; `cfg/yolov4.cfg`, layers 105 to 136, 141 to 147 and 152 to 158. In
+    each concatenation of the first path the lateral comes first, in those of the second path the
+    reduced finer level. By default a level has half the channels that it has in the backbone: 128,
+    256 and 512 on CSPDarknet-53. The 3x3 convolution that follows each level there belongs to the
+    head.
 
     Args:
-        coarsest: `(channels, width, norm, act) -> module` before the paths, on the coarsest level;
+        coarsest: `(channels, width, norm, act) -> module` for the coarsest level, before the paths;
             `layers.pool.pyramid_set` in YOLOv4.
-        channels: of every level; half of the backbone's if None.
+        channels: of every output level; None: half of the backbone's.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The neck of YOLOv2."""
+"""The passthrough layer of YOLOv2."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,16 @@ from detectors.structures import FeatureSpec
 
 
 class Passthrough(nn.Module):
-    """The coarsest level with the one before it folded in (YOLOv2, "Fine-Grained Features").
+    """Folds the second coarsest level into the coarsest (YOLOv2, "Fine-Grained Features").
 
-    `cfg/yolov2.cfg`, layers 23 to 29: two 3x3 convolutions on the coarsest level; an eighth of the
-    finer level's channels by a 1x1 convolution, reordered to the coarse resolution; both
-    concatenated, the finer level first; a 3x3 convolution. The 1x1 convolution that predicts
-    belongs to the head. Levels finer than these two are not looked at.
+    `cfg/yolov2.cfg`, layers 23 to 29: the coarsest level passes through two 3x3 convolutions. A 1x1
+    convolution reduces the finer level to an eighth of its channels, which are reordered to the
+    coarse resolution. Both are concatenated, the finer level first, and pass through a 3x3
+    convolution. The 1x1 convolution that predicts belongs to the head. Levels finer than these two
+    are not used.
 
     Raises:
-        ValueError: the two levels do not lie a factor of 2 apart.
+        ValueError: there is only one level, or the stride of the coarsest is not twice the next.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Passthrough(nn.Module):
         super().__init__()
         fine, coarse = _two_coarsest(specs)
         channels = coarse.channels
-        squeezed = -(-fine.channels // 32) * 4  # an eighth, in fours: 64 of Darknet-19's 512
+        squeezed = -(-fine.channels // 32) * 4  # an eighth, a multiple of 4: 64 of Darknet-19's 512
         self.specs = [coarse]
         self.deepen = nn.Sequential(
             ConvNormAct(channels, channels, 3, norm=norm, act=act),
@@ -51,23 +52,23 @@ def _two_coarsest(specs: Sequence[FeatureSpec]) -> tuple[FeatureSpec, FeatureSpe
     strides = [spec.stride for spec in specs]
     if len(specs) < 2 or strides[-1] != 2 * strides[-2]:
         raise ValueError(
-            f"a passthrough needs two levels a factor of 2 apart, the backbone gives strides "
-            f"{strides}: set part.levels=[16,32]"
+            f"Passthrough needs two levels whose strides differ by a factor of 2, but the backbone "
+            f"delivers strides {strides}: set part.levels=[16,32]"
         )
     return specs[-2], specs[-1]
 
 
 def _padded(x: Tensor, height: int, width: int) -> Tensor:
-    """`x` with zeros at the right and the bottom; as it is where the image fits the stride."""
+    """`x` with zeros added right and below; unchanged if the image is a multiple of the stride."""
     return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
 
 
 def reorg(x: Tensor) -> Tensor:
-    """[B, C, H, W] to [B, 4 C, H / 2, W / 2] in the order of darknet's `[reorg]` layer.
+    """Reorder [B, C, H, W] to [B, 4 C, H / 2, W / 2] as darknet's `[reorg]` layer does.
 
-    Not a space-to-depth: `reorg_cpu` (darknet `src/blas.c`) is called the wrong way round and takes
-    the memory for C / 4 planes of 2 H x 2 W, so that two neighbouring rows count as one wide row.
-    All released weights expect it. C is a multiple of 4, H and W are even.
+    This is not space-to-depth: darknet calls `reorg_cpu` (`src/blas.c`) in the wrong direction and
+    reads the memory as C / 4 planes of 2 H x 2 W, so that two neighbouring rows count as one wide
+    row. All released weights expect it. C must be a multiple of 4, H and W must be even.
     """
     batch, channels, height, width = x.shape
     wide = x.reshape(batch, channels // 4, height, 2, width, 2)

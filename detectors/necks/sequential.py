@@ -1,4 +1,4 @@
-"""What stands before and after a neck, whatever neck it is."""
+"""Puts blocks before and after any neck."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ Neck = Callable[[Sequence[FeatureSpec]], Any]
 
 
 class SequentialNeck(nn.Module):
-    """Necks one after another, each made for the levels that the one before delivers.
+    """Runs necks one after another, each built for the levels that the one before delivers.
 
     Args:
         specs: levels of the backbone, finest first.
-        neck: the one in the middle.
-        before, after: named ones around it, in their order; None leaves one out.
+        neck: the neck of the family, in the middle.
+        before, after: named necks that run before and after it, in order; None leaves one out.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SequentialNeck(nn.Module):
 
 
 class CoarsestLevel(nn.Module):
-    """The levels as they are, but the coarsest through a block.
+    """Sends the coarsest level through a block and leaves the others unchanged.
 
     Args:
         specs: levels, finest first.
@@ -58,7 +58,7 @@ class CoarsestLevel(nn.Module):
 
 
 class EveryLevel(nn.Module):
-    """Each level through a block of its own; arguments as `CoarsestLevel`."""
+    """Sends each level through a block of its own; the arguments are those of `CoarsestLevel`."""
 
     def __init__(self, specs: Sequence[FeatureSpec], block: Callable[[int], nn.Module]) -> None:
         super().__init__()

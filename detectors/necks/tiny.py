@@ -1,4 +1,4 @@
-"""The neck of YOLOv3-tiny and YOLOv4-tiny."""
+"""The top-down path of YOLOv3-tiny and YOLOv4-tiny."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ from detectors.structures import FeatureSpec
 
 
 class TinyTopDown(nn.Module):
-    """One 3x3 convolution on each level, the coarser one concatenated before.
+    """Concatenates the coarser level with each level and convolves the result once by 3x3.
 
     `cfg/yolov3-tiny.cfg`, layers 13, 14, 18 and 21; `cfg/yolov4-tiny.cfg`, layers 27, 28, 32 and
-    35. A level comes out with as many channels as the backbone's, the coarsest with twice those of
-    the next finer one: 256 and 512 in both networks. Predictions follow at once (tower=single).
+    35. A level keeps the channels that it has in the backbone, but the coarsest gets twice those
+    of the next finer one: 256 and 512 in both networks. The predictions follow directly
+    (tower=single).
 
     Raises:
         ValueError: there is only one level.
@@ -28,8 +29,8 @@ class TinyTopDown(nn.Module):
         super().__init__()
         if len(specs) < 2:
             raise ValueError(
-                f"TinyTopDown joins feature levels, the backbone delivers {len(specs)}: "
-                "ask for two or more, part.levels=[16,32]"
+                f"TinyTopDown joins two or more feature levels, but the backbone delivers "
+                f"{len(specs)}: ask for more, such as part.levels=[16,32]"
             )
         *finer, coarsest = specs
         widths = [spec.channels for spec in finer]

@@ -1,4 +1,4 @@
-"""The neck of YOLOv3."""
+"""The top-down path of YOLOv3."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -13,15 +13,15 @@ from detectors.structures import FeatureSpec
 
 
 class TopDown(nn.Module):
-    """A set of five convolutions on each level, the coarser one's result concatenated before.
+    """Concatenates the coarser level with each level and applies a set of five convolutions.
 
-    `cfg/yolov3.cfg`, layers 75 to 79, 83 to 91 and 95 to 103. A level comes out with half the
-    channels of the backbone's: 128, 256 and 512 on Darknet-53. The 3x3 convolution that
-    follows there, once per level, belongs to the head.
+    `cfg/yolov3.cfg`, layers 75 to 79, 83 to 91 and 95 to 103. A level has half the channels that it
+    has in the backbone: 128, 256 and 512 on Darknet-53. The 3x3 convolution that follows each level
+    there belongs to the head.
 
     Args:
         coarsest: `(channels, width, norm, act) -> module`, the set of the coarsest level;
-            YOLOv3-SPP has `layers.pool.pyramid_set` there.
+            `layers.pool.pyramid_set` in YOLOv3-SPP.
     """
 
     def __init__(

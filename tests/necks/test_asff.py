@@ -24,5 +24,5 @@ def test_a_level_is_a_mean_of_all_with_the_weights_of_its_cells() -> None:
 
 
 def test_strides_that_do_not_double_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"ASFF fuses levels of doubling strides.*\[8, 32\]"):
+    with pytest.raises(ValueError, match=r"ASFF fuses two or more levels.*\[8, 32\]"):
         ASFF([SPECS[0], SPECS[2]], None, None)

@@ -49,5 +49,5 @@ def test_there_are_as_many_levels_as_the_priors_want(levels: int) -> None:
 
 
 def test_one_level_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"BiFPN fuses levels.*\[32\].*part.levels"):
+    with pytest.raises(ValueError, match=r"BiFPN fuses two or more levels.*\[32\].*part.levels"):
         BiFPN(SPECS[2:], _priors(1), None, nn.ReLU)

@@ -54,5 +54,5 @@ def test_the_finer_level_is_concatenated_first() -> None:
 
 @pytest.mark.parametrize("strides", [[32], [8, 32]])
 def test_levels_that_do_not_lie_a_factor_of_two_apart_are_refused(strides: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"factor of 2 .*part.levels=\[16,32\]"):
+    with pytest.raises(ValueError, match=r"factor of 2.*part.levels=\[16,32\]"):
         Passthrough([FeatureSpec(8, stride) for stride in strides], None, ACT)

@@ -62,8 +62,8 @@ def test_without_a_trick_the_neck_is_the_familys() -> None:
     ("family", "trick", "ends"),
     [
         ("yolov2", "bifpn", "priors are made for 1 feature levels.*delivers 2"),
-        ("centernet", "asff", r"ASFF fuses levels.*\[4\]"),
-        ("yolov1", "bifpn", r"BiFPN fuses levels.*\[64\]"),
+        ("centernet", "asff", r"ASFF fuses two or more levels.*\[4\]"),
+        ("yolov1", "bifpn", r"BiFPN fuses two or more levels.*\[64\]"),
     ],
 )
 def test_a_family_of_one_level_is_refused(family: str, trick: str, ends: str) -> None:
