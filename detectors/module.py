@@ -5,16 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
+from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.metrics import DetectionMetric
 from detectors.random_streams import torch_seed
-from detectors.structures import Batch
+from detectors.structures import Annotations, Batch
 from detectors.tricks import BatchTrick, Step
 
 
@@ -158,3 +160,42 @@ def optimizer_steps(trainer: Trainer) -> int:
     epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
     steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
     return int(steps if trainer.max_steps == -1 else min(steps, trainer.max_steps))
+
+
+class LitData(LightningDataModule):
+    """Detection data for any Lightning `Trainer`, which tells them the place of this process."""
+
+    def __init__(self, data: DetectionData) -> None:
+        super().__init__()
+        self.data = data
+
+    def setup(self, stage: str) -> None:
+        """Reads the splits of the stage, so that what is wrong shows before the first step."""
+        assert self.trainer is not None
+        self.data.place = (self.trainer.global_rank, self.trainer.world_size)
+        self.data.setup(stage)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.data.train_dataloader()
+
+    def val_dataloader(self) -> DataLoader:
+        return self.data.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader:
+        return self.data.test_dataloader()
+
+    def predict_dataloader(self) -> DataLoader:
+        return self.data.predict_dataloader()
+
+    def annotations(self, split: str) -> Annotations:
+        """The ground truth of "train", "val" or "test"."""
+        return self.data.annotations(split)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every label."""
+        return self.data.classes
+
+    def canvases(self) -> set[tuple[int, int]]:
+        """All (height, width) in pixels that batches may have."""
+        return self.data.canvases()

@@ -15,7 +15,7 @@ from detectors.callbacks.ema import EMA
 from detectors.callbacks.table import EpochTable
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox
 from detectors.data.module import DetectionData
-from detectors.module import LitDetector, optimizer_steps, step_seed
+from detectors.module import LitData, LitDetector, optimizer_steps, step_seed
 from detectors.structures import Annotations, Detections, Targets
 
 IMAGES, BATCH, STEPS = 12, 2, 6  # an epoch has 6 steps
@@ -117,7 +117,7 @@ def fit(
         use_distributed_sampler=False,
         **options,  # type: ignore[arg-type]
     )
-    trainer.fit(module, datamodule=new_data(workers), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, datamodule=LitData(new_data(workers)), ckpt_path=resume, weights_only=True)
     return module
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
@@ -141,6 +140,8 @@ def _clear(conv: nn.Conv2d) -> None:
 
 
 def _read(path: str | Path) -> dict[str, Tensor]:
+    from timm.models import load_state_dict  # all of timm's models come with it
+
     if not Path(path).is_file():
         raise ValueError(f"weights: there is no file {path}")
     return load_state_dict(str(path))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detectors.classification.crops import CenterSquare
 from detectors.data.augment.transforms import Resize, Stretch, Transform
-from detectors.data.loading import check_loading, loader_arguments, place
+from detectors.data.loading import check_loading, loader_arguments
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import examples
 from detectors.data.sources.files import SUFFIXES, decoded, existing, expanded
@@ -230,12 +230,12 @@ class ImageFolder(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         files = self.files["train"]
-        sampler = EpochSampler(len(files), self.batch_size, self.seed, *place(self))
+        sampler = EpochSampler(len(files), self.batch_size, self.seed, *self._place())
         data = self._dataset("train", self.augment, Stretch)
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
     def val_dataloader(self) -> DataLoader:
-        sampler = EpochShareSampler(len(self.files["val"]), *place(self))
+        sampler = EpochShareSampler(len(self.files["val"]), *self._place())
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         data = self._dataset("val", {}, CenterSquare)
         return DataLoader(data, sampler=sampler, **self._arguments())
@@ -250,6 +250,10 @@ class ImageFolder(LightningDataModule):
         """Epoch of the second size."""
         epochs = self.trainer.max_epochs if self.trainer else None
         return self.finish.start(epochs) if self.finish else 0
+
+    def _place(self) -> tuple[int, int]:
+        """(rank, number of processes) of the run; without a trainer it is the only one."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _arguments(self) -> dict[str, Any]:
         return loader_arguments(self.batch_size, self.num_workers, collated)

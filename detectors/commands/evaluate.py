@@ -16,7 +16,7 @@ from detectors.engine.checkpoint import (
     restored_tta,
 )
 from detectors.engine.evaluation import evaluate
-from detectors.module import LitDetector
+from detectors.module import LitData, LitDetector
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> float:
     detector = restored_detector(checkpoint, cfg.trust)
     asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
     module = LitDetector(asked)
-    data = restored_data(checkpoint, cfg, cfg.trust)
+    data = LitData(restored_data(checkpoint, cfg, cfg.trust))
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)
     _log.info("run folder: %s", folder)

@@ -82,7 +82,10 @@ def operations(detector: Detector, height: int, width: int) -> dict[str, int]:
     get. Nothing is computed: the detector is moved to the device "meta".
     """
     images = torch.zeros(1, 3, height, width, dtype=torch.uint8, device="meta")
-    formulas = {torch.ops.torchvision.deform_conv2d: _deformable_operations}
+    library = torch.ops.torchvision  # empty unless a part of the detector has imported it
+    formulas = (
+        {library.deform_conv2d: _deformable_operations} if hasattr(library, "deform_conv2d") else {}
+    )
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter, torch.no_grad():
         detector.to("meta")(images)
     counts = {place: sum(kinds.values()) for place, kinds in counter.get_flop_counts().items()}

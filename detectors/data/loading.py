@@ -5,7 +5,6 @@ from typing import Any
 
 import cv2
 import torch
-from lightning import LightningDataModule
 
 from detectors.data.ranges import at_least, check
 
@@ -37,11 +36,6 @@ def loader_arguments(
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),
     }
-
-
-def place(data: LightningDataModule) -> tuple[int, int]:
-    """(rank, number of processes) of the run; without a trainer it is the only one."""
-    return (data.trainer.global_rank, data.trainer.world_size) if data.trainer else (0, 1)
 
 
 def _one_thread(worker: int) -> None:

@@ -1,10 +1,9 @@
-"""The LightningDataModule: which data, in which batches."""
+"""Detection data: which splits are read, and in which batches they come."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from detectors.data.augment.mosaic import Closing, Mix
@@ -12,7 +11,7 @@ from detectors.data.augment.transforms import Resize, Transform
 from detectors.data.cache import Cache
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
-from detectors.data.loading import check_loading, loader_arguments, place
+from detectors.data.loading import check_loading, loader_arguments
 from detectors.data.multiscale import Multiscale
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
@@ -22,8 +21,10 @@ from detectors.structures import Annotations
 Reader = Callable[[], Source]
 
 
-class DetectionData(LightningDataModule):
+class DetectionData:
     """Loaders of `Batch`; nothing is read before it is needed, each split once.
+
+    `module.LitData` hands it to a Lightning `Trainer` and sets `place`.
 
     Args:
         train: reads the training split.
@@ -69,7 +70,6 @@ class DetectionData(LightningDataModule):
         seed: int = 0,
         min_objects: int = 8,
     ) -> None:
-        super().__init__()
         check_loading(batch_size, num_workers)
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
@@ -92,6 +92,7 @@ class DetectionData(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.min_objects = min_objects
+        self.place = (0, 1)  # rank of this process, and how many there are
         self._sources: dict[Reader, Source] = {}
         self._caches: dict[str, Cache] = {}
 
@@ -138,7 +139,7 @@ class DetectionData(LightningDataModule):
         """Full batches of the training split, shuffled, augmented and mixed; goes on mid-epoch."""
         source = self.source("train")
         factors = self.balance.factors(source.annotations) if self.balance else None
-        order = self.batch_size, self.seed, *place(self)
+        order = self.batch_size, self.seed, *self.place
         sampler = EpochSampler(len(source), *order, self.multiscale, factors)
         data = DetectionDataset(
             source,
@@ -162,7 +163,7 @@ class DetectionData(LightningDataModule):
 
     def plain_loader(self, source: Source, cache: Cache | None = None) -> DataLoader:
         """Every picture of a source once, in order, without augmentation."""
-        sampler = ShareSampler(len(source), *place(self))
+        sampler = ShareSampler(len(source), *self.place)
         data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
         return DataLoader(data, sampler=sampler, **self._arguments())
 

@@ -18,7 +18,7 @@ from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
 from detectors.engine.checks import check_batch_tricks, check_callbacks, check_canvases, check_tta
 from detectors.engine.hardware import accelerator_of, number_format
-from detectors.module import LitDetector
+from detectors.module import LitData, LitDetector
 
 # Lightning's warnings about its own code, and about what is on purpose here.
 IRRELEVANT = (
@@ -70,10 +70,10 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"Lightning's Trainer has no {key!r}.{did_you_mean(key, known)}")
 
 
-def assemble(cfg: DictConfig) -> tuple[LitDetector, Any, Trainer]:
+def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     """Module, data and trainer; all that the config describes is made before any data is read."""
     outline, tta = sketch(cfg), tta_of(cfg)
-    data, trainer = instantiate(cfg, "data"), instantiate(cfg, "trainer")
+    data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
     check_callbacks(trainer)
     check_canvases(outline, data.canvases())
     check_tta(tta, outline, data.canvases())

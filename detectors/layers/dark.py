@@ -4,7 +4,6 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 
@@ -54,6 +53,8 @@ def vary_residuals(
     blocks = [layer for layer in network.modules() if isinstance(layer, DarkBlock)]
     for index, block in enumerate(blocks):
         if drop_path_rate:
+            from torchvision.ops import StochasticDepth
+
             rate = drop_path_rate * index / max(len(blocks) - 1, 1)
             block.drop = StochasticDepth(rate, "row")
         if join is not None:

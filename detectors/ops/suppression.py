@@ -8,7 +8,6 @@ depends on data, so it hides in a custom operator, one node to `torch.compile` a
 from collections.abc import Callable, Iterator
 
 import torch
-import torchvision
 from torch import Tensor
 
 from detectors.ops.boxes import aligned_iou, center_distance, pairwise_iou
@@ -61,10 +60,12 @@ def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -
     Returns:
         [B, K] bool.
     """
+    from torchvision.ops import nms  # two thirds of the time that importing this package takes
+
     keep = torch.zeros_like(valid)
     falling = torch.arange(valid.shape[1], 0, -1, device=boxes.device, dtype=boxes.dtype)
     for image, rows in _members(groups, valid):
-        best = torchvision.ops.nms(boxes[image, rows], falling[: len(rows)], threshold)
+        best = nms(boxes[image, rows], falling[: len(rows)], threshold)
         keep[image].index_fill_(0, rows[best], True)
     return keep
 

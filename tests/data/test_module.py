@@ -18,6 +18,7 @@ from detectors.data.augment.albumentation import Albumentation
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
 from detectors.data.module import DetectionData
 from detectors.data.sources.coco import read_coco
+from detectors.module import LitData
 
 CONF = Path(__file__).parents[2] / "conf"
 COUNT = 14
@@ -187,7 +188,7 @@ def fit(data: DetectionData, folder: Path, **settings) -> Recorder:
         default_root_dir=folder,
         **settings,
     )
-    trainer.fit(recorder, data, ckpt_path=resume, weights_only=False)
+    trainer.fit(recorder, LitData(data), ckpt_path=resume, weights_only=False)
     return recorder
 
 

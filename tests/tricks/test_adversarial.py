@@ -12,7 +12,7 @@ from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
-from detectors.module import LitDetector
+from detectors.module import LitData, LitDetector
 from detectors.structures import Batch, Targets
 from detectors.tricks import Step
 from detectors.tricks.adversarial import SelfAdversarial, empty_gradient
@@ -150,7 +150,7 @@ def fitted(folder: Path, *words: str, **settings: object) -> LitDetector:
         limit_val_batches=0,
         **{**options, **settings},  # type: ignore[arg-type]
     )
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=LitData(data))
     return module
 
 
