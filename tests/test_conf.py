@@ -11,14 +11,17 @@ from omegaconf import OmegaConf
 import detectors
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
-from detectors.config.overrides import used_slots
 from detectors.config.paths import CONF
 from detectors.structures import Targets
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
-SLOTS = GROUPS & set().union(*(used_slots(compose([f"model={name}"])) for name in FAMILIES))
+SLOTS = {
+    group
+    for group in GROUPS
+    if any(f"@package part.{group}\n" in file.read_text() for file in (CONF / group).glob("*.yaml"))
+}
 # ... and those beside it. `loader` is included by the files of data; recipes and `tta`, which
 # belongs to `evaluate`, have their own tests.
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta"}

@@ -8,19 +8,22 @@ import pytest
 
 PROBE = """
 import sys
-sys.argv = ["detectors", *sys.argv[1:]]
 from detectors.__main__ import main
-try:
-    main()
-except SystemExit as stop:
-    print(stop.code, file=sys.stderr)
+for line in sys.argv[1:]:
+    sys.argv = ["detectors", *line.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        print(stop.code, file=sys.stderr)
+    if "hydra" in sys.modules:
+        sys.modules["hydra"].core.global_hydra.GlobalHydra.instance().clear()
 print("IMPORTED", *sorted(name for name in sys.modules if "." not in name))
 """
 
 
-def imported(folder: Path, *words: str) -> tuple[set[str], str]:
-    """Top-level modules after `detectors WORDS`, and what it told on standard error."""
-    command = [sys.executable, "-c", PROBE, *words]
+def imported(folder: Path, *lines: str) -> tuple[set[str], str]:
+    """Top-level modules after `detectors LINE` of each, and what it told on standard error."""
+    command = [sys.executable, "-c", PROBE, *lines]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("IMPORTED")[2].split()), done.stderr
 
@@ -36,12 +39,34 @@ def imported(folder: Path, *words: str) -> tuple[set[str], str]:
     ],
 )
 def test_a_misspelt_word_is_refused_without_torch(words: str, told: str, tmp_path: Path) -> None:
-    modules, errors = imported(tmp_path, *words.split())
+    modules, errors = imported(tmp_path, words)
     assert told in errors
     assert "torch" not in modules
 
 
 @pytest.mark.parametrize("words", ["", "train --help", "tricks -h"])
 def test_help_needs_neither_torch_nor_hydra(words: str, tmp_path: Path) -> None:
-    modules, _ = imported(tmp_path, *words.split())
+    modules, _ = imported(tmp_path, words)
     assert {"torch", "hydra"}.isdisjoint(modules)
+
+
+def test_what_trains_nothing_needs_no_lightning(tmp_path: Path) -> None:
+    small = "data=scenes_easy image_size=96"
+    modules, errors = imported(
+        tmp_path,
+        f"preview {small} count=1",
+        f"anchors {small} count=2 levels=1 data.train.read.count=20",
+        f"show model=yolov3 size=small {small}",
+    )
+    assert (tmp_path / "preview.png").is_file(), errors
+    assert "torch" in modules
+    unused = {
+        "lightning",
+        "torchmetrics",
+        "albumentations",
+        "matplotlib",
+        "pandas",
+        "wandb",
+        "timm",
+    }
+    assert modules & unused == set()
