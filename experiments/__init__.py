@@ -1,1 +1,1 @@
-"""What is compared with what: studies, reports and the benchmark, on top of the package."""
+"""Studies, reports and the benchmark, on top of the package."""

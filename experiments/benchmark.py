@@ -1,8 +1,8 @@
-"""What is measured for speed, each with options of its own, which `KIND --help` shows.
+"""Measures speed. Each kind of measurement has options of its own, which `KIND --help` shows.
 
-steps    training steps and inference of all families, beside torchvision's
-loader   images a second of the loader, with and without a cache, and what bounds them
-latency  milliseconds a picture of trained detectors
+steps    training steps and inference of all families, compared with torchvision's
+loader   images per second of the loader, with and without a cache, and what limits them
+latency  milliseconds per picture of trained detectors
 """
 
 import argparse
@@ -15,14 +15,14 @@ KINDS = {"steps": steps.main, "loader": loader.main, "latency": latency.main}
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """Measure what the first word names; what that measurement returns."""
+    """Run the measurement that the first argument names, and return its result."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="its own; see KIND --help")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of that kind; see KIND --help")
     given = parser.parse_args(argv)
     return KINDS[given.kind](given.options)
 

@@ -1,9 +1,9 @@
-"""How long trained detectors take for one picture, and how many parameters they have.
+"""Measures the time that trained detectors take for one picture, and counts their parameters.
 
-Each checkpoint's detector sees the validation pictures of its own data one by one, as `evaluate`
-runs it: uint8 on the canvas to detections, channels last, bf16 where the processor computes in it.
-Reading and resizing are not counted. All detectors see the first picture, then the second, and so
-on, so that whatever else the machine does hits all.
+Each checkpoint's detector sees the validation pictures of its own data one by one and runs as in
+`detectors evaluate`: from uint8 on the canvas to detections, channels last, in bf16 if the
+processor supports it. Reading and resizing are not counted. All detectors see the first picture,
+then the second, and so on, so that other work of the machine affects all of them alike.
 """
 
 import argparse
@@ -51,14 +51,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("checkpoints", nargs="+", type=Path, metavar="FILE")
-    add("--pictures", type=int, default=20, help="timed, after one that is not (default: 20)")
-    add("--threads", type=int, default=2, help="of torch; 0 leaves its choice (default: 2)")
+    add("--pictures", type=int, default=20, help="number timed, after an untimed one (default: 20)")
+    add("--threads", type=int, default=2, help="threads of torch; 0: its own choice (default: 2)")
     add("--device", default="cpu", help="cpu, gpu or auto (default: cpu)")
     return parser.parse_args(argv)
 
 
 def prepared(file: Path, device: torch.device) -> tuple[Callable[[], object], int]:
-    """A call that detects in the next picture, and the number of parameters."""
+    """A call that detects objects in the next picture, and the number of parameters."""
     checkpoint = load_checkpoint(file)
     detector = restored_detector(checkpoint, []).eval().to(device)
     detector = detector.to(memory_format=torch.channels_last)

@@ -1,10 +1,11 @@
-"""Images a second that our loader delivers, with and without `data.cache=ram`, and what bounds it.
+"""Measures the images per second of our loader, with and without `data.cache=ram`.
 
-The pictures of BCCD with mosaic, mirroring and colours. Each loader runs through one epoch that is
-not timed, which starts the workers and fills the cache, and then whole epochs for some seconds.
-Beside it stands the processor time of one process for a sample, more and more of the work counted
-in; decoding is left out where the cache has it. With a core for each, workers cannot deliver more
-than their number over the sum of the last two.
+It loads the pictures of BCCD with mosaic, mirroring and colour changes. Each loader first runs
+through one untimed epoch, which starts the workers and fills the cache, then through whole epochs
+for some seconds. The table also shows the processor time that one process takes per sample, with
+one more stage of the work in each row; decoding is missing where the cache replaces it. This time
+limits the rate: workers with a core each cannot deliver more images per second than their number
+divided by the sum of the last two rows.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from detectors.engine.console import console
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
-    """Run what the command line describes; images a second and milliseconds a sample."""
+    """Measure what the command line describes: images per second and milliseconds per sample."""
     options = arguments(argv)
     results = {
         name: measured(data(options, cache), options.seconds)
@@ -44,9 +45,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--data", default="bccd", help="a file of conf/data (default: bccd)")
     add("--size", type=int, default=320, help="height and width in pixels (default: 320)")
-    add("--batch", type=int, default=16, help="images (default: 16)")
-    add("--workers", type=int, default=2, help="processes (default: 2)")
-    add("--seconds", type=float, default=5.0, help="timed for each (default: 5)")
+    add("--batch", type=int, default=16, help="images per batch (default: 16)")
+    add("--workers", type=int, default=2, help="worker processes (default: 2)")
+    add("--seconds", type=float, default=5.0, help="time measured for each loader (default: 5)")
     add("words", nargs="*", default=["resize=stretch", "augment=color", "trick=[mosaic]"],
         help="overrides (default: resize=stretch augment=color trick=[mosaic])")  # fmt: skip
     return parser.parse_args(argv)
@@ -64,7 +65,7 @@ def data(options: argparse.Namespace, cache: str) -> DetectionData:
 
 
 def measured(module: DetectionData, seconds: float) -> dict[str, float]:
-    """Images a second of the loader, and milliseconds of one process for a sample of each kind."""
+    """Images per second of the loader, and milliseconds per sample in one process by stage."""
     loader = module.train_dataloader()
     for _ in loader:
         pass
@@ -78,7 +79,7 @@ def measured(module: DetectionData, seconds: float) -> dict[str, float]:
 
 
 def kinds(loader: Any) -> dict[str, Callable[[int], object]]:
-    """Calls that do one part of the work for picture k."""
+    """Calls that do the work for picture k up to some stage, by the name of the stage."""
     whole = loader.dataset
     cv2.setNumThreads(0)  # as in the workers
     samples = [whole[0, k] for k in range(16)]
@@ -95,7 +96,7 @@ def kinds(loader: Any) -> dict[str, Callable[[int], object]]:
 
 
 def milliseconds(call: Callable[[int], object], count: int = 48) -> float:
-    """Processor time of a call, on average over pictures 0, 1, ..."""
+    """Mean processor time of a call over pictures 0, 1, ..."""
     start = time.process_time()
     for k in range(count):
         call(k)

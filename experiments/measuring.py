@@ -1,4 +1,4 @@
-"""Seconds and bytes that calls take, measured so that they can be compared."""
+"""Measures the seconds and bytes that calls take, in a way that allows comparing them."""
 
 import ctypes
 import gc
@@ -17,7 +17,7 @@ Call = Callable[[], object]
 def seconds_in_turn(
     calls: Mapping[str, Call], rounds: Iterable[int], device: torch.device
 ) -> dict[str, list[float]]:
-    """Duration of each call in each round; all calls once, then all again."""
+    """The duration of each call in each round; a round makes every call once."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in rounds:
         for name, call in calls.items():
@@ -26,7 +26,7 @@ def seconds_in_turn(
 
 
 def seconds_of(call: Call, device: torch.device) -> float:
-    """Duration of one call, until the device has done all of it."""
+    """The duration of one call, until the device has finished."""
     _synchronize(device)
     start = time.perf_counter()
     call()
@@ -35,10 +35,9 @@ def seconds_of(call: Call, device: torch.device) -> float:
 
 
 def peak_bytes(call: Call, device: torch.device) -> int | None:
-    """Most memory during a call above that before it: of torch on a GPU, else of the process.
+    """The peak memory during a call, above that before it: of torch on a GPU, else of the process.
 
-    None on a CPU whose system does not tell a process its peak since a moment of its choice, which
-    Linux alone does.
+    None on a CPU without Linux, because other systems cannot reset the peak of a process.
     """
     gc.collect()
     if device.type == "cuda":
@@ -67,7 +66,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def processor(device: torch.device) -> str:
-    """Name of what a device computes with."""
+    """The name of the processor or GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     described = Path("/proc/cpuinfo")  # Linux

@@ -1,11 +1,12 @@
-"""Time and memory of our training step and inference, beside torchvision's where it has the model.
+"""Measures time and memory of training steps and inference, ours and torchvision's.
 
-Both hold the same weights and see the same images and objects. Theirs is float32 and includes its
-own way to begin and to end: a transform whose resizing is by a factor of one here, and a
-post-processing with shapes that depend on data. Ours includes all of `Detector.loss` and
-`Detector.forward`, uint8 to detections. A training step is forward, losses and backward; no
-optimiser is counted. The variants take turns, so that whatever else the machine does hits all.
-Ratios are to the first variant: torchvision's, or for the families that it lacks ours in float32.
+If torchvision has the model, both have the same weights and see the same images and objects. Theirs
+runs in float32 and includes its own transform, which here resizes by a factor of one, and its own
+post-processing, whose shapes depend on the data. Ours includes all of `Detector.loss` and
+`Detector.forward`, from uint8 to detections. A training step is the forward pass, the losses and
+the backward pass, without an optimiser. The variants take turns, so that other work of the machine
+affects all of them alike. Ratios refer to the first variant: torchvision's, or ours in float32 for
+families that torchvision lacks.
 """
 
 import argparse
@@ -42,11 +43,11 @@ class Shared(NamedTuple):
     """A model that both libraries have."""
 
     theirs: Callable[..., nn.Module]
-    background: int  # 1 where torchvision counts it among the classes, and we do not
-    logits: str  # its module whose output decides how many candidates there are
-    spread: float  # standard deviation of these logits that yields some hundred of them
-    side: int | None = None  # of the images, where the model has one size only
-    words: tuple[str, ...] = ()  # what makes ours the same as theirs
+    background: int  # 1 if torchvision counts background as a class, else 0; we never do
+    logits: str  # torchvision's module whose output decides the number of candidates
+    spread: float  # standard deviation of these logits that yields about a hundred candidates
+    side: int | None = None  # of the images, if the model has one size only
+    words: tuple[str, ...] = ()  # overrides that make ours equal to theirs
 
 
 SHARED = {
@@ -82,7 +83,7 @@ FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "fast
 
 
 class Variant(NamedTuple):
-    """One way to do the work."""
+    """One implementation of the work."""
 
     model: nn.Module
     train: Callable[[], Tensor]  # leaves gradients, returns the loss
@@ -90,7 +91,7 @@ class Variant(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark that the command line describes; what is also written as json."""
+    """Run the benchmark that the command line describes, and return what is written as json."""
     options = arguments(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -125,16 +126,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--models", nargs="+", default=FAMILIES, metavar="NAME",
         help=f"files of conf/model (default: {', '.join(FAMILIES)})")  # fmt: skip
     add("--size", type=int, default=320, help="height and width in pixels (default: 320)")
-    add("--batch", type=int, default=4, help="images (default: 4)")
-    add("--threads", type=int, default=2, help="of torch; 0 leaves its choice (default: 2)")
-    add("--repeats", type=int, default=10, help="rounds timed, after one that is not (default: 10)")
+    add("--batch", type=int, default=4, help="images per batch (default: 4)")
+    add("--threads", type=int, default=2, help="threads of torch; 0: its own choice (default: 2)")
+    add("--repeats", type=int, default=10, help="timed rounds, after an untimed one (default: 10)")
     add("--device", default="cpu", help="cpu, gpu or auto (default: cpu)")
-    add("--json", metavar="FILE", help="where to write everything measured")
+    add("--json", metavar="FILE", help="where to write all measurements")
     return parser.parse_args(argv)
 
 
 def prepare(name: str, batch: int, size: int, device: torch.device) -> dict[str, Variant]:
-    """The variants of a family, with one set of weights and of images."""
+    """The variants of a family, all with the same weights and images."""
     torch.manual_seed(SEED)
     shared = SHARED.get(name)
     if shared is None:
@@ -153,7 +154,7 @@ def prepare(name: str, batch: int, size: int, device: torch.device) -> dict[str,
 
 
 def examples(batch: int, size: int, classes: int, device: torch.device) -> tuple[Tensor, Targets]:
-    """Smooth random images [B, 3, size, size] uint8; objects from a twentieth of that side up."""
+    """Smooth random images [B, 3, size, size] uint8, with objects of `size / 20` to `size`."""
     coarse = torch.rand(batch, 3, size // 16, size // 16)
     images = F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
     sides = size * 20 ** (torch.rand(batch, OBJECTS[1], 2) - 1)
@@ -170,9 +171,9 @@ def examples(batch: int, size: int, classes: int, device: torch.device) -> tuple
 
 @torch.no_grad()
 def liven(model: nn.Module, shared: Shared, images: Tensor) -> None:
-    """Fit a fresh torchvision model to `images`, so that it detects about as a trained one does.
+    """Fit a new torchvision model to `images`, so that it finds about as much as a trained one.
 
-    Batch norms learn their statistics, and the class logits get the spread asked for.
+    Batch norms get the statistics of these images, and the class logits get `shared.spread`.
     """
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -190,7 +191,7 @@ def liven(model: nn.Module, shared: Shared, images: Tensor) -> None:
 
 
 def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, background: int) -> Variant:
-    """Theirs, from images as floats in [0, 1], one tensor each."""
+    """Torchvision's variant, which takes each image as a float tensor in [0, 1]."""
     pictures = list(images / 255)
     objects = [
         {"boxes": boxes[valid], "labels": labels[valid] + background}
@@ -209,7 +210,7 @@ def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, backgroun
 
 
 def of_ours(model: Detector, images: Tensor, targets: Targets) -> dict[str, Variant]:
-    """Ours, plain and as `detectors train` runs it where nothing else is said."""
+    """Our variants: in float32, and with the defaults of `detectors train`."""
     bf16 = has_bf16(images.device.type)
     return {
         "ours, fp32": variant(model, images, targets, torch.contiguous_format, False),
@@ -224,7 +225,7 @@ def variant(
     memory_format: torch.memory_format,
     bf16: bool,
 ) -> Variant:
-    """Ours, in a memory layout and number format."""
+    """Our detector in a memory layout and number format."""
     model = model.to(memory_format=memory_format)
     images = images.contiguous(memory_format=memory_format)
     autocast = partial(torch.autocast, images.device.type, torch.bfloat16, enabled=bf16)
@@ -245,11 +246,11 @@ def variant(
 def compare(
     variants: dict[str, Variant], work: str, repeats: int, device: torch.device, title: str
 ) -> dict[str, dict[str, Any]]:
-    """What each variant takes for `work`, "train" or "infer", and how it stands to the first.
+    """Measure each variant's `work`, "train" or "infer", and compare it with the first variant.
 
     Returns:
         By variant: `seconds` (the median), `ratio`, `all_seconds`, `bytes` or None, `parameters`,
-        and the `outcome`, loss or number of detections, which shows that all do the same.
+        and the `outcome`, loss or number of detections, which shows that all compute the same.
     """
     for variant in variants.values():
         variant.model.train(work == "train")
@@ -281,7 +282,7 @@ def _once(variant: Variant, work: str) -> Tensor:
 
 
 def table(results: dict[str, dict[str, dict[str, dict[str, Any]]]]) -> Table:
-    """Medians, and ratios to torchvision's."""
+    """Medians, and their ratios to the first variant's."""
     grid = Table("model", "work", "variant", "ms", "ratio", "peak MB", "outcome", "parameters")
     for name, works in results.items():
         for work, variants in works.items():
