@@ -1,4 +1,4 @@
-"""Coders: decode undoes encode, and both are what papers and torchvision say."""
+"""Decoding undoes encoding, and both follow papers and torchvision."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Every file of conf works somewhere, words cross freely, and what cannot work is refused."""
+"""Every file of conf works somewhere, words combine freely, and what cannot work is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tricks on losses, assignment and suppression change the node that they name, and only that."""
+"""Tricks on losses, assignment and suppression change the node that they name and nothing else."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every family of conf/model promises, at its small size on tiny pictures."""
+"""Every family of conf/model keeps its promises at its small size on tiny pictures."""
 
 import copy
 from collections.abc import Iterator

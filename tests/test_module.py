@@ -1,4 +1,4 @@
-"""A fake detector on real loaders: what a run relies on while it goes on, stops and resumes."""
+"""Runs continue, stop and resume as expected, with a fake detector on real loaders."""
 
 from collections.abc import Sequence
 from functools import partial

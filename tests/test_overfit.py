@@ -1,4 +1,4 @@
-"""Every family learns eight real images by heart: what it cannot find even there is a bug."""
+"""Every family learns eight real images by heart; an object that it misses even there is a bug."""
 
 from functools import partial
 from pathlib import Path

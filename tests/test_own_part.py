@@ -1,4 +1,4 @@
-"""A part of one's own is one Python file and one YAML, outside of the package."""
+"""A part of the user's own is one Python file and one YAML outside the package."""
 
 import os
 import subprocess

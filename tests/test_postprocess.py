@@ -1,4 +1,4 @@
-"""Post-processing against torchvision's steps written out, and peaks against max-pooling."""
+"""Post-processing equals torchvision's steps written out, and peaks equal max-pooling."""
 
 import pytest
 import torch

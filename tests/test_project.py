@@ -1,4 +1,4 @@
-"""What holds the project together outside its code."""
+"""Files beside the code are consistent with it."""
 
 import re
 import tomllib

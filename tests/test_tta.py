@@ -1,4 +1,4 @@
-"""Test-time augmentation says what a naive loop says, in pixels of the canvas it was given."""
+"""Test-time augmentation equals a naive loop, in pixels of the given canvas."""
 
 import pytest
 import torch

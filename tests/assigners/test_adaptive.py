@@ -1,4 +1,4 @@
-"""ATSS, SimOTA and PAA against their algorithms written as loops."""
+"""ATSS, SimOTA and PAA equal their algorithms written as loops."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What holds for every assigner of `conf/assigner`."""
+"""Every assigner of `conf/assigner` keeps the contract."""
 
 from pathlib import Path
 from typing import cast

@@ -1,4 +1,4 @@
-"""The adaptive assigners serve every family of one stage, and a proposal stage."""
+"""The adaptive assigners work with every one-stage family and with a proposal stage."""
 
 import pytest
 import torch

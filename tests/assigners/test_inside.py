@@ -1,4 +1,4 @@
-"""Faster R-CNN's nine anchors, and those that leave the image."""
+"""Faster R-CNN's nine anchors equal the published ones, and those beyond the image are left out."""
 
 import torch
 from hydra import compose, initialize_config_dir

@@ -1,4 +1,4 @@
-"""Samples: as many as asked for, in the right shares, drawn alike."""
+"""Sampling takes the right numbers in the right shares, and any prior equally often."""
 
 import pytest
 import torch

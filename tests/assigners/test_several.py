@@ -1,4 +1,4 @@
-"""Several priors for an object, in place of the one of best shape."""
+"""An object gets several priors instead of the one with the best shape."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What every file of conf/backbone promises."""
+"""Every backbone of `conf/backbone` keeps the contract."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every backbone says in which order its layers come."""
+"""Every backbone states the order of its layers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How residual blocks add: tricks on Darknets and timm's networks."""
+"""Tricks change how the residual blocks of Darknets and timm's networks add."""
 
 import pytest
 import torch

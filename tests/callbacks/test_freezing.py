@@ -1,4 +1,4 @@
-"""A backbone that is frozen at first, in whole runs and in resumed ones."""
+"""A backbone is frozen at the start of whole and of resumed runs."""
 
 from pathlib import Path
 from typing import Any

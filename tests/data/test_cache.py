@@ -1,4 +1,4 @@
-"""Cached pictures give the same samples, are stored once, and do not fit where they do not."""
+"""Cached pictures give the same samples, are stored once, and are refused if they do not fit."""
 
 import multiprocessing
 from functools import partial

@@ -1,4 +1,4 @@
-"""Batches from files: the same for any number of workers, and from a run to its resumption."""
+"""Batches from files are the same for any number of workers, and after resuming."""
 
 import json
 import pickle

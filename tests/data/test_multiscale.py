@@ -1,4 +1,4 @@
-"""Training sizes that change: a function of (seed, epoch, batch), whoever asks."""
+"""Training sizes are a function of (seed, epoch, batch) in every process."""
 
 from functools import partial
 

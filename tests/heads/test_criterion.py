@@ -1,4 +1,4 @@
-"""What a criterion makes of the costs of its terms."""
+"""A criterion weights, mines and normalises the costs of its terms."""
 
 import pytest
 import torch

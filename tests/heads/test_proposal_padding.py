@@ -1,4 +1,4 @@
-"""Proposals that are not real cost nothing and change nothing."""
+"""Padded proposals cost nothing and change nothing."""
 
 import torch
 

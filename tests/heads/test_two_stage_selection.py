@@ -1,4 +1,4 @@
-"""With hard examples the second stage sees all proposals, and trains on those it chooses."""
+"""With hard examples the second stage sees all proposals and trains on those that it selects."""
 
 import pytest
 import torch

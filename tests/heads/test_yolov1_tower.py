@@ -1,4 +1,4 @@
-"""YOLOv1's tower: which number of the output vector means what, and for what images it is made."""
+"""YOLOv1's tower orders its output as published, and refuses images of another size."""
 
 from functools import partial
 

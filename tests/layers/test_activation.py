@@ -1,4 +1,4 @@
-"""Activations: their formulas, and that a trick changes all of a network's."""
+"""Activations follow their formulas, and a trick replaces all of a network's."""
 
 from collections.abc import Callable
 from math import exp, log, tanh

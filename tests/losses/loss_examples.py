@@ -1,4 +1,4 @@
-"""Matched priors made up for loss terms."""
+"""Invented priors with targets, for tests of loss terms."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Weights of classes by the number of their objects."""
+"""Class weights follow from the number of each class's objects."""
 
 import pytest
 import torch

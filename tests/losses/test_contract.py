@@ -1,4 +1,4 @@
-"""What holds for every loss term of `conf/class_loss`, `box_loss` and `quality_loss`."""
+"""Every loss term of `conf/class_loss`, `box_loss` and `quality_loss` keeps the contract."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""darknet's gradient of CIoU, against its C code as a function of numbers."""
+"""Darknet's gradient of CIoU equals its C code written as a function of numbers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Normalisers, as each family counts."""
+"""Loss normalisers count as each family does."""
 
 from functools import partial
 

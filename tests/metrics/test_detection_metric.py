@@ -1,4 +1,4 @@
-"""What the metric remembers, forgets and gathers."""
+"""The metric gathers detections, counts each image once, and forgets them when reset."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What every file of conf/neck promises."""
+"""Every neck of `conf/neck` keeps the contract."""
 
 from pathlib import Path
 

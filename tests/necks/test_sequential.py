@@ -1,4 +1,4 @@
-"""Blocks around a neck, as tricks put them there."""
+"""Tricks put blocks before and after any neck."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Box geometry by hand, against torchvision, and where boxes have no area."""
+"""Box geometry worked by hand, against torchvision, and for boxes without area."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Rows chosen by index and by lot."""
+"""Rows are selected by index and at random."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""Pictures: boxes where they belong, nothing changed in place, any odd input survives."""
+"""Pictures have boxes in the right places, change no input, and survive odd inputs."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`part.backbone.weights` fills any backbone with a file of its own names, or says why not."""
+"""`part.backbone.weights` fills any backbone from a file of its own names, or says why not."""
 
 import logging
 from pathlib import Path

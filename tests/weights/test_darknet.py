@@ -1,4 +1,4 @@
-"""darknet's weight files: order, sizes, reading back what was written, errors."""
+"""Darknet's weight files: order, sizes, reading what was written, and errors."""
 
 import logging
 import struct

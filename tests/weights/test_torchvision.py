@@ -1,4 +1,4 @@
-"""Loading says what fits, what does not and what to do about it."""
+"""Loading says what fits, what does not, and what to do about it."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is hidden, how often, and what becomes of objects; every trick changes the sample alone."""
+"""Occlusion hides the right areas as often as asked, and drops the objects that it hides."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Darknet's and CenterNet's augmentations by hand and over many draws."""
+"""Darknet's and CenterNet's augmentations worked by hand and checked over many draws."""
 
 import colorsys
 

@@ -1,4 +1,4 @@
-"""Mosaic against a loop over pixels, its rules for boxes, and where its partners come from."""
+"""Mosaic equals a loop over pixels, keeps its rules for boxes, and draws its partners."""
 
 from functools import partial
 

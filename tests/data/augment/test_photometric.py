@@ -1,4 +1,4 @@
-"""Colours changed by one map, against one change after the other."""
+"""Colours changed by one linear map equal those changed step by step."""
 
 from itertools import permutations
 

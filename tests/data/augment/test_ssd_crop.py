@@ -1,4 +1,4 @@
-"""SSD's augmentation by hand and over many draws."""
+"""SSD's augmentation worked by hand and checked over many draws."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One image: pictures, boxes, frame and the way back stay together."""
+"""Transforms keep picture, boxes, frame and the way back consistent."""
 
 import albumentations
 import numpy as np

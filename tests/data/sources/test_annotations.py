@@ -1,4 +1,4 @@
-"""Packing: order, clipping, areas; the shared policy is tested with each reader."""
+"""Packing keeps order, clips boxes and computes areas."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Pictures as they come: formats, orientation, damage."""
+"""Pictures of any format and orientation are read, and damaged ones are refused."""
 
 import pickle
 

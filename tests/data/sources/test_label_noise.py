@@ -1,4 +1,4 @@
-"""Spoilt labels: as many as asked for, and nothing else changes."""
+"""Label noise corrupts as many labels as asked, and nothing else."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Generated scenes: pure functions of (seed, split, index), exact boxes, knobs that do as told."""
+"""Scenes are functions of (seed, split, index) with exact boxes, and obey their settings."""
 
 import multiprocessing
 import pickle
