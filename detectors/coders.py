@@ -1,10 +1,8 @@
-"""How numbers become a box: `decode` and its inverse `encode`, relative to a prior.
-
-A coder of other than four numbers says how many by `numbers`; its `encode` still gives four.
-"""
+"""Coders: how numbers become a box, relative to a prior, and the contract that they keep."""
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +13,21 @@ from detectors.structures import Priors
 EPSILON = 1e-6
 
 
-class Coder(Protocol):
-    """What every coder offers."""
+class Coder(nn.Module, ABC):
+    """Turns what a network regresses into boxes, and boxes into what it is to regress."""
 
+    numbers: Annotated[int, "how many numbers of each prior it decodes"] = 4
+
+    @abstractmethod
     def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
-        """Deltas [..., N, 4] that decode to boxes [..., N, 4]."""
-        ...
+        """Deltas [..., N, 4] of boxes [..., N, 4]; always four, whatever `numbers` is."""
 
+    @abstractmethod
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
-        """Boxes [..., N, 4] of deltas [..., N, 4]."""
-        ...
+        """Boxes [..., N, 4] of deltas [..., N, numbers]."""
 
 
-class Delta(nn.Module):
+class Delta(Coder):
     """Shift of the centre in prior sides and log-ratio of the sides (R-CNN, appendix C).
 
     Args:
@@ -55,7 +55,7 @@ class Delta(nn.Module):
         return from_center(center, side * deltas[..., 2:].clamp(max=self.limit).exp())
 
 
-class Distance(nn.Module):
+class Distance(Coder):
     """Distances from a point to the left, top, right and bottom side, in strides (FCOS, sec. 3.1).
 
     Distances are `relu(deltas)`, as in the improved FCOS whose targets are divided by the stride.
@@ -74,7 +74,7 @@ class Distance(nn.Module):
         return torch.cat([center - distances[..., :2], center + distances[..., 2:]], dim=-1)
 
 
-class DistanceDistribution(nn.Module):
+class DistanceDistribution(Coder):
     """Distances to the four sides in strides, each the mean of a distribution over 0, 1, ... bins.
 
     Li et al. 2020, "Generalized Focal Loss", eqs. 3 to 5: `sum_i p_i i` of a softmax.
@@ -100,7 +100,7 @@ class DistanceDistribution(nn.Module):
         return Distance().decode((scores * self.places).sum(-1), priors)
 
 
-class Yolo(nn.Module):
+class Yolo(Coder):
     """Centre by a sigmoid within the cell, sides by an exponential of the prior's (YOLOv2, sec. 2).
 
     Args:
@@ -170,7 +170,7 @@ def sensitive(coder: nn.Module, reach: float) -> Yolo:
     return Yolo(reach=reach)
 
 
-class CenterOffset(nn.Module):
+class CenterOffset(Coder):
     """Offset of the centre from the cell's corner, and sides, in strides (CenterNet, sec. 3).
 
     Priors are points in the middle of their cells.
@@ -189,7 +189,7 @@ class CenterOffset(nn.Module):
         return from_center(center, deltas[..., 2:].clamp(min=0) * stride)
 
 
-class YoloV1(nn.Module):
+class YoloV1(Coder):
     """Offset of the centre from the cell's corner, roots of the sides (YOLOv1, sec. 2.2).
 
     Offsets are in strides, sides relative to the priors, which are as large as the image and stand

@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
+from detectors.contracts import check_contract
 from detectors.heads import Head
+from detectors.necks import Neck
+from detectors.postprocess import PostProcess
 from detectors.structures import Candidates, Detections, Targets
 
 
@@ -13,11 +17,14 @@ class Detector(nn.Module):
     """Images to losses or to detections.
 
     Args:
-        backbone: images to feature levels, with `specs`.
-        neck: `(specs) -> module` from levels to levels, with `specs`.
-        head: `(specs) -> module` from levels to losses and candidates.
-        postprocess: `(candidates, frames) -> Detections`.
+        backbone: from images to feature levels.
+        neck: makes the neck, `(specs)`.
+        head: makes the head, `(specs)`.
+        postprocess: from candidates to detections.
         mean, std: of RGB in 0..255, subtracted and divided by.
+
+    Raises:
+        ValueError: a part lacks an attribute of its contract.
     """
 
     mean: Tensor
@@ -25,17 +32,20 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        neck: Callable[..., nn.Module],
+        backbone: Backbone,
+        neck: Callable[..., Neck],
         head: Callable[..., Head],
-        postprocess: nn.Module,
+        postprocess: PostProcess,
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
         super().__init__()
+        check_contract(backbone, Backbone)
         self.backbone = backbone
         self.neck = neck(backbone.specs)
+        check_contract(self.neck, Neck)
         self.head = head(self.neck.specs)
+        check_contract(self.head, Head)
         self.postprocess = postprocess
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)

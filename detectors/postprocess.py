@@ -1,5 +1,6 @@
 """From candidates to detections: rank, suppress, keep the best. Batched, static shapes."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -32,12 +33,32 @@ class Ranked(NamedTuple):
     priors: Priors
 
 
-class Suppression(nn.Module):
+class PostProcess(nn.Module, ABC):
+    """Makes detections of candidates."""
+
+    @abstractmethod
+    def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
+        """Detections, their boxes clipped to the frames.
+
+        Args:
+            candidates: of every prior.
+            frames: [B, 4] xyxy, the part of the canvas that each picture fills.
+        """
+
+
+class Suppressor(nn.Module, ABC):
+    """Says what is left of ranked pairs when those that repeat others go."""
+
+    @abstractmethod
+    def forward(self, ranked: Ranked) -> Ranked:
+        """As many rows in the same order; fewer are valid, and boxes and scores may be others."""
+
+
+class Suppression(PostProcess):
     """Threshold, best pairs per level, suppression, best detections.
 
     Args:
-        suppressor: `(Ranked) -> Ranked`, row by row what is left of it: fewer are valid, and scores
-            and boxes may be others.
+        suppressor: says what is left of the best pairs.
         score_threshold: pairs need a higher score.
         per_level: pairs kept of each feature level before suppression.
         detections: most detections of an image.
@@ -46,7 +67,7 @@ class Suppression(nn.Module):
 
     def __init__(
         self,
-        suppressor: nn.Module,
+        suppressor: Suppressor,
         score_threshold: float,
         per_level: int,
         detections: int,
@@ -96,7 +117,7 @@ def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
     return top, priors.gather(1, index // classes) * classes + index % classes
 
 
-class SuppressionByClass(nn.Module):
+class SuppressionByClass(PostProcess):
     """Threshold, best priors per class, suppression within each, best detections (SSD, sec. 3.7).
 
     Args:
@@ -105,7 +126,7 @@ class SuppressionByClass(nn.Module):
     """
 
     def __init__(
-        self, suppressor: nn.Module, score_threshold: float, per_class: int, detections: int
+        self, suppressor: Suppressor, score_threshold: float, per_class: int, detections: int
     ) -> None:
         super().__init__()
         self.suppressor, self.score_threshold = suppressor, score_threshold
@@ -154,7 +175,7 @@ def _stable_top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values[:, :count], index[:, :count]
 
 
-class Greedy(nn.Module):
+class Greedy(Suppressor):
     """Greedy non-maximum suppression by IoU, class by class (or level by level).
 
     Args:
@@ -179,7 +200,7 @@ class Greedy(nn.Module):
         return ranked._replace(valid=keep)
 
 
-class DIoU(nn.Module):
+class DIoU(Suppressor):
     """Greedy suppression by IoU less a power of the centres' distance, class by class.
 
     The lower score goes where `IoU - (d^2 / c^2)^beta > threshold`, d the distance of the centres,
@@ -206,7 +227,7 @@ class DIoU(nn.Module):
         return ranked._replace(valid=keep)
 
 
-class Peaks(nn.Module):
+class Peaks(Suppressor):
     """A cell that no better neighbour of its class and level beats stays (CenterNet, sec. 4).
 
     The same as comparing the heat map with its 3 x 3 maximum: a better neighbour of a candidate
@@ -226,7 +247,7 @@ class Peaks(nn.Module):
         return ranked._replace(valid=keep & ranked.valid)
 
 
-class Soft(nn.Module):
+class Soft(Suppressor):
     """Soft-NMS: scores fall by the overlap with better boxes of their class (Bodla et al. 2017).
 
     Args:
@@ -244,7 +265,7 @@ class Soft(nn.Module):
         return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))
 
 
-class Matrix(nn.Module):
+class Matrix(Suppressor):
     """All scores fall at once by IoU: the "Matrix NMS" of SOLOv2 (Wang et al. 2020), on boxes.
 
     Args:
@@ -263,7 +284,7 @@ class Matrix(nn.Module):
         return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))
 
 
-class Fusion(nn.Module):
+class Fusion(Suppressor):
     """Weighted boxes fusion: near boxes of a class become their mean.
 
     Solovyev et al. 2019, sec. 3. Scores become the mean of those fused, times

@@ -4,7 +4,8 @@ Recomputed from the feature shapes at each call, never a buffer, so any input si
 """
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,14 @@ from detectors.structures import FeatureSpec, Priors
 Shape = tuple[float, float]  # width and height in pixels
 
 
-class PriorGrid(Protocol):
-    """What every grid of priors offers."""
+class PriorGrid(nn.Module, ABC):
+    """Lays priors over feature levels of any size."""
 
-    per_cell: list[int]  # priors per cell of each level
+    per_cell: Annotated[list[int], "priors in a cell of each level, finest level first"]
 
-    def __call__(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+    @abstractmethod
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
         """Priors of all levels, finest first; within a level cell by cell, row by row."""
-        ...
 
 
 def cell_positions(
@@ -53,7 +54,7 @@ def canvas_size(features: list[Tensor], specs: list[FeatureSpec]) -> tuple[int, 
     return height * specs[0].stride, width * specs[0].stride
 
 
-class BoxGrid(nn.Module):
+class BoxGrid(PriorGrid):
     """The same centred boxes on each cell of a level.
 
     Args:
@@ -135,7 +136,7 @@ def _cut(shape: Shape, largest: float) -> Shape:
     return min(shape[0], largest), min(shape[1], largest)
 
 
-class Points(nn.Module):
+class Points(PriorGrid):
     """One point a cell, as a square one stride wide (FCOS sec. 3.1, CenterNet sec. 3).
 
     Args:
@@ -169,7 +170,7 @@ def check_levels(per_cell: list[int], specs: list[FeatureSpec]) -> None:
         )
 
 
-class CellShapes(nn.Module):
+class CellShapes(PriorGrid):
     """Boxes in the middle of each cell, their shapes given in cells (YOLOv2, sec. 2).
 
     Args:
@@ -191,7 +192,7 @@ class CellShapes(nn.Module):
         return BoxGrid(pixels)(features, specs)
 
 
-class WholeImage(nn.Module):
+class WholeImage(PriorGrid):
     """Boxes as large as the canvas in the middle of each cell of one level.
 
     YOLOv1 has no priors, but predicts sides relative to the image (sec. 2): so the image is one.

@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAIR = (
-    {"structures", "random_streams", "ops", "config"},
-    {"layers", "priors", "coders", "assigners", "losses", "postprocess"},
+    {"structures", "contracts", "random_streams", "ops", "config"},
+    {"layers", "priors", "coders", "scores", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
     {"detector"},

@@ -1,6 +1,31 @@
-"""Which object each prior is to predict.
+"""Assigners: which object each prior is to predict.
 
-Every assigner is a module `forward(predictions, boxes, targets) -> Assignment`, run without
-gradient: `predictions` with their priors, `boxes` [B, N, 4] their decoded form, `targets` padded.
-Objects marked `ignore` are never assigned. `[B, M, N]` is the only large intermediate.
+`[B, M, N]` (images, padded objects, priors) is the only large intermediate. Objects marked `ignore`
+are never assigned.
 """
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from detectors.scores import Score
+from detectors.structures import Assignment, Predictions, Targets
+
+
+class Assigner(nn.Module, ABC):
+    """Gives each prior an object, nothing, or leaves it out."""
+
+    score: Annotated[
+        Score | None, "how it scores predictions, as its head must too; None if it looks at none"
+    ] = None
+
+    @abstractmethod
+    def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
+        """Assignment of the N priors, without gradient.
+
+        Args:
+            predictions: of the priors, which it holds.
+            boxes: [B, N, 4] decoded predictions.
+            targets: padded objects.
+        """

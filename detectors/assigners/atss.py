@@ -1,15 +1,16 @@
 """ATSS: each object has a threshold of its own, from the overlaps of the priors near it."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.prior_boxes import prior_boxes
 from detectors.assigners.ties import assignable, highest
 from detectors.ops.boxes import centers, pairwise_iou
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
-class ATSS(nn.Module):
+class ATSS(Assigner):
     """Priors near an object that overlap it by its mean plus deviation (Zhang et al. 2020, Alg. 1).
 
     Candidates are, on each level, all priors at the `k` places whose centres lie nearest to the

@@ -1,14 +1,15 @@
 """YOLOv2 and v3: the prior of best shape in the cell that holds the object's centre."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import centers, pairwise_iou, pairwise_shape_iou, sides
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
-class BestShape(nn.Module):
+class BestShape(Assigner):
     """One prior per object: of all that share the centre's cell, the one of most similar shape.
 
     Shapes are compared on a common centre over all levels at once, so only the level that owns the

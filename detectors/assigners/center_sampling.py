@@ -1,14 +1,15 @@
 """FCOS: points near the centre of an object, on the level that fits its size."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, highest
 from detectors.ops.boxes import area, centers
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
-class CenterSampling(nn.Module):
+class CenterSampling(Assigner):
     """Points inside the object and near its centre, sizes shared out to levels (FCOS, sec. 3.2).
 
     A level of stride s trains objects whose farthest side lies between `4 s` and `8 s` from the

@@ -1,15 +1,16 @@
 """CenterNet: a Gaussian around each centre, exactly one at its cell."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.best_shape import cells_away
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import sides
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class Gaussian(nn.Module):
+class Gaussian(Assigner):
     """The cell of the centre is positive; its neighbours are softly so (CenterNet, sec. 3).
 
     Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,

@@ -1,21 +1,24 @@
 """Priors that cross the border of the canvas take no part in training."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
+from detectors.contracts import check_contract
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
-class Inside(nn.Module):
+class Inside(Assigner):
     """Another assigner among the priors that lie inside of the canvas; the others are ignored.
 
     Faster R-CNN, sec. 3.3 "Implementation details": they would make the objective hard to optimise.
     An object's best prior is the best of those inside.
     """
 
-    def __init__(self, assigner: nn.Module) -> None:
+    def __init__(self, assigner: Assigner) -> None:
         super().__init__()
-        self.assigner = assigner
+        check_contract(assigner, Assigner)
+        self.assigner, self.score = assigner, assigner.score
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:

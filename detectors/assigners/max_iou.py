@@ -1,14 +1,15 @@
 """Assignment by the overlap of priors with objects."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable
 from detectors.ops.boxes import pairwise_iou
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class MaxIoU(nn.Module):
+class MaxIoU(Assigner):
     """Positive from one IoU on, background below another, ignored between (RetinaNet, sec. 4).
 
     Args:

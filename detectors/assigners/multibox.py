@@ -1,14 +1,15 @@
 """SSD: the best prior of every object, and every prior that overlaps one well."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, last
 from detectors.ops.boxes import pairwise_iou
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class Bipartite(nn.Module):
+class Bipartite(Assigner):
     """Pairs objects with priors one to one, then gives the other priors what they overlap.
 
     SSD, sec. 2.2 "Matching strategy"; rounds as in the released `bbox_util.cpp`: the pair of
@@ -51,7 +52,7 @@ class Bipartite(nn.Module):
         return matched, positive
 
 
-class BestPrior(nn.Module):
+class BestPrior(Assigner):
     """Every prior takes what it overlaps by `threshold`; each object its best prior at any rate.
 
     torchvision's SSDMatcher: of two objects with one best prior the later one has it, and the other

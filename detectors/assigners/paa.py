@@ -3,18 +3,20 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.max_iou import forced_matches
 from detectors.assigners.prior_boxes import prior_boxes
-from detectors.assigners.sim_ota import Score
 from detectors.assigners.ties import assignable
+from detectors.contracts import check_contract
 from detectors.ops.boxes import aligned_iou, pairwise_iou
 from detectors.ops.selection import gather_rows
+from detectors.scores import Score
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class PAA(nn.Module):
+class PAA(Assigner):
     """Priors whose loss belongs to the lower of two Gaussians (Kim and Lee 2020, sec. 3.1, Alg. 1).
 
     A prior is a candidate of the object it overlaps most, if by `overlap` or as much as any prior
@@ -37,6 +39,8 @@ class PAA(nn.Module):
         point_side: strides of the square that a point stands for.
     """
 
+    score: Score
+
     def __init__(
         self,
         score: Score,
@@ -48,6 +52,7 @@ class PAA(nn.Module):
         point_side: float = 8.0,
     ) -> None:
         super().__init__()
+        check_contract(score, Score)
         self.score, self.overlap, self.k, self.steps = score, overlap, k, steps
         self.alpha, self.gamma, self.point_side = alpha, gamma, point_side
 

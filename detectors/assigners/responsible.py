@@ -1,8 +1,9 @@
 """YOLOv1: of a cell's boxes, the one that fits best is responsible for the cell's object."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.best_shape import holds_center
 from detectors.assigners.ties import assignable, highest, last
 from detectors.ops.boxes import aligned_iou, centers, sides
@@ -10,7 +11,7 @@ from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class Responsible(nn.Module):
+class Responsible(Assigner):
     """One object per cell, one prior per object: the one that already predicts it best.
 
     The object belongs to the cell of its centre. Of several in one cell the first of the list has

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from detectors.assigners import Assigner
+from detectors.contracts import check_contract
 from detectors.ops.selection import random_subset
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -28,12 +30,13 @@ class Sampler(nn.Module):
         return Assignment(assignment.matched * positive, positive, ~positive & ~negative)
 
 
-class Sampled(nn.Module):
+class Sampled(Assigner):
     """Another assigner, thinned out by a sampler."""
 
-    def __init__(self, assigner: nn.Module, sampler: Sampler) -> None:
+    def __init__(self, assigner: Assigner, sampler: Sampler) -> None:
         super().__init__()
-        self.assigner, self.sampler = assigner, sampler
+        check_contract(assigner, Assigner)
+        self.assigner, self.score, self.sampler = assigner, assigner.score, sampler
 
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] priors."""

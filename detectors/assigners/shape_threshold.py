@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.best_shape import BestShape, holds_center
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import pairwise_iou, pairwise_shape_iou, sides
@@ -12,7 +13,7 @@ from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
-class ShapeThreshold(nn.Module):
+class ShapeThreshold(Assigner):
     """The prior of best shape, and all others whose shape is similar, on every level.
 
     darknet's yolo layer with `iou_thresh` (`src/yolo_layer.c`; YOLOv4, sec. 3.4 "multiple anchors
@@ -83,7 +84,7 @@ class ShapeThreshold(nn.Module):
         return Pairs(prior, boxes.flatten(1, 2), (value.flatten(1) >= 0).float() / classes)
 
 
-def several(assigner: nn.Module, threshold: float) -> ShapeThreshold:
+def several(assigner: Assigner, threshold: float) -> ShapeThreshold:
     """Several priors for an object, where `assigner` chooses the one of best shape.
 
     What is ignored stays as it was.

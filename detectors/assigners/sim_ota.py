@@ -1,19 +1,18 @@
 """SimOTA: an object takes as many priors as predict it well, the cheapest ones."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, highest
+from detectors.contracts import check_contract
 from detectors.ops.boxes import centers, pairwise_iou
 from detectors.ops.selection import gather_rows
+from detectors.scores import Score
 from detectors.structures import Assignment, Predictions, Targets
 
-Score = Callable[[Tensor, Tensor | None], Tensor]
 
-
-class SimOTA(nn.Module):
+class SimOTA(Assigner):
     """The cheapest priors around an object's centre (Ge et al. 2021, "YOLOX", sec. 2 "SimOTA").
 
     The cost of a pair is the cross-entropy of all class scores plus `box_weight` times minus the
@@ -33,10 +32,13 @@ class SimOTA(nn.Module):
         box_weight: of the IoU in the cost.
     """
 
+    score: Score
+
     def __init__(
         self, score: Score, radius: float = 1.5, most: int = 10, box_weight: float = 3.0
     ) -> None:
         super().__init__()
+        check_contract(score, Score)
         self.score, self.radius = score, radius
         self.most, self.box_weight = most, box_weight
 

@@ -1,1 +1,18 @@
-"""Networks that turn images into a list of feature levels, finest first."""
+"""Backbones: from images to feature levels."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from detectors.structures import FeatureSpec
+
+
+class Backbone(nn.Module, ABC):
+    """A network that turns images into feature levels."""
+
+    specs: Annotated[list[FeatureSpec], "channels and stride of each level, finest first"]
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """One [B, channels, ceil(H / stride), ceil(W / stride)] per spec of images [B, 3, H, W]."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.backbones.darknet import Darknet, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import CSPStage
@@ -13,7 +14,7 @@ from detectors.layers.dark import init_darknet, vary_residuals
 from detectors.structures import FeatureSpec
 
 
-class CSPDarknet(nn.Module):
+class CSPDarknet(Backbone):
     """Darknet with cross stage partial stages.
 
     The defaults are CSPDarknet-53 without its classifier (YOLOv4, sec. 3.4; `cfg/yolov4.cfg`,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import DarkBlock, init_darknet, vary_residuals
 from detectors.structures import FeatureSpec
@@ -20,7 +21,7 @@ def check_strides(strides: Sequence[int], offered: list[int], network: str) -> l
     return offered[: offered.index(max(strides)) + 1]
 
 
-class Darknet(nn.Module):
+class Darknet(Backbone):
     """A stem, then stages of one 3x3 convolution of stride 2 and some residual blocks.
 
     The defaults are Darknet-53 without its classifier (YOLOv3, Table 1; `cfg/yolov3.cfg`, layers

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
@@ -12,7 +13,7 @@ from detectors.structures import FeatureSpec
 DEPTHS = {1: 1, 2: 1, 4: 3, 8: 3, 16: 5, 32: 5}
 
 
-class Darknet19(nn.Module):
+class Darknet19(Backbone):
     """Six stages of convolutions with 2x2 max-pooling between them.
 
     The defaults are Darknet-19 without its classifier (YOLOv2, Table 6; `cfg/darknet19.cfg`, the

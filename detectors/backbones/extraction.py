@@ -5,6 +5,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.structures import FeatureSpec
 
@@ -20,7 +21,7 @@ STAGES = {
 POOLED = (4, 8, 16, 32)  # stages that begin with 2x2 max-pooling
 
 
-class Extraction(nn.Module):
+class Extraction(Backbone):
     """The 24 convolutions of YOLOv1 (Fig. 3), with max-pooling between the first five stages.
 
     The paper has no batch norm (`norm: null`), `cfg/yolov1/yolo.cfg` has it everywhere. A level is

@@ -6,11 +6,12 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.structures import FeatureSpec
 
 
-class StackedHourglass(nn.Module):
+class StackedHourglass(Backbone):
     """A stem of stride 4, then hourglasses; each gives a level of that stride.
 
     The defaults are Hourglass-104 (CornerNet, sec. 3.5; CenterNet's `networks/large_hourglass.py`).

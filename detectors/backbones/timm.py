@@ -9,13 +9,14 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.activation import replace_activations
 from detectors.layers.conv import Activation, Norm
 from detectors.layers.norm import replace_batch_norms
 from detectors.structures import FeatureSpec
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """Levels of a timm model, named by their stride.
 
     timm's `resnet18` to `resnet152` are torchvision's to the bit, parameter names included.

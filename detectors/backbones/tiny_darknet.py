@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.backbones.darknet import check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import TinyCSPStage
@@ -12,7 +13,7 @@ from detectors.layers.pool import DarkPool
 from detectors.structures import FeatureSpec
 
 
-class TinyDarknet(nn.Module):
+class TinyDarknet(Backbone):
     """One 3x3 convolution on each level, pooling between them, two convolutions at stride 32.
 
     `cfg/yolov3-tiny.cfg`, layers 0 to 12. The last pooling has stride 1 and looks to the right and
@@ -61,7 +62,7 @@ def _pooled(in_channels: int, norm: Norm | None, act: Activation | None) -> nn.S
     return nn.Sequential(DarkPool(2, stride=2), double)
 
 
-class TinyCSPDarknet(nn.Module):
+class TinyCSPDarknet(Backbone):
     """Two convolutions of stride 2, three partial stages, one convolution.
 
     `cfg/yolov4-tiny.cfg`, layers 0 to 26.

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.l2norm import ScaledL2Norm
 from detectors.structures import FeatureSpec
@@ -14,7 +15,7 @@ from detectors.structures import FeatureSpec
 HIDDEN = ("classifier.0.", "classifier.3.", "pre_logits.fc1.", "pre_logits.fc2.")
 
 
-class VGG(nn.Module):
+class VGG(Backbone):
     """Five stages of 3x3 convolutions, pools between them; returned is conv5_3, of stride 16.
 
     The defaults are VGG-16 (Simonyan and Zisserman 2015, table 1, D) without its classifier. Pools
@@ -56,7 +57,7 @@ class VGG(nn.Module):
         return [x]
 
 
-class AtrousVGG(nn.Module):
+class AtrousVGG(Backbone):
     """VGG, then fc6 as a 3x3 convolution with holes and fc7 as a 1x1 one.
 
     Sub-sampled as in DeepLab (SSD, sec. 3 "Base network"); pool5 is 3x3 of stride 1. Returned are

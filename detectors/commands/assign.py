@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 from rich.table import Table
-from torch import nn
 
+from detectors.assigners import Assigner
 from detectors.commands.preview import first_samples
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> Path:
     return file
 
 
-def assigners(names: Sequence[str]) -> dict[str, nn.Module]:
+def assigners(names: Sequence[str]) -> dict[str, Assigner]:
     """Each by its name, as `assigner=NAME` would make it.
 
     Raises:
@@ -77,7 +77,7 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
 
 @torch.no_grad()
 def assigned(
-    detector: Detector, batch: Batch, chosen: Mapping[str, nn.Module], seed: int
+    detector: Detector, batch: Batch, chosen: Mapping[str, Assigner], seed: int
 ) -> dict[str, Pictures]:
     """What each assigner makes of the same predictions, those of a step of training."""
     torch.manual_seed(seed)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from torch import nn
 
+from detectors.callbacks import Checking
 from detectors.detector import Detector
 from detectors.tricks import BatchTrick
 
@@ -23,25 +23,23 @@ def check_callbacks(trainer: Trainer) -> None:
         ValueError: a callback would be without effect, or in the way.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        check = getattr(callback, "check", None)
-        if check is not None:
-            check(trainer)
+        if isinstance(callback, Checking):
+            callback.check(trainer)
 
 
-def check_canvases(detector: nn.Module, canvases: set[tuple[int, int]]) -> None:
-    """Refuse images of another size, or of several, where a part is made for one.
+def check_canvases(detector: Detector, canvases: set[tuple[int, int]]) -> None:
+    """Refuse images of another size, or of several, where the head is made for one.
 
     Raises:
-        ValueError: names the part, its size and those of the data.
+        ValueError: names the size and those of the data.
     """
-    for part in detector.modules():
-        only = getattr(part, "only_canvas", None)
-        if only is not None and canvases != {only}:
-            raise ValueError(
-                f"{type(part).__name__} is made for images of {only} (height, width), but they "
-                f"come in {sorted(canvases)}: set image_size to that, without trick=multiscale or "
-                "multiscale_tta"
-            )
+    only = detector.head.only_canvas
+    if only is not None and canvases != {only}:
+        raise ValueError(
+            f"the head is made for images of {only} (height, width), but they come in "
+            f"{sorted(canvases)}: set image_size to that, without trick=multiscale or "
+            "multiscale_tta"
+        )
 
 
 def check_tta(

@@ -1,16 +1,24 @@
-"""Heads: from feature levels to losses and candidates."""
+"""Heads: from feature levels to losses and candidates, and the contracts of their parts."""
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Annotated, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectors.structures import Assignment, Candidates, Priors, Targets
 
+Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
 
-class Head(Protocol):
-    """What every head offers."""
 
-    def __call__(
+class Head(nn.Module, ABC):
+    """Predicts from feature levels, compares with objects, and detects; made with `(specs)`."""
+
+    only_canvas: Annotated[
+        tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
+    ] = None
+
+    @abstractmethod
+    def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
     ) -> Any:
         """Output of the network part.
@@ -20,16 +28,71 @@ class Head(Protocol):
             frames: [B, 4] the part of the canvas that each picture fills.
             targets: given in training, for heads that sample between their stages.
         """
-        ...
 
+    @abstractmethod
     def loss(self, output: Any, targets: Targets) -> dict[str, Tensor]:
         """Weighted terms by name, scalars."""
-        ...
 
+    @abstractmethod
     def assign(self, output: Any, targets: Targets) -> tuple[Priors, Assignment]:
         """Priors, and which object each is to predict; of several heads or stages, one of them."""
-        ...
 
+    @abstractmethod
     def detect(self, output: Any) -> Candidates:
         """Everything that was predicted, decoded and scored."""
-        ...
+
+
+class Tower(nn.Module, ABC):
+    """The network of a dense head; made with `(specs, num_classes=, per_cell=)`.
+
+    `per_cell` is the number A of priors in a cell of each level. Where it `takes_numbers`, it is
+    also made with `numbers=`, how many it regresses for each prior if these are not four.
+    """
+
+    predicts_quality: Annotated[bool, "whether there is a quality of each prior"] = False
+    predicts_background: Annotated[bool, "whether background is a class, then the first"] = False
+    takes_numbers: Annotated[bool, "whether it can regress other than four numbers"] = False
+    only_canvas: Annotated[
+        tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
+    ] = None
+
+    @abstractmethod
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Logits [B, A * C, H, W], deltas [B, A * 4, H, W] and quality [B, A, H, W] or None.
+
+        Args:
+            features: per level [B, channels, H, W], finest first.
+        """
+
+
+class RegionHead(nn.Module, ABC):
+    """The network of a second stage; made with `(shape, num_classes=)`.
+
+    `shape` is that of a pooled region, (channels, bins, bins).
+    """
+
+    predicts_quality: Annotated[bool, "whether there is a quality of each region"] = False
+    predicts_background: Annotated[bool, "whether background is a class, then the first"] = True
+
+    @abstractmethod
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, R, 1 + C], background first, and deltas [B, R, C, 4], both float32.
+
+        Args:
+            pooled: [B, R, channels, bins, bins].
+        """
+
+
+class Pooler(nn.Module, ABC):
+    """Cuts regions out of feature levels; made with `(specs)`."""
+
+    shape: Annotated[tuple[int, int, int], "of a pooled region, (channels, bins, bins)"]
+
+    @abstractmethod
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """Pooled regions [B, R, *shape].
+
+        Args:
+            features: per level [B, channels, H, W], finest first.
+            boxes: [B, R, 4] xyxy pixels of the network input.
+        """

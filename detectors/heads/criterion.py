@@ -1,17 +1,18 @@
 """Predictions beside what they are to be: the common step before any loss term."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from detectors.coders import Coder
+from detectors.contracts import check_contract
+from detectors.losses import LossNormalizer, LossTerm, LossWeight, Mining
 from detectors.losses.reduction import total
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Matched, Predictions, Targets
 
-Normalizer = Callable[[Tensor, Tensor], Tensor]
-LossWeights = Mapping[str, Mapping[str, nn.Module]]
+LossWeights = Mapping[str, Mapping[str, LossWeight]]
 
 
 class Criterion(nn.Module):
@@ -20,32 +21,31 @@ class Criterion(nn.Module):
     Args:
         num_classes: C.
         coder: encodes the target boxes.
-        losses: named terms, each what every prior costs; an entry that is None is left out.
-        loss_normalizer: one of `losses.reduction`.
-        loss_weights: by the name of a term, named modules from `Matched` to what the costs of each
-            prior are multiplied by, [B, N].
-        mining: one of `losses.mining`, which priors count by what they cost; None: all do.
+        losses: named terms; an entry that is None is left out.
+        loss_normalizer: what the costs of each image are divided by.
+        loss_weights: by the name of a term, named weights of its costs.
+        mining: which priors count; all of them if None.
 
     Raises:
-        ValueError: there is a factor for a term that there is not, or a mining beside a term
-            that selects by itself.
+        ValueError: a part breaks its contract, a weight is for a term that is not there, or there
+            is a mining beside a term that selects by itself.
     """
 
     def __init__(
         self,
         num_classes: int,
         coder: Coder,
-        losses: dict[str, nn.Module | None],
-        loss_normalizer: Normalizer,
+        losses: dict[str, LossTerm | None],
+        loss_normalizer: LossNormalizer,
         loss_weights: LossWeights | None = None,
-        mining: nn.Module | None = None,
+        mining: Mining | None = None,
     ) -> None:
         super().__init__()
         self.num_classes, self.coder, self.loss_normalizer = num_classes, coder, loss_normalizer
-        self.losses = nn.ModuleDict({name: term for name, term in losses.items() if term})
+        self.losses = nn.ModuleDict(present(losses))
         self.loss_weights = _modules(loss_weights or {}, list(self.losses))
         self.mining = mining
-        _check_mining(mining, self.losses)
+        _check_mining(mining, present(losses))
 
     def forward(
         self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
@@ -104,6 +104,18 @@ class Criterion(nn.Module):
         return ((labels[..., None] == classes) & positive[..., None]).float()
 
 
+def present(losses: Mapping[str, LossTerm | None]) -> dict[str, LossTerm]:
+    """The terms that are not left out.
+
+    Raises:
+        ValueError: one lacks an attribute of its contract.
+    """
+    terms = {name: term for name, term in losses.items() if term is not None}
+    for term in terms.values():
+        check_contract(term, LossTerm)
+    return terms
+
+
 def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
     """The weights of each term, none for most."""
     unknown = [f"{name}.{'/'.join(weights[name])}" for name in weights if name not in terms]
@@ -115,9 +127,9 @@ def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
     return nn.ModuleDict({name: nn.ModuleList(weights.get(name, {}).values()) for name in terms})
 
 
-def _check_mining(mining: nn.Module | None, losses: nn.ModuleDict) -> None:
+def _check_mining(mining: Mining | None, losses: dict[str, LossTerm]) -> None:
     """Refuse two choices of the same priors: of what one has left out the other sees no cost."""
-    names = [type(term).__name__ for term in losses.values() if getattr(term, "selects", False)]
+    names = [type(term).__name__ for term in losses.values() if term.selects]
     if mining is not None and names:
         raise ValueError(
             f"{type(mining).__name__} chooses which priors count by what they cost, but "

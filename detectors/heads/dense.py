@@ -1,15 +1,19 @@
 """The head of every one-stage family, and of a region proposal network."""
 
-import inspect
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.coders import Coder
+from detectors.contracts import check_contract, made_by
+from detectors.heads import Head, Maps, Tower
 from detectors.heads.compatibility import check_compatibility, check_ranking
-from detectors.heads.criterion import Criterion, LossWeights, Normalizer
+from detectors.heads.criterion import Criterion, LossWeights, present
+from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.priors import PriorGrid, check_levels
+from detectors.scores import Score
 from detectors.structures import (
     Assignment,
     Candidates,
@@ -19,61 +23,62 @@ from detectors.structures import (
     Targets,
 )
 
-Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
 
-
-class DenseHead(nn.Module):
+class DenseHead(Head):
     """Predicts, for every prior of every level, classes, a box and perhaps a quality.
 
     Args:
         specs: feature levels, finest first.
         num_classes: C.
-        tower: `(specs, num_classes, per_cell) -> module` from features to `Maps` per level; says
-            by `predicts_quality` whether there is one.
+        tower: makes the tower, see there for its arguments.
         priors: where predictions start from.
         coder: how deltas become boxes.
         assigner: which object a prior is to predict.
-        losses: named loss terms; None leaves one out.
-        score: `(logits, quality) -> scores`, one of `heads.scores`.
-        loss_normalizer: one of `losses.reduction`.
-        loss_weights, mining: of the `Criterion`.
+        losses, loss_normalizer, loss_weights, mining: of the `Criterion`.
+        score: makes scores of logits and quality.
 
     Raises:
-        ValueError: parts do not fit each other.
+        ValueError: a part breaks its contract, or parts do not fit each other.
     """
 
     def __init__(
         self,
         specs: list[FeatureSpec],
         num_classes: int,
-        tower: Callable[..., nn.Module],
+        tower: Callable[..., Tower],
         priors: PriorGrid,
         coder: Coder,
-        assigner: nn.Module,
-        losses: dict[str, nn.Module | None],
-        score: Callable[[Tensor, Tensor | None], Tensor],
-        loss_normalizer: Normalizer,
+        assigner: Assigner,
+        losses: dict[str, LossTerm | None],
+        score: Score,
+        loss_normalizer: LossNormalizer,
         loss_weights: LossWeights | None = None,
-        mining: nn.Module | None = None,
+        mining: Mining | None = None,
     ) -> None:
         super().__init__()
+        check_contract(priors, PriorGrid)
+        check_contract(coder, Coder)
+        check_contract(assigner, Assigner)
+        check_contract(score, Score)
         check_levels(priors.per_cell, specs)
         self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
-        self.numbers = getattr(coder, "numbers", 4)
-        wider = {} if self.numbers == 4 else _check_numbers(self.numbers, coder, tower)
-        self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **wider)
+        self.tower = tower(
+            specs, num_classes=num_classes, per_cell=priors.per_cell, **_numbers(coder, tower)
+        )
+        check_contract(self.tower, Tower)
+        self.only_canvas = self.tower.only_canvas
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )
         self.score = score
-        check_compatibility(self.tower, self.criterion.losses, score, coder)
+        check_compatibility(self.tower, present(losses), score, coder)
         check_ranking(assigner, score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
     ) -> Predictions:
         """Predictions of all priors, float32."""
-        levels = (_flatten_level(maps, self.numbers) for maps in self.tower(features))
+        levels = (_flatten_level(maps, self.coder.numbers) for maps in self.tower(features))
         logits, deltas, quality = zip(*levels, strict=True)
         priors = self.priors(features, self.specs)
         return Predictions(
@@ -102,19 +107,22 @@ class DenseHead(nn.Module):
         return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
 
 
-def _check_numbers(numbers: int, coder: Coder, tower: Callable[..., nn.Module]) -> dict[str, int]:
-    """What a tower is told that regresses more than four numbers of each prior.
+def _numbers(coder: Coder, tower: Callable[..., Tower]) -> dict[str, int]:
+    """What a tower is told of the numbers that it is to regress; nothing where these are four.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot regress so many.
     """
-    if "numbers" not in inspect.signature(tower).parameters:
-        name = getattr(getattr(tower, "func", tower), "__name__", tower)
+    if coder.numbers == 4:
+        return {}
+    made = made_by(tower)
+    if not (isinstance(made, type) and issubclass(made, Tower) and made.takes_numbers):
         raise ValueError(
-            f"{type(coder).__name__} decodes {numbers} numbers of each prior, but {name} regresses "
-            "four: choose another coder, or tower=shared or shared_quality"
+            f"{type(coder).__name__} decodes {coder.numbers} numbers of each prior, but "
+            f"{made.__name__} regresses four: choose another coder, or tower=shared or "
+            "shared_quality"
         )
-    return {"numbers": numbers}
+    return {"numbers": coder.numbers}
 
 
 def _flatten_level(maps: Maps, numbers: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -1,18 +1,15 @@
-"""Poolers: from feature levels and regions to a map of fixed size for each region.
-
-`Pooler(specs, ...)` is a module `(features, boxes [B, R, 4]) -> [B, R, *shape]`, and `.shape` is
-(channels, bins, bins).
-"""
+"""Poolers: a map of fixed size for each region. Their contract is `detectors.heads.Pooler`."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import roi_pool
 
+from detectors.heads import Pooler
 from detectors.ops.pooling import roi_align_pyramid
 from detectors.structures import FeatureSpec
 
 
-class RoIAlign(nn.Module):
+class RoIAlign(Pooler):
     """RoIAlign from the level that fits the region's size; see `ops.pooling.roi_align_pyramid`.
 
     Args:
@@ -36,7 +33,7 @@ class RoIAlign(nn.Module):
         return roi_align_pyramid(levels, boxes, self.strides, self.size, self.sampling)
 
 
-class RoIPool(nn.Module):
+class RoIPool(Pooler):
     """RoI max pooling from one level: ends of regions and of bins in whole cells.
 
     Fast R-CNN, sec. 2.1; torchvision's `roi_pool`.

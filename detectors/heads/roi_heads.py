@@ -1,8 +1,4 @@
-"""Region heads: the second stage of Faster R-CNN.
-
-`RegionHead(shape, num_classes, ...)` maps pooled regions [B, R, *shape] to logits [B, R, 1 + C]
-with background first, and deltas [B, R, C, 4], both float32. Like a tower it says what it predicts.
-"""
+"""Region heads of Faster R-CNN. Their contract is `detectors.heads.RegionHead`."""
 
 import math
 from pathlib import Path
@@ -10,10 +6,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
+from detectors.heads import RegionHead
 from detectors.layers.conv import ConvNormAct, Norm
 
 
-class TwoMLPHead(nn.Module):
+class TwoMLPHead(RegionHead):
     """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
 
     Args:
@@ -21,8 +18,6 @@ class TwoMLPHead(nn.Module):
         num_classes: C.
         width: of the hidden layers.
     """
-
-    predicts_quality, predicts_background = False, True
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 1024) -> None:
         super().__init__()
@@ -39,7 +34,7 @@ class TwoMLPHead(nn.Module):
         return self.logits(hidden).float(), deltas.float()
 
 
-class VGGHead(nn.Module):
+class VGGHead(RegionHead):
     """VGG-16's fc6 and fc7 with dropout, then classes and boxes (Fast R-CNN, sec. 2.1 and 2.2).
 
     Drawn from N(0, 0.01), the boxes from N(0, 0.001), biases zero (Fast R-CNN, sec. 2.3; the hidden
@@ -51,8 +46,6 @@ class VGGHead(nn.Module):
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
     """
-
-    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,
@@ -77,7 +70,7 @@ class VGGHead(nn.Module):
         return self.logits(hidden).float(), deltas.float()
 
 
-class ConvFCHead(nn.Module):
+class ConvFCHead(RegionHead):
     """Convolutions over each region and one hidden layer, then classes and boxes.
 
     Wu and He 2018, sec. 4.2, "4conv1fc"; torchvision's `FastRCNNConvFCHead`, drawn as there.
@@ -89,8 +82,6 @@ class ConvFCHead(nn.Module):
         depth: convolutions.
         width: of the hidden layer.
     """
-
-    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,
@@ -120,7 +111,7 @@ class ConvFCHead(nn.Module):
         return self.logits(hidden).float(), deltas.float()
 
 
-class Res5Head(nn.Module):
+class Res5Head(RegionHead):
     """The last stage of a ResNet on each region, its mean, then classes and boxes ("C4").
 
     He et al. 2016, appendix A; Detectron's `ResNet_roi_conv5_head`.
@@ -133,8 +124,6 @@ class Res5Head(nn.Module):
     Raises:
         ValueError: the stage takes another number of channels.
     """
-
-    predicts_quality, predicts_background = False, True
 
     def __init__(
         self,
@@ -156,7 +145,7 @@ class Res5Head(nn.Module):
                 f"the last stage of {name} takes {takes} channels, regions have {shape[0]}: "
                 "choose the ResNet of the backbone for the region head"
             )
-        self.stage: nn.Module = whole.body.layer4  # type: ignore[assignment]
+        self.stage = whole.body.get_submodule("layer4")
         self.logits = nn.Linear(gives, 1 + num_classes)
         self.deltas = nn.Linear(gives, 4 * num_classes)
         _draw(self.logits)

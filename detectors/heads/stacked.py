@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detectors.contracts import check_contract
+from detectors.heads import Head
 from detectors.structures import (
     Assignment,
     Candidates,
@@ -23,7 +25,7 @@ class StackedOutput(NamedTuple):
     stacks: tuple[Predictions, ...]
 
 
-class StackedHead(nn.Module):
+class StackedHead(Head):
     """Intermediate supervision: one head per level, losses averaged, the last one detects.
 
     Newell et al. 2016, "Stacked hourglass networks", sec. 3.2; CenterNet's `trains/ctdet.py`.
@@ -33,9 +35,13 @@ class StackedHead(nn.Module):
         head: `(specs) -> head` for one level; every level gets one with parts of its own.
     """
 
-    def __init__(self, specs: list[FeatureSpec], head: Callable[..., nn.Module]) -> None:
+    def __init__(self, specs: list[FeatureSpec], head: Callable[..., Head]) -> None:
         super().__init__()
-        self.heads: Any = nn.ModuleList(deepcopy(head)([spec]) for spec in specs)
+        heads = [deepcopy(head)([spec]) for spec in specs]
+        for one in heads:
+            check_contract(one, Head)
+        self.heads: Any = nn.ModuleList(heads)
+        self.only_canvas = heads[-1].only_canvas
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

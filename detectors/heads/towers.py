@@ -1,8 +1,6 @@
 """Towers: the convolutions between the neck and the predictions of a dense head.
 
-`Tower(specs, num_classes=, per_cell=, ...)` maps feature levels to (logits, deltas, quality) per
-level, [B, A * C, H, W], [B, A * 4, H, W] and [B, A, H, W] or None. `predicts_quality` says which;
-where `predicts_background` is true, background is one more class, the first.
+Their contract is `detectors.heads.Tower`.
 """
 
 import math
@@ -11,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from detectors.heads.dense import Maps
+from detectors.heads import Maps, Tower
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.dark import init_darknet
 from detectors.structures import FeatureSpec
@@ -38,7 +36,7 @@ def same_everywhere(values: list[int], what: str, tower: str) -> int:
     return values[0]
 
 
-class SharedTower(nn.Module):
+class SharedTower(Tower):
     """Two stacks of convolutions, for classes and boxes, shared by all levels (RetinaNet, sec. 4).
 
     Args:
@@ -53,6 +51,8 @@ class SharedTower(nn.Module):
         act: behind each of them.
         numbers: regressed for each prior, as many as the coder decodes.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -110,13 +110,11 @@ def normal_init(module: nn.Module, std: float) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class RPNTower(nn.Module):
+class RPNTower(Tower):
     """One 3 x 3 convolution and two 1 x 1 siblings, shared by all levels (Faster R-CNN, sec. 3.1).
 
     Args as `SharedTower`; torchvision's v2 has a depth of two.
     """
-
-    predicts_quality = False
 
     def __init__(
         self,
@@ -140,7 +138,7 @@ class RPNTower(nn.Module):
         return [(self.logits(level), self.deltas(level), None) for level in hidden]
 
 
-class SoftmaxRPNTower(nn.Module):
+class SoftmaxRPNTower(Tower):
     """One 3 x 3 convolution and two 1 x 1 siblings, background having a logit of its own.
 
     Faster R-CNN, sec. 3.1 "2k scores". Logits are 1 + C per prior, background first.
@@ -148,7 +146,6 @@ class SoftmaxRPNTower(nn.Module):
     Args as `SharedTower`.
     """
 
-    predicts_quality = False
     predicts_background = True
 
     def __init__(
@@ -166,7 +163,7 @@ class SoftmaxRPNTower(nn.Module):
         return self.siblings(features)
 
 
-class LevelTower(nn.Module):
+class LevelTower(Tower):
     """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
 
     Channels of an anchor stand in darknet's order: x, y, w, h, object, classes.
@@ -210,7 +207,7 @@ def _split_anchors(level: Tensor, anchors: int) -> Maps:
     return logits, deltas, per_anchor[:, :, 4]
 
 
-class SingleTower(nn.Module):
+class SingleTower(Tower):
     """YOLOv2 and the tiny YOLOs: per level one 1 x 1 convolution for all predictions.
 
     `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36. Channels stand in darknet's
@@ -237,13 +234,12 @@ class SingleTower(nn.Module):
         return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
 
-class SSDTower(nn.Module):
+class SSDTower(Tower):
     """SSD: per level one 3 x 3 convolution for background and classes and one for boxes (sec. 2.1).
 
     Args as `SharedTower`, but levels may differ. Logits are 1 + C per prior, background first.
     """
 
-    predicts_quality = False
     predicts_background = True
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
@@ -271,7 +267,7 @@ class SSDTower(nn.Module):
         return [(logits(feature), deltas(feature), None) for logits, deltas, feature in levels]
 
 
-class CenterNetTower(nn.Module):
+class CenterNetTower(Tower):
     """CenterNet: classes, sizes and offsets, each from its own 3 x 3 and 1 x 1 convolution.
 
     Args:
@@ -281,8 +277,6 @@ class CenterNetTower(nn.Module):
         probability: what a fresh class score shall be.
         act: between the two convolutions.
     """
-
-    predicts_quality = False
 
     def __init__(
         self,

@@ -4,14 +4,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
+from detectors.contracts import check_contract
+from detectors.heads import Head, Pooler, RegionHead
 from detectors.heads.compatibility import check_compatibility
-from detectors.heads.criterion import Criterion, LossWeights, Normalizer
+from detectors.heads.criterion import Criterion, LossWeights, present
 from detectors.heads.dense import DenseHead
+from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.ops.selection import gather_rows
+from detectors.postprocess import PostProcess
+from detectors.scores import Score
 from detectors.structures import (
     Assignment,
     Candidates,
@@ -32,7 +38,7 @@ class TwoStageOutput(NamedTuple):
     assignment: Assignment | None  # of regions, where targets were given
 
 
-class TwoStageHead(nn.Module):
+class TwoStageHead(Head):
     """Region proposals, then classes and class-specific boxes of each region.
 
     Args:
@@ -41,17 +47,20 @@ class TwoStageHead(nn.Module):
         proposal_head: partial of a `DenseHead` for one class, "object".
         train_proposals: post-process that thins out proposals when targets are given.
         test_proposals: the same when none are.
-        pooler: `(specs) -> module` from features and boxes to pooled regions, `heads.poolers`.
-        region_head: `(shape, num_classes) -> module` from pooled regions to logits and deltas.
+        pooler: makes the pooler, `(specs)`.
+        region_head: makes the network of the second stage, `(shape, num_classes=)`.
         coder: of the second stage.
         assigner: of objects to regions.
         sampler: thins out regions in training.
         losses: named terms of the second stage.
-        score: one of `heads.scores`.
+        score: of the second stage.
         loss_normalizer: of the second stage.
         loss_weights: of the second stage's `Criterion`.
         mining: likewise; with one, it sees all proposals, and `sampler` draws none (OHEM,
             Shrivastava et al. 2016, sec. 4).
+
+    Raises:
+        ValueError: a part breaks its contract, or parts do not fit each other.
     """
 
     def __init__(
@@ -59,30 +68,36 @@ class TwoStageHead(nn.Module):
         specs: list[FeatureSpec],
         num_classes: int,
         proposal_head: Callable[..., DenseHead],
-        train_proposals: nn.Module,
-        test_proposals: nn.Module,
-        pooler: Callable[..., nn.Module],
-        region_head: Callable[..., nn.Module],
+        train_proposals: PostProcess,
+        test_proposals: PostProcess,
+        pooler: Callable[..., Pooler],
+        region_head: Callable[..., RegionHead],
         coder: Coder,
-        assigner: nn.Module,
+        assigner: Assigner,
         sampler: Sampler,
-        losses: dict[str, nn.Module | None],
-        score: Callable[[Tensor, Tensor | None], Tensor],
-        loss_normalizer: Normalizer,
+        losses: dict[str, LossTerm | None],
+        score: Score,
+        loss_normalizer: LossNormalizer,
         loss_weights: LossWeights | None = None,
-        mining: nn.Module | None = None,
+        mining: Mining | None = None,
     ) -> None:
         super().__init__()
         self.proposal_head = proposal_head(specs, num_classes=1)
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
         self.pooler = pooler(specs)
+        check_contract(self.pooler, Pooler)
         self.region_head = region_head(self.pooler.shape, num_classes=num_classes)
+        check_contract(self.region_head, RegionHead)
+        check_contract(coder, Coder)
+        check_contract(assigner, Assigner)
+        check_contract(score, Score)
+        self.only_canvas = self.proposal_head.only_canvas
         self.coder, self.assigner, self.score = coder, assigner, score
         self.sampler = sampler if mining is None else None
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )
-        check_compatibility(self.region_head, self.criterion.losses, score, coder)
+        check_compatibility(self.region_head, present(losses), score, coder)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

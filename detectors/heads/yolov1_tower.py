@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from detectors.heads.dense import Maps
+from detectors.heads import Maps, Tower
 from detectors.layers.conv import Activation, activation
 from detectors.layers.local import LocalConv
 from detectors.structures import FeatureSpec
@@ -22,7 +22,7 @@ class Hidden(Protocol):
         ...
 
 
-class YoloV1Tower(nn.Module):
+class YoloV1Tower(Tower):
     """A hidden layer over one level, then a linear one that predicts for all cells at once.
 
     The output vector has three blocks, each cell by cell, row by row: C class scores of a cell; its
@@ -58,8 +58,9 @@ class YoloV1Tower(nn.Module):
                 f"{[spec.stride for spec in specs]}): set part.levels=[64] or another single stride"
             )
         (spec,), (self.per_cell,) = specs, per_cell
-        self.only_canvas = (canvas, canvas) if isinstance(canvas, int) else tuple(canvas)
-        self.grid = tuple(math.ceil(side / spec.stride) for side in self.only_canvas)
+        height, width = (canvas, canvas) if isinstance(canvas, int) else canvas
+        self.only_canvas = self.canvas = (height, width)
+        self.grid = tuple(math.ceil(side / spec.stride) for side in self.canvas)
         cells = math.prod(self.grid)
         self.blocks = [cells * num_classes, cells * self.per_cell, cells * self.per_cell * 4]
         self.hidden = hidden(spec.channels, *self.grid)
@@ -80,7 +81,7 @@ class YoloV1Tower(nn.Module):
 
     def _check(self, feature: Tensor) -> None:
         if tuple(feature.shape[-2:]) != self.grid:
-            height, width = self.only_canvas
+            height, width = self.canvas
             raise ValueError(
                 f"YoloV1Tower was made for images of {height} x {width} "
                 f"pixels, {self.grid[0]} x {self.grid[1]} cells, but was given "

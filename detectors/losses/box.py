@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm
 from detectors.ops.boxes import IoUKind, aligned_iou, area
 from detectors.ops.selection import gather_rows
 from detectors.structures import Matched
 
 
-class SmoothL1(nn.Module):
+class SmoothL1(LossTerm):
     """Huber's loss over beta on the deltas of positives (Fast R-CNN, eq. 3); beta 0 is plain L1.
 
     Args:
@@ -33,7 +34,7 @@ class SmoothL1(nn.Module):
         return weighted * matched.positive
 
 
-class IoULoss(nn.Module):
+class IoULoss(LossTerm):
     """One minus the overlap of decoded positives with their objects, each pair of them alone.
 
     Args:
@@ -71,7 +72,7 @@ def of_priors(costs: Tensor, matched: Matched) -> Tensor:
     return torch.zeros_like(matched.positive).scatter_add(1, matched.pairs.prior, costs)
 
 
-class YoloBox(nn.Module):
+class YoloBox(LossTerm):
     """YOLOv3's: cross-entropy on the sigmoid centre, half a square on the log sides.
 
     Objects weigh `2 - w h` with sides relative to the canvas, so that small ones count more

@@ -1,12 +1,13 @@
 """How much a prior counts by the class of its object."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossWeight
 from detectors.structures import Matched
 
 
-class ClassBalancedWeight(nn.Module):
+class ClassBalancedWeight(LossWeight):
     """Each class by the inverse of its effective number of objects (Cui et al. 2019, eqs. 2 and 4).
 
     `(1 - beta) / (1 - beta^n)` for n objects, scaled so that the classes' mean is one (sec. 4.2).

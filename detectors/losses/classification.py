@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm
 from detectors.structures import Matched
 
 
@@ -30,7 +31,7 @@ def smoothed_softmax(matched: Matched, smoothing: float) -> Tensor:
     return target * (1 - smoothing) + smoothing / target.shape[-1] if smoothing else target
 
 
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropy(LossTerm):
     """Independent logistic classes over all counted priors; over positives only if so asked.
 
     Args:
@@ -55,7 +56,7 @@ class BinaryCrossEntropy(nn.Module):
         return self.weight * loss.sum(-1) * mask
 
 
-class Focal(nn.Module):
+class Focal(LossTerm):
     """`-alpha_t (1 - p_t)^gamma log p_t` over all counted priors (RetinaNet, eq. 5).
 
     Args:
@@ -101,7 +102,7 @@ class Focal(nn.Module):
         return p.pow(self.gamma) * F.softplus(logits)
 
 
-class GaussianFocal(nn.Module):
+class GaussianFocal(LossTerm):
     """Penalty-reduced focal loss on a heat map (CenterNet, eq. 1; CornerNet, eq. 1).
 
     Where the target Y is one: `-(1 - p)^alpha log p`; elsewhere `-(1 - Y)^beta p^alpha log(1 - p)`.
@@ -126,7 +127,7 @@ class GaussianFocal(nn.Module):
         return self.weight * loss.sum(-1) * matched.counted
 
 
-class SoftmaxCrossEntropy(nn.Module):
+class SoftmaxCrossEntropy(LossTerm):
     """Cross-entropy over background and C classes (Fast R-CNN, sec. 2.3); logits [B, N, 1 + C]."""
 
     needs_background, score_activation = True, "softmax"

@@ -3,14 +3,15 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm
 from detectors.losses.box import of_priors, paired, paired_objects
 from detectors.ops.boxes import EPSILON, aligned_iou, centers, sides
 from detectors.structures import Matched
 
 
-class DarknetCIoU(nn.Module):
+class DarknetCIoU(LossTerm):
     """One minus CIoU in value; its gradient is the one darknet writes down, not the derivative.
 
     `weight` of the cfg files (`iou_normalizer`, .07 in YOLOv4) was found for that gradient. It

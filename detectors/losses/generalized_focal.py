@@ -2,14 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm, LossWeight
 from detectors.losses.reduction import mean_over_devices
 from detectors.ops.boxes import aligned_iou
 from detectors.structures import Matched
 
 
-class QualityFocal(nn.Module):
+class QualityFocal(LossTerm):
     """`-|y - p|^beta ((1 - y) log(1 - p) + y log p)` over all counted priors (QFL, eq. 2).
 
     y is the IoU of a positive's box with its object for the object's class, a constant for the
@@ -34,7 +35,7 @@ class QualityFocal(nn.Module):
         return self.weight * (apart.pow(self.beta) * costs).sum(-1) * matched.counted
 
 
-class DistributionFocal(nn.Module):
+class DistributionFocal(LossTerm):
     """Cross-entropy of the two places next to each side's distance (DFL, eq. 6), sides' mean.
 
     For `coders.DistanceDistribution`: `-((i + 1 - t) log p_i + (t - i) log p_(i+1))` with t in
@@ -61,7 +62,7 @@ class DistributionFocal(nn.Module):
         return self.weight * costs.mean(-1) * matched.positive
 
 
-class ClassScore(nn.Module):
+class ClassScore(LossWeight):
     """How much a positive's box counts: its best class score, relative to their mean.
 
     A factor of a `Criterion` that divides by positives: the sum is then divided by that of the

@@ -5,15 +5,16 @@
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm, Mining
 from detectors.losses.classification import smoothed_softmax
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import greedy_iou
 from detectors.structures import Matched
 
 
-class HardNegativeCrossEntropy(nn.Module):
+class HardNegativeCrossEntropy(LossTerm):
     """Cross-entropy over background and C classes, of positives and the worst background.
 
     Of each image at most `ratio` background priors count for each positive: those that the network
@@ -53,7 +54,7 @@ def _rank(costs: Tensor) -> Tensor:
     return costs.argsort(1, descending=True).argsort(1)
 
 
-class HardNegatives(nn.Module):
+class HardNegatives(Mining):
     """All positives, and the costliest background priors (SSD, sec. 2.2).
 
     Args:
@@ -69,7 +70,7 @@ class HardNegatives(nn.Module):
         return matched.positive + hard_negatives(costs, matched, self.ratio)
 
 
-class HardExamples(nn.Module):
+class HardExamples(Mining):
     """The costliest priors of each image, positive or not: OHEM (Shrivastava et al. 2016, sec. 4).
 
     Priors that overlap costlier ones are left out first, since they repeat the same region. This is

@@ -1,13 +1,14 @@
 """Loss terms on the quality logit of a prior, [B, N]; `needs_quality` tells a head so."""
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm
 from detectors.ops.boxes import aligned_iou, centers
 from detectors.structures import Matched
 
 
-class Objectness(nn.Module):
+class Objectness(LossTerm):
     """Cross-entropy: one for positives, zero for background (YOLOv3, sec. 2.1)."""
 
     needs_quality = True
@@ -21,7 +22,7 @@ class Objectness(nn.Module):
         return self.weight * _cross_entropy(matched, matched.positive) * matched.counted
 
 
-class IoUObjectness(nn.Module):
+class IoUObjectness(LossTerm):
     """Cross-entropy: the IoU of its box with its object for a positive, zero for background.
 
     The IoU is a constant for the gradient (YOLOv1, sec. 2; darknet `objectness_smooth`).
@@ -46,7 +47,7 @@ def _cross_entropy(matched: Matched, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(quality, target, reduction="none")
 
 
-class Centerness(nn.Module):
+class Centerness(LossTerm):
     """Cross-entropy with how central a positive point lies in its object (FCOS, eq. 3)."""
 
     needs_quality = True

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.progress import ImagesSeen
+from detectors.losses import LossTerm
 from detectors.ops.boxes import aligned_iou
 from detectors.structures import Matched
 
 
-class SquaredClass(nn.Module):
+class SquaredClass(LossTerm):
     """On the linear class scores of cells with an object (YOLOv1, eq. 3, last line).
 
     One prior of such a cell is positive, so its cell counts once.
@@ -38,7 +39,7 @@ class SquaredClass(nn.Module):
         return self.weight / 2 * error * matched.positive
 
 
-class SquaredBox(nn.Module):
+class SquaredBox(LossTerm):
     """On the four numbers as they are predicted (YOLOv1, eq. 3, first two lines)."""
 
     deltas = "box"
@@ -53,7 +54,7 @@ class SquaredBox(nn.Module):
         return self.weight / 2 * error * matched.positive
 
 
-class SquaredObjectness(nn.Module):
+class SquaredObjectness(LossTerm):
     """Objects are to say how well their box fits, background zero.
 
     The target of a positive is the IoU of its box with its object, a constant for the gradient
@@ -83,7 +84,7 @@ class SquaredObjectness(nn.Module):
         return weight * error / 2
 
 
-class YoloV2Box(nn.Module):
+class YoloV2Box(LossTerm):
     """YOLOv2's: on the sigmoid of the centre and on the log sides, all objects alike.
 
     While training begins, priors without an object are drawn to their own shape in the middle of
@@ -115,7 +116,7 @@ class YoloV2Box(nn.Module):
         return weight * error / 2
 
 
-class SoftmaxClass(nn.Module):
+class SoftmaxClass(LossTerm):
     """Cross-entropy over C exclusive classes, positives only (YOLOv2).
 
     Where several objects want one prior, the one that keeps the box gives the class.

@@ -99,7 +99,7 @@ def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> l
     Without the backbone, which takes the most time and lets every gradient through.
     """
     height, width = canvas
-    specs: Sequence[FeatureSpec] = detector.neck.specs  # type: ignore[assignment]
+    specs: Sequence[FeatureSpec] = detector.neck.specs
     levels = [
         torch.rand(1, channels, -(-height // stride), -(-width // stride), requires_grad=True)
         for channels, stride in specs

@@ -13,7 +13,7 @@ import detectors
 from detectors.assigners.atss import ATSS
 from detectors.assigners.paa import PAA, below_peak
 from detectors.assigners.sim_ota import SimOTA
-from detectors.heads.scores import class_score, root_of_class_times_quality
+from detectors.scores import ClassAlone, RootOfClassTimesQuality
 from detectors.structures import Predictions, Priors, Targets
 from tests.examples import (
     assignable_rows,
@@ -143,7 +143,7 @@ def sim_ota_by_loop(
 
 @grids
 @seeds
-@pytest.mark.parametrize("score", [class_score, root_of_class_times_quality])
+@pytest.mark.parametrize("score", [ClassAlone(), RootOfClassTimesQuality()])
 def test_sim_ota_is_its_algorithm(priors: Priors, seed: int, score) -> None:
     raw, boxes, objects = example(priors, seed)
     expected = sim_ota_by_loop(score(raw.logits, raw.quality), boxes, priors, objects)
@@ -157,8 +157,8 @@ def test_sim_ota_takes_more_priors_where_more_fit() -> None:
     objects = targets([(0, 4, 4, 20, 20)])
     right = objects.boxes[:, :1].expand(1, 9, 4)
     raw = predictions(priors, 1, 1)
-    assert SimOTA(class_score)(raw, right, objects).positive.sum() == 9
-    assert SimOTA(class_score)(raw, right + 100, objects).positive.sum() == 1
+    assert SimOTA(ClassAlone())(raw, right, objects).positive.sum() == 9
+    assert SimOTA(ClassAlone())(raw, right + 100, objects).positive.sum() == 1
 
 
 def mixture_by_loop(losses: list[float], steps: int) -> set[int]:
@@ -220,7 +220,7 @@ def test_paa_is_its_algorithm(priors: Priors, seed: int) -> None:
     raw, boxes, objects = example(priors, seed)
     expected = paa_by_loop(raw, boxes, objects, steps=10)
     assert sum(map(len, expected)) > 0
-    check(PAA(class_score, steps=10)(raw, boxes, objects), expected)
+    check(PAA(ClassAlone(), steps=10)(raw, boxes, objects), expected)
 
 
 def test_paa_parts_two_heaps_at_the_middle_of_the_lower_one() -> None:
@@ -239,7 +239,7 @@ def test_paa_needs_no_more_steps() -> None:
     assert (few == many).float().mean() > 0.9
 
 
-ASSIGNERS = {"atss": ATSS(), "sim_ota": SimOTA(class_score), "paa": PAA(class_score)}
+ASSIGNERS = {"atss": ATSS(), "sim_ota": SimOTA(ClassAlone()), "paa": PAA(ClassAlone())}
 assigners = pytest.mark.parametrize("assigner", ASSIGNERS.values(), ids=ASSIGNERS.keys())
 
 

@@ -11,7 +11,7 @@ from tests.tricks.bag import FAMILIES, SIDE, given_batch
 
 FAST = {("yolov3", "sim_ota"), ("fcos", "paa")}
 CELLS = [(f, a) for f in FAMILIES for a in ("atss", "sim_ota", "paa")]
-SCORE = "part.assigner.score={_target_:detectors.heads.scores.class_score,_partial_:true}"
+SCORE = "part.assigner.score={_target_:detectors.scores.ClassAlone}"
 
 
 def made(family: str, *words: str) -> Detector:

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectors.coders import Delta
 from detectors.heads.criterion import Criterion
+from detectors.losses import LossTerm, LossWeight, Mining
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.losses.reduction import per_batch_counted
 from detectors.structures import Assignment, Matched
@@ -14,8 +15,8 @@ from tests.examples import predictions, shapes, targets
 PRIORS = shapes([8], [[(6.0, 9.0)]], height=8, width=48)
 
 
-class Cost(nn.Module):
-    """As a loss term: the same for every counted prior."""
+class Cost(LossTerm):
+    """The same for every counted prior."""
 
     def __init__(self, cost: float) -> None:
         super().__init__()
@@ -25,15 +26,15 @@ class Cost(nn.Module):
         return self.cost * matched.counted
 
 
-class Place(nn.Module):
-    """As a factor: 1, 2, 3, ... from the first prior on."""
+class Place(LossWeight):
+    """1, 2, 3, ... from the first prior on."""
 
     def forward(self, matched: Matched) -> Tensor:
         return matched.counted.new_ones(matched.counted.shape).cumsum(1)
 
 
-class First(nn.Module):
-    """As a selection: the first two priors; keeps the costs that it was shown."""
+class First(Mining):
+    """The first two priors; keeps the costs that it was shown."""
 
     def forward(self, costs: Tensor, matched: Matched) -> Tensor:
         self.costs = costs

@@ -2,17 +2,18 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import detectors
+from detectors.losses import Mining
 from detectors.structures import Matched
 from tests.examples import targets
 
 WORDS = ["size=small", "part.neck.channels=16"]
 
 
-class Keep(nn.Module):
-    """As a selection: notes what it is shown, keeps every third."""
+class Keep(Mining):
+    """Notes what it is shown, keeps every third."""
 
     def forward(self, costs: Tensor, matched: Matched) -> Tensor:
         self.shown, self.counted = costs.shape, matched.counted
@@ -23,7 +24,7 @@ class Keep(nn.Module):
 def test_all_proposals_are_shown_and_unreal_ones_never_count(trick: str) -> None:
     detector = detectors.build("faster_rcnn", [*WORDS, f"trick=[{trick}]"])
     head = detector.head
-    keep = head.criterion.selection = Keep()
+    keep = head.criterion.mining = Keep()
     objects = targets([(1, 8, 8, 40, 60)], [], rows=8)
     output = head(detector.features(torch.rand(2, 3, 128, 128) * 255), _frames(), objects)
     losses = head.loss(output, objects)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from detectors.losses import LossTerm
 from detectors.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossEntropy
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.losses.squares import SoftmaxClass, SquaredClass
@@ -25,9 +26,9 @@ TERMS = [
 ]
 
 
-def _given(term: nn.Module) -> Matched:
+def _given(term: LossTerm) -> Matched:
     given = matched(*STATES)
-    if not getattr(term, "needs_background", False):
+    if not term.needs_background:
         return given
     logits = torch.randn(*given.labels.shape, 1 + CLASSES)
     return given._replace(predictions=given.predictions._replace(logits=logits))
