@@ -10,6 +10,25 @@ from detectors.heads import RegionHead
 from detectors.layers.conv import ConvNormAct, Norm
 
 
+class BoxPredictor(nn.Module):
+    """Two linear layers: the classes of a region and a box for each of them.
+
+    Args:
+        width: numbers that describe a region.
+        num_classes: C.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(width, 1 + num_classes)
+        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, R, 1 + C] and deltas [B, R, C, 4] of [B, R, width], float32."""
+        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas.float()
+
+
 class TwoMLPHead(RegionHead):
     """Two hidden layers over a flattened region, then classes and boxes (FPN, sec. 4.2).
 
@@ -24,14 +43,11 @@ class TwoMLPHead(RegionHead):
         self.hidden = nn.Sequential(
             nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
-        self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        self.predictor = BoxPredictor(width, num_classes)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
-        hidden = self.hidden(pooled.flatten(2))
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()
+        return self.predictor(self.hidden(pooled.flatten(2)))
 
 
 class VGGHead(RegionHead):
@@ -58,16 +74,13 @@ class VGGHead(RegionHead):
         self.fc6 = nn.Linear(math.prod(shape), width)
         self.fc7 = nn.Linear(width, width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
-        _draw(self.fc6, self.fc7, self.logits)
-        _draw(self.deltas, std=0.001)
+        self.predictor = BoxPredictor(width, num_classes)
+        _draw(self.fc6, self.fc7, self.predictor.logits)
+        _draw(self.predictor.deltas, std=0.001)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
-        hidden = self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2)))))
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()
+        return self.predictor(self.drop(self.fc7(self.drop(self.fc6(pooled.flatten(2))))))
 
 
 class ConvFCHead(RegionHead):
@@ -97,8 +110,7 @@ class ConvFCHead(RegionHead):
             *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
         )
         self.hidden = nn.Linear(math.prod(shape), width)
-        self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        self.predictor = BoxPredictor(width, num_classes)
         for layer in self.convs.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -106,9 +118,7 @@ class ConvFCHead(RegionHead):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         regions = self.convs(pooled.flatten(0, 1)).flatten(1).unflatten(0, pooled.shape[:2])
-        hidden = self.hidden(regions).relu()
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()
+        return self.predictor(self.hidden(regions).relu())
 
 
 class Res5Head(RegionHead):

@@ -113,8 +113,8 @@ TORCHVISION = [
     (r"^roi_heads\.box_head\.(\d)\.0\.", r"head.region_head.convs.\1.conv."),
     (r"^roi_heads\.box_head\.(\d)\.1\.", r"head.region_head.convs.\1.norm."),
     (r"^roi_heads\.box_head\.5\.", r"head.region_head.hidden."),
-    (r"^roi_heads\.box_predictor\.cls_score\.", r"head.region_head.logits."),
-    (r"^roi_heads\.box_predictor\.bbox_pred\.", r"head.region_head.deltas."),
+    (r"^roi_heads\.box_predictor\.cls_score\.", r"head.region_head.predictor.logits."),
+    (r"^roi_heads\.box_predictor\.bbox_pred\.", r"head.region_head.predictor.deltas."),
     (r"^backbone\.scale_weight$", r"backbone.l2norm.scale"),
     *(
         (rf"^backbone\.features\.{layer}\.", rf"backbone.stages.{stage}.{position}.conv.")

@@ -24,7 +24,7 @@ def test_a_stage_of_another_network_is_refused() -> None:
 def test_boxes_are_class_specific_and_the_backgrounds_are_left_out() -> None:
     head = VGGHead((2, 2, 2), 3, width=5).eval()
     with torch.no_grad():
-        head.deltas.bias.copy_(torch.arange(16.0))
+        head.predictor.deltas.bias.copy_(torch.arange(16.0))
     pooled = torch.zeros(1, 1, 2, 2, 2)
     logits, deltas = head(pooled)
     assert logits.shape == (1, 1, 4)
