@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
-from detectors.backbones.darknet import Darknet, check_strides
+from detectors.backbones.darknet import Darknet
+from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import CSPStage
 from detectors.layers.dark import init_darknet, vary_residuals
-from detectors.structures import FeatureSpec
 
 
 class CSPDarknet(Backbone):
@@ -44,25 +44,19 @@ class CSPDarknet(Backbone):
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2 ** (i + 1) for i in range(len(depths))], "CSPDarknet")
-        self.specs = [FeatureSpec(width * stride, stride) for stride in used if stride in strides]
-        self.returned = [stride in strides for stride in used]
         self.stem = ConvNormAct(3, width, 3, norm=norm, act=act)
-        self.stages = nn.ModuleList(
-            _stage(width * stride, depth, stride == 2, norm, act)
+        stages = {
+            stride: _stage(width * stride, depth, stride == 2, norm, act)
             for stride, depth in zip(used, depths, strict=False)
-        )
+        }
+        self.stages = Stages(stages, [width * stride for stride in used], strides)
+        self.specs = self.stages.specs
         init_darknet(self)
         vary_residuals(self.stages, drop_path_rate, join)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
-        x = self.stem(images)
-        features = []
-        for stage, returned in zip(self.stages, self.returned, strict=True):
-            x = stage(x)
-            if returned:
-                features.append(x)
-        return features
+        return self.stages(self.stem(images))
 
 
 def partial_stages(depths: Sequence[int] | None = None, **darknet: Any) -> CSPDarknet:

@@ -5,20 +5,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
+from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import DarkBlock, init_darknet, vary_residuals
-from detectors.structures import FeatureSpec
-
-
-def check_strides(strides: Sequence[int], offered: list[int], network: str) -> list[int]:
-    """Those of the strides offered, rising, that are needed for the strides asked for.
-
-    Raises:
-        ValueError: a stride is not offered.
-    """
-    if not strides or not set(strides) <= set(offered):
-        raise ValueError(f"strides {list(strides)}: this {network} offers {offered}")
-    return offered[: offered.index(max(strides)) + 1]
 
 
 class Darknet(Backbone):
@@ -49,25 +38,19 @@ class Darknet(Backbone):
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2 ** (i + 1) for i in range(len(depths))], "Darknet")
-        self.specs = [FeatureSpec(width * stride, stride) for stride in used if stride in strides]
-        self.returned = [stride in strides for stride in used]
         self.stem = ConvNormAct(3, width, 3, norm=norm, act=act)
-        self.stages = nn.ModuleList(
-            _stage(width * stride, depth, norm, act)
+        stages = {
+            stride: _stage(width * stride, depth, norm, act)
             for stride, depth in zip(used, depths, strict=False)
-        )
+        }
+        self.stages = Stages(stages, [width * stride for stride in used], strides)
+        self.specs = self.stages.specs
         init_darknet(self)
         vary_residuals(self.stages, drop_path_rate, join)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
-        x = self.stem(images)
-        features = []
-        for stage, returned in zip(self.stages, self.returned, strict=True):
-            x = stage(x)
-            if returned:
-                features.append(x)
-        return features
+        return self.stages(self.stem(images))
 
 
 def _stage(channels: int, depth: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
+from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
-from detectors.structures import FeatureSpec
 
 # Convolutions of each stage; they alternate 3x3 and 1x1, and a 1x1 halves the channels.
 DEPTHS = {1: 1, 2: 1, 4: 3, 8: 3, 16: 5, 32: 5}
@@ -36,22 +36,15 @@ class Darknet19(Backbone):
         strides: Sequence[int] = (16, 32),
     ) -> None:
         super().__init__()
-        if not strides or not set(strides) <= set(DEPTHS):
-            raise ValueError(f"strides {list(strides)}: Darknet19 offers {list(DEPTHS)}")
-        used = [stride for stride in DEPTHS if stride <= max(strides)]
-        self.specs = [FeatureSpec(width * stride, stride) for stride in used if stride in strides]
-        self.returned = [stride in strides for stride in used]
-        self.stages = nn.ModuleList(_stage(width * stride, stride, norm, act) for stride in used)
+        used = check_strides(strides, list(DEPTHS), "Darknet19")
+        stages = {stride: _stage(width * stride, stride, norm, act) for stride in used}
+        self.stages = Stages(stages, [width * stride for stride in used], strides)
+        self.specs = self.stages.specs
         init_darknet(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
-        x, features = images, []
-        for stage, returned in zip(self.stages, self.returned, strict=True):
-            x = stage(x)
-            if returned:
-                features.append(x)
-        return features
+        return self.stages(images)
 
 
 def _stage(channels: int, stride: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:

@@ -6,8 +6,8 @@ from itertools import chain
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
+from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
-from detectors.structures import FeatureSpec
 
 # Convolutions of each stage as (kernel, channels in multiples of the width, stride).
 STAGES = {
@@ -43,31 +43,19 @@ class Extraction(Backbone):
         strides: Sequence[int] = (64,),
     ) -> None:
         super().__init__()
-        if not strides or not set(strides) <= set(STAGES):
-            raise ValueError(f"strides {list(strides)}: Extraction offers {list(STAGES)}")
-        used = [stride for stride in STAGES if stride <= max(strides)]
+        used = check_strides(strides, list(STAGES), "Extraction")
         leaving = [width * STAGES[stride][-1][1] for stride in used]
-        entering = [3, *leaving[:-1]]
-        self.specs = [
-            FeatureSpec(channels, stride)
-            for channels, stride in zip(leaving, used, strict=True)
-            if stride in strides
-        ]
-        self.returned = [stride in strides for stride in used]
-        self.stages = nn.ModuleList(
-            _stage(channels, stride, width, norm, act)
-            for channels, stride in zip(entering, used, strict=True)
-        )
+        stages = {
+            stride: _stage(channels, stride, width, norm, act)
+            for channels, stride in zip([3, *leaving], used, strict=False)
+        }
+        self.stages = Stages(stages, leaving, strides)
+        self.specs = self.stages.specs
         _init(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
-        x, features = images, []
-        for stage, returned in zip(self.stages, self.returned, strict=True):
-            x = stage(x)
-            if returned:
-                features.append(x)
-        return features
+        return self.stages(images)
 
 
 def _stage(

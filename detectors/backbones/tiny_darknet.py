@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
-from detectors.backbones.darknet import check_strides
+from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import TinyCSPStage
 from detectors.layers.dark import init_darknet
@@ -36,25 +36,20 @@ class TinyDarknet(Backbone):
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2, 4, 8, 16, 32], "TinyDarknet")
-        self.returned = [stride in strides for stride in used]
         self.stem = ConvNormAct(3, width, 3, norm=norm, act=act)
-        self.stages = nn.ModuleList(_pooled(width * stride // 2, norm, act) for stride in used)
-        if used[-1] == 32:
-            last = ConvNormAct(width * 32, width * 64, 3, norm=norm, act=act)
-            self.stages[-1] = nn.Sequential(self.stages[-1], DarkPool(2, stride=1), last)
-        channels = {stride: width * stride for stride in used} | {32: width * 64}
-        self.specs = [FeatureSpec(channels[stride], stride) for stride in strides]
+        stages = {stride: _pooled(width * stride // 2, norm, act) for stride in used}
+        channels = [width * stride for stride in used]
+        if 32 in stages:
+            last = ConvNormAct(channels[-1], 2 * channels[-1], 3, norm=norm, act=act)
+            stages[32] = nn.Sequential(stages[32], DarkPool(2, stride=1), last)
+            channels[-1] *= 2
+        self.stages = Stages(stages, channels, strides)
+        self.specs = self.stages.specs
         init_darknet(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
-        x = self.stem(images)
-        features = []
-        for stage, returned in zip(self.stages, self.returned, strict=True):
-            x = stage(x)
-            if returned:
-                features.append(x)
-        return features
+        return self.stages(self.stem(images))
 
 
 def _pooled(in_channels: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:

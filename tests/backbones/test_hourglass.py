@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from detectors.backbones.hourglass import StackedHourglass
+from detectors.heads import Head
 from detectors.heads.stacked import StackedHead
 from detectors.structures import FeatureSpec
 
@@ -23,7 +24,7 @@ def test_the_second_stack_sees_the_first() -> None:
     assert not torch.equal(before[1], after[1])
 
 
-class _Constant(nn.Module):
+class _Constant(Head):
     """A head whose losses and candidates tell which one it is."""
 
     def __init__(self, specs: list[FeatureSpec]) -> None:
@@ -35,6 +36,9 @@ class _Constant(nn.Module):
 
     def loss(self, output: tuple, targets: object) -> dict[str, torch.Tensor]:
         return {"class": torch.tensor(float(output[0])), "box": torch.tensor(float(output[1]))}
+
+    def assign(self, output: tuple, targets: object) -> tuple:
+        return output
 
     def detect(self, output: tuple) -> tuple:
         return output

@@ -1,0 +1,45 @@
+"""Stages of a network, one behind the other, of which some are its feature levels."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from detectors.structures import FeatureSpec
+
+
+def check_strides(strides: Sequence[int], offered: Sequence[int], network: str) -> list[int]:
+    """The offered strides, rising, up to the largest one asked for.
+
+    Raises:
+        ValueError: a stride is not offered.
+    """
+    if not strides or not set(strides) <= set(offered):
+        raise ValueError(f"strides {list(strides)}: this {network} offers {list(offered)}")
+    return [stride for stride in offered if stride <= max(strides)]
+
+
+class Stages(nn.ModuleList):
+    """Stages one behind the other; the outputs of some of them are returned.
+
+    Args:
+        stages: by the stride that their output has, rising.
+        channels: of the output of each.
+        strides: levels to return.
+    """
+
+    def __init__(
+        self, stages: Mapping[int, nn.Module], channels: Sequence[int], strides: Sequence[int]
+    ) -> None:
+        super().__init__(stages.values())
+        outputs = map(FeatureSpec, channels, stages)
+        self.specs = [spec for spec in outputs if spec.stride in strides]
+        self.returned = [stride in strides for stride in stages]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Levels [B, channels, H, W] of the input of the first stage, finest first."""
+        features = []
+        for stage, returned in zip(self, self.returned, strict=True):
+            x = stage(x)
+            if returned:
+                features.append(x)
+        return features
