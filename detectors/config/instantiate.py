@@ -66,13 +66,14 @@ def check_keys(node: Any, path: str) -> None:
 
 def _check_target(node: Mapping[str, Any], path: str) -> None:
     known = _parameters(node["_target_"], path)
-    unknown = [k for k in node if k not in known and not k.startswith("_")] if known else []
-    for key in unknown:
+    if known is None:
+        return
+    for key in [key for key in node if key not in known and not key.startswith("_")]:
         raise ValueError(
             f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{did_you_mean(key, known)} "
-            f"It takes: {', '.join(known)}"
+            f"It takes: {', '.join(known) or 'nothing'}"
         )
-    missing = [k for k in _required(node["_target_"]) if k not in node] if known else []
+    missing = [k for k in _required(node["_target_"]) if k not in node]
     if missing and not node.get("_partial_") and "_args_" not in node:
         raise ValueError(
             f"{path}: {node['_target_']} needs {', '.join(map(repr, missing))}, which nothing here "
@@ -86,14 +87,14 @@ def _required(target: str) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
 
 
-def _parameters(target: str, path: str) -> list[str]:
-    """Names that the target takes; empty where it takes any."""
+def _parameters(target: str, path: str) -> list[str] | None:
+    """Names that the target takes; None where it takes any."""
     try:
         signature = inspect.signature(get_object(target))
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{path}._target_: cannot import {target!r}: {error}") from error
     except ValueError:  # a constructor written in C
-        return []
+        return None
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     anything = inspect.Parameter.VAR_KEYWORD in kinds
-    return [] if anything else [name for name in signature.parameters if name != "self"]
+    return None if anything else [name for name in signature.parameters if name != "self"]
