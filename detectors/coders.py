@@ -18,6 +18,9 @@ class Coder(nn.Module, ABC):
 
     numbers: Annotated[int, "how many numbers of each prior it decodes"] = 4
 
+    def __init__(self) -> None:  # without it, any key of a config would seem to be taken
+        super().__init__()
+
     @abstractmethod
     def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
         """Deltas [..., N, 4] of boxes [..., N, 4]; always four, whatever `numbers` is."""
@@ -106,13 +109,21 @@ class Yolo(Coder):
     Args:
         scale: grid sensitivity per level, finest first (YOLOv4, sec. 3.4): the centre is
             `cell + s * sigmoid(t) - (s - 1) / 2`. One number serves all levels.
-        reach: pixels that a centre gets farther beyond the border of its cell, on any stride.
+        reach: the same in pixels beyond the border of the cell, alike on every stride.
+
+    Raises:
+        ValueError: both are given.
     """
 
     limit = math.log(1e4)  # a runaway side stays finite
 
     def __init__(self, scale: float | list[float] = 1.0, reach: float = 0.0) -> None:
         super().__init__()
+        if reach and scale != 1.0:
+            raise ValueError(
+                f"the coder has grid sensitivity already: scale {scale} beside reach {reach}; "
+                "leave one of them"
+            )
         self.scale, self.reach = scale, reach
 
     def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
@@ -148,26 +159,6 @@ class Yolo(Coder):
             for size, scale in zip(priors.level_sizes, self.scale, strict=True)
         ]
         return torch.cat(per_level)
-
-
-def sensitive(coder: nn.Module, reach: float) -> Yolo:
-    """The coder with grid sensitivity, the same number of pixels on every stride.
-
-    Args:
-        coder: a `Yolo` without.
-        reach: pixels beyond the border of a cell.
-
-    Raises:
-        ValueError: the coder has it already, or binds no centre to a cell.
-    """
-    if not isinstance(coder, Yolo):
-        raise ValueError(
-            f"grid sensitivity lets the sigmoid of a centre get beyond its cell, and "
-            f"{type(coder).__name__} has no such sigmoid: leave it, or choose coder=yolo"
-        )
-    if coder.scale != 1.0 or coder.reach:
-        raise ValueError(f"the coder has grid sensitivity already: scale {coder.scale}")
-    return Yolo(reach=reach)
 
 
 class CenterOffset(Coder):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
-from detectors.coders import CenterOffset, Delta, Distance, Yolo, YoloV1, sensitive
+from detectors.coders import CenterOffset, Delta, Distance, Yolo
 from detectors.ops.boxes import centers, sides
 from detectors.structures import Priors
 from tests.examples import points, random_boxes, shapes
@@ -189,7 +189,7 @@ def test_reach_of_grid_sensitivity_is_that_of_yolov4s_three_scales() -> None:
     torch.manual_seed(0)
     three = shapes([8, 16, 32], [*SIDES, [(50.0, 40.0)]])
     alone = shapes([32], [[(50.0, 40.0)]])
-    coder = sensitive(Yolo(), reach=0.8)
+    coder = Yolo(reach=0.8)
     for priors, scale in ((three, [1.2, 1.1, 1.05]), (alone, [1.05])):
         deltas = 3 * torch.randn(2, len(priors.stride), 4)
         torch.testing.assert_close(
@@ -197,13 +197,7 @@ def test_reach_of_grid_sensitivity_is_that_of_yolov4s_three_scales() -> None:
         )
 
 
-@pytest.mark.parametrize("coder", [Delta(), Distance(), CenterOffset(), YoloV1()])
-def test_grid_sensitivity_needs_a_cell_that_binds_the_centre(coder: nn.Module) -> None:
-    with pytest.raises(ValueError, match=f"{type(coder).__name__} has no such sigmoid"):
-        sensitive(coder, reach=0.8)
-
-
-@pytest.mark.parametrize("coder", [Yolo([1.2, 1.1, 1.05]), Yolo(1.05), Yolo(reach=0.8)])
-def test_grid_sensitivity_is_not_given_twice(coder: Yolo) -> None:
+@pytest.mark.parametrize("scale", [[1.2, 1.1, 1.05], 1.05])
+def test_grid_sensitivity_is_not_given_twice(scale: float | list[float]) -> None:
     with pytest.raises(ValueError, match="already"):
-        sensitive(coder, reach=0.8)
+        Yolo(scale, reach=0.8)

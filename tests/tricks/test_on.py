@@ -24,8 +24,7 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "part.tower": ({"losses", "detections"}, {"weights"}),
     "part.coder": ({"losses", "detections"}, {"weights"}),
     "part.head": ({"losses"}, {"detections"}),
-    "part.sensitive": (set(), set()),  # nodes to which others refer
-    "part.several": (set(), set()),
+    "part.several": (set(), set()),  # a node to which others refer
     "clustering": ({"losses", "detections"}, set()),
     "part.priors": ({"losses", "detections"}, {"weights"}),
     "part.assigner": ({"losses"}, set()),

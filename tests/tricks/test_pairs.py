@@ -50,7 +50,7 @@ TRICKS = [t for t in names() if not (for_several_processes(t) or is_set(t))]
 FAST = {("yolov3", "spp")}
 LOSSES = {  # parts of the config that are about losses
     *("box_loss", "class_loss", "quality_loss", "assigner", "loss_normalizer", "mining"),
-    *("loss_weights", "coder", "score", "head", "sensitive", "several"),
+    *("loss_weights", "coder", "score", "head", "several"),
 }
 SAMPLE = 40  # one pair in so many
 MISSING = object()
