@@ -37,7 +37,7 @@ CASES = {
     "yolo": (Yolo(), shapes([8, 16], SIDES)),
     "yolo of one scale": (Yolo(1.2), shapes([8, 16], SIDES)),
     "yolo of a scale per level": (Yolo([1.2, 1.05]), shapes([8, 16], SIDES)),
-    "yolo with reach": (Yolo(1.05, reach=0.8), shapes([8, 16], SIDES)),
+    "yolo with reach": (Yolo(reach=0.8), shapes([8, 16], SIDES)),
     "center offset": (CenterOffset(), points([4])),
 }
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, activation
+from detectors.layers.conv import Activation, ChannelActivation, activation
 
 # Gates, such as the sigmoid of squeeze-and-excitation, stay as they are.
 REPLACED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.LeakyReLU)
@@ -34,7 +34,7 @@ def replace_activations(network: nn.Module, act: Activation) -> None:
         setattr(network.get_submodule(parent), child, layer)
 
 
-class ThresholdedLinear(nn.Module):
+class ThresholdedLinear(ChannelActivation):
     """The larger of the input and a learnt threshold for its channel.
 
     The thresholds start at zero, which makes it a ReLU. TLU of Singh and Krishnan 2020, eq. 3.
@@ -49,6 +49,8 @@ class ThresholdedLinear(nn.Module):
         return torch.maximum(x, self.threshold.to(x.dtype).view(-1, *[1] * (x.dim() - 2)))
 
 
-def prelu(channels: int, init: float = 0.25) -> nn.PReLU:
+class ChannelPReLU(nn.PReLU, ChannelActivation):
     """A leaky ReLU with one learnt slope per channel: He et al. 2015, eq. 1."""
-    return nn.PReLU(channels, init)
+
+    def __init__(self, channels: int, init: float = 0.25) -> None:
+        super().__init__(channels, init)

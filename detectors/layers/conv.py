@@ -1,18 +1,24 @@
 """Convolution, normalisation and activation: the building block of almost every network here."""
 
-import inspect
 from collections.abc import Callable
 
 from torch import nn
 
+from detectors.contracts import made_by
+
 Norm = Callable[[int], nn.Module]  # channels -> layer
-Activation = Callable[..., nn.Module]  # () or, with parameters per channel, (channels) -> layer
+Activation = Callable[..., nn.Module]  # () -> layer, or (channels=) -> `ChannelActivation`
+
+
+class ChannelActivation(nn.Module):
+    """An activation that learns something for each channel, so it is made with `(channels=)`."""
 
 
 def activation(act: Activation, channels: int) -> nn.Module:
-    """A new layer made by `act` for maps of `channels` channels."""
-    takes = "channels" in inspect.signature(act).parameters
-    return act(channels=channels) if takes else act()
+    """A fresh one, for maps of so many channels."""
+    made = made_by(act)
+    learns = isinstance(made, type) and issubclass(made, ChannelActivation)
+    return act(channels=channels) if learns else act()
 
 
 class ConvNormAct(nn.Sequential):

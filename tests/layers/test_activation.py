@@ -1,6 +1,7 @@
 """Activations follow their formulas, and a trick replaces all of a network's."""
 
 from collections.abc import Callable
+from functools import partial
 from math import exp, log, tanh
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 import detectors
 from detectors.config.compose import compose
-from detectors.layers.activation import ThresholdedLinear, replace_activations
+from detectors.layers.activation import ChannelPReLU, ThresholdedLinear, replace_activations
 from detectors.layers.conv import activation
 
 
@@ -97,3 +98,10 @@ def test_a_deep_stack_keeps_its_signal(trick: str) -> None:
     backbone = detectors.build("yolov3", ["size=small", f"trick=[{trick}]"]).backbone.train()
     coarsest = backbone(torch.randn(2, 3, 64, 64))[-1]
     assert 0.2 < coarsest.std() < 5
+
+
+def test_an_activation_that_declares_it_gets_the_channels_and_no_other() -> None:
+    assert activation(partial(ChannelPReLU, init=0.1), 5).weight.tolist() == pytest.approx(
+        [0.1] * 5
+    )
+    assert len(activation(nn.PReLU, 5).weight) == 1  # torch's own learns one slope
