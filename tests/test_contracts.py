@@ -17,6 +17,8 @@ from detectors.backbones import Backbone
 from detectors.coders import Coder, Delta, DistanceDistribution
 from detectors.config.paths import CONF
 from detectors.contracts import check_contract, made_by
+from detectors.data.augment import Mix, Transform
+from detectors.data.augment.transforms import scale_free
 from detectors.detector import Detector
 from detectors.heads import Head, Pooler, RegionHead, Tower
 from detectors.heads.criterion import Criterion
@@ -32,7 +34,7 @@ from detectors.scores import ClassAlone, ClassTimesQuality, Score
 from detectors.structures import FeatureSpec
 
 CONTRACTS = [Assigner, Backbone, Coder, Head, LossTerm, LossWeight, Mining, Neck, Pooler]
-CONTRACTS += [PostProcess, PriorGrid, RegionHead, Score, Suppressor, Tower]
+CONTRACTS += [Mix, PostProcess, PriorGrid, RegionHead, Score, Suppressor, Tower, Transform]
 KINDS = {  # the group of a part's YAML
     "assigner": Assigner,
     "coder": Coder,
@@ -176,3 +178,8 @@ def test_every_attribute_of_a_kind_is_read_from_its_annotation() -> None:
 
     with pytest.raises(ValueError, match="how large it is"):
         check_contract(nn.Identity(), Small)
+
+
+def test_a_transform_without_the_base_class_says_whether_it_is_scale_free() -> None:
+    with pytest.raises(ValueError, match=r"Identity lacks `scale_free`.* it is False"):
+        scale_free({"own": nn.Identity()})  # type: ignore[dict-item]

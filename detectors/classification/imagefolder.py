@@ -13,7 +13,8 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from detectors.classification.crops import CenterSquare
-from detectors.data.augment.transforms import Resize, Stretch, Transform
+from detectors.data.augment import Transform
+from detectors.data.augment.transforms import Resize, Stretch
 from detectors.data.loading import check_loading, loader_arguments
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import examples

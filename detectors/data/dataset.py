@@ -5,10 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 from torch.utils.data import Dataset
 
-from detectors.data.augment.mosaic import Closing, Mix
+from detectors.contracts import check_contract
+from detectors.data.augment import Mix, Transform
+from detectors.data.augment.mosaic import Closing
 from detectors.data.augment.transforms import (
     Resize,
-    Transform,
     framed,
     placed,
     scale_free,
@@ -51,6 +52,8 @@ class DetectionDataset(Dataset[Sample]):
         self.resize = resize
         self.seed = seed
         self.mixes = dict(mixes or {})
+        for mix in self.mixes.values():
+            check_contract(mix, Mix)
         self.closing = closing
         self.cache = cache
         self.resize_first = scale_free(self.transforms)

@@ -3,6 +3,7 @@
 import albumentations
 import numpy as np
 
+from detectors.data.augment import Transform
 from detectors.data.augment.transforms import chosen
 from detectors.structures import Sample
 
@@ -21,7 +22,7 @@ POINTWISE = (
 )
 
 
-class Albumentation:
+class Albumentation(Transform):
     """Applies one transform of albumentations, seeded anew for every sample.
 
     Left to itself the library repeats its draws between workers and epochs. A transform that moves

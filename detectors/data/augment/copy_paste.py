@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detectors.data.augment import Mix
 from detectors.data.augment.mixup import hull
 from detectors.data.augment.mosaic import joined, largest
 from detectors.data.augment.occlusion import cut_to_shown, pixels, without_hidden
@@ -16,7 +17,7 @@ from detectors.data.ranges import above, chance, check, number, showing, within
 from detectors.structures import Sample
 
 
-class CutMix:
+class CutMix(Mix):
     """A rectangle of one partner over the sample, at its place in both.
 
     Yun et al. 2019, Algorithm A1 and eq. 2, whose rectangle has the share 1 - lambda of the area,
@@ -55,7 +56,7 @@ class CutMix:
         return largest(cutmix(samples, place, self.visible), self.most)
 
 
-class CopyPaste:
+class CopyPaste(Mix):
     """Objects of one partner over the sample, each as the rectangle of its box, at its own place.
 
     Ghiasi et al. 2021, sec. 3: a random part of the objects of another picture; objects below are

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detectors.data.augment import Transform
 from detectors.data.augment.occlusion import without_hidden
 from detectors.data.ranges import above, chance, check, showing, within
 from detectors.structures import Sample
@@ -16,7 +17,7 @@ from detectors.structures import Sample
 MEAN = (124, 116, 104)  # RGB of ImageNet's pictures, 0.485, 0.456, 0.406 of 255
 
 
-class Cutout:
+class Cutout(Transform):
     """Hides one square, its centre anywhere, so that it may reach over the border.
 
     DeVries & Taylor 2017, sec. 3.2.
@@ -56,7 +57,7 @@ class Cutout:
         return hidden(sample, hole, np.array(self.fill), self.visible)
 
 
-class RandomErasing:
+class RandomErasing(Transform):
     """Hides a rectangle of random area, shape and place under noise.
 
     Zhong et al. 2020, Algorithm 1.
@@ -106,7 +107,7 @@ class RandomErasing:
         return hidden(sample, hole, noise, self.visible)
 
 
-class HideAndSeek:
+class HideAndSeek(Transform):
     """Hides each patch of a grid with a probability.
 
     Singh et al. 2018, sec. 3.1 and 4: grids of several sizes, one drawn for each picture.
@@ -150,7 +151,7 @@ class HideAndSeek:
         return hidden(sample, hole, np.array(self.fill), self.visible)
 
 
-class GridMask:
+class GridMask(Transform):
     """Hides the squares of a regular grid.
 
     Chen et al. 2020, sec. 3.2: of each unit a square stays hidden, of a side of `1 - kept` units.

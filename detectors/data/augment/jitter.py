@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from detectors.data.augment import Transform
 from detectors.data.augment.ssd_crop import KEEP_ALL
 from detectors.data.augment.transforms import mapped, resized, window
 from detectors.data.ranges import at_least, check, within
 from detectors.structures import Sample
 
 
-class SideJitter:
+class SideJitter(Transform):
     """Moves each of the four sides of the picture in or out by up to a part of its length.
 
     YOLOv1, sec. 2.2 (20 %); darknet's `jitter`, by which YOLOv2 as released and YOLOv4 train. What
@@ -32,7 +33,7 @@ class SideJitter:
         return window(sample, top, left, rows, columns, KEEP_ALL, (red, green, blue))
 
 
-class AspectJitter:
+class AspectJitter(Transform):
     """Changes the aspect ratio and lays the picture at a random place of the smallest square.
 
     Darknet's `jitter` since March 2017, by which YOLOv3 trains: width and height are drawn anew,
@@ -55,7 +56,7 @@ class AspectJitter:
         return window(sample, top, left, side, side, KEEP_ALL)
 
 
-class ExposureJitter:
+class ExposureJitter(Transform):
     """Darknet's colours: `hue`, `saturation` and `exposure` of the HSV colour space.
 
     Args:
@@ -81,7 +82,7 @@ class ExposureJitter:
         return sample._replace(image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
 
 
-class SquareWindow:
+class SquareWindow(Transform):
     """Shows a square round a random point, its side a multiple of the longer side of the picture.
 
     CenterNet, sec. 5 "Implementation details", after CornerNet; `src/lib/datasets/sample/ctdet.py`.
@@ -114,7 +115,7 @@ def _border(length: int, border: int) -> int:
     return border
 
 
-class RandomInterpolation:
+class RandomInterpolation(Transform):
     """Stretches to the canvas by one of OpenCV's five methods, all alike likely.
 
     SSD's `resize_param`: linear, area, nearest, cubic, Lanczos. The resize that follows has nothing

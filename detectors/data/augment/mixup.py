@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from detectors.data.augment import Mix
 from detectors.data.augment.mosaic import joined, largest
 from detectors.data.augment.transforms import chosen
 from detectors.data.ranges import above, chance, check, number, within
 from detectors.structures import Sample
 
 
-class MixUp:
+class MixUp(Mix):
     """The sample and one partner, their pixels added in a drawn proportion.
 
     Zhang et al. 2018 with their alignment for detection (Zhang et al. 2019, "Bag of Freebies for

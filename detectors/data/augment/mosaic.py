@@ -5,22 +5,13 @@ Of more than `most` objects every mix keeps those of largest area. How many were
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
+from detectors.data.augment import Mix
 from detectors.data.augment.transforms import chosen, visible_rows
 from detectors.data.ranges import chance, check, number, showing
 from detectors.structures import Sample
-
-
-class Mix(Protocol):
-    """(samples, rng) -> sample; the first is the one asked for, the partners follow."""
-
-    partners: int  # further samples that it needs
-    probability: float  # that it happens at all
-
-    def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> Sample: ...
 
 
 class Closing:
@@ -48,7 +39,7 @@ class Closing:
         return epoch < self.epochs - self.last
 
 
-class Mosaic:
+class Mosaic(Mix):
     """Four pictures round a random cut point, each seen through a window as large as its quarter.
 
     YOLOv4, sec. 3.4; darknet, `src/data.c`. The window shows either the part of its picture that

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from detectors.data.augment import Transform
 from detectors.data.ranges import chance, check
 from detectors.structures import Sample
 
 Change = Callable[[np.ndarray], np.ndarray]  # of an image [H, W, 3] uint8
 
 
-class Distortion:
+class Distortion(Transform):
     """Brightness, contrast, saturation and hue, each changed with a probability of its own.
 
     SSD's `im_transforms.cpp`, ApplyDistort (after Howard 2013), its numbers the defaults: contrast
@@ -58,7 +59,7 @@ class Distortion:
         return [_bound(changes[i], float(amounts[i])) for i in order if happens[i]]
 
 
-class ColorJitter:
+class ColorJitter(Transform):
     """Brightness, contrast, saturation and hue at once, as one linear map of the levels.
 
     In YIQ (the colour space of NTSC) brightness scales all, contrast scales what differs from the

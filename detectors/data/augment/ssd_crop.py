@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detectors.data.augment import Transform
 from detectors.data.augment.transforms import chosen, window
 from detectors.data.ranges import at_least, chance, check
 from detectors.ops.numpy_boxes import iou
@@ -12,7 +13,7 @@ from detectors.structures import Sample
 KEEP_ALL = 1e-6  # part of an object that has to show
 
 
-class Expand:
+class Expand(Transform):
     """Lays the picture at a random place of a canvas up to `largest` times as long and wide.
 
     SSD, sec. 3.6: 16 times the area, filled with the mean colour; `im_transforms.cpp`, ExpandImage.
@@ -37,7 +38,7 @@ class Expand:
         return window(sample, top, left, canvas[0], canvas[1], KEEP_ALL, self.fill)
 
 
-class IoUCrop:
+class IoUCrop(Transform):
     """Shows the whole picture or a part of it that overlaps an object enough.
 
     SSD, sec. 2.2 "Data augmentation", with the numbers of the released `batch_sampler`s: for each

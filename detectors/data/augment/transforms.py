@@ -14,21 +14,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from detectors.contracts import check_contract
+from detectors.data.augment import Transform
 from detectors.data.ranges import at_least, chance, check, showing, within
 from detectors.structures import Sample
 
 FILL = 114  # grey level where a canvas shows no picture; near the mean of natural images
-
-
-class Transform(Protocol):
-    """(sample, rng) -> sample; all chance comes from `rng`.
-
-    One with `scale_free = True` means the same at any resolution of the picture and keeps its size:
-    where all are so, they work on the picture as resized for the network. It writes to no image
-    that it is given.
-    """
-
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
 
 class Resize(Protocol):
@@ -77,8 +68,8 @@ class ShorterEdge:
     """
 
     def __init__(self, size: int, ratio: float = 5 / 3) -> None:
-        side = f"one side in pixels as image_size, the shorter one, found {size!r}"
-        pixels = isinstance(size, int) and size >= 1, side
+        wanted = f"one side in pixels as image_size, the shorter one, found {size!r}"
+        pixels = isinstance(size, int) and size >= 1, wanted
         check("resize=shorter_edge", pixels, at_least("ratio", ratio, 1))
         self.size, self.ratio, self.longest = size, ratio, int(size * ratio)
         side = -(-self.longest // 32) * 32
@@ -129,8 +120,14 @@ def placed(sample: Sample, canvas: np.ndarray, size: tuple[int, int], resize: Re
 
 
 def scale_free(transforms: Mapping[str, Transform]) -> bool:
-    """Whether all of them mean the same at any resolution of the picture and keep its size."""
-    return all(getattr(transform, "scale_free", False) for transform in transforms.values())
+    """Whether all of them mean the same at any resolution of the picture and keep its size.
+
+    Raises:
+        ValueError: one does not say so, nor that it does not.
+    """
+    for transform in transforms.values():
+        check_contract(transform, Transform)
+    return all(transform.scale_free for transform in transforms.values())
 
 
 def framed(sample: Sample) -> Sample:
@@ -153,7 +150,7 @@ def unframed(sample: Sample, whole: Sample) -> Sample:
     return mapped(sample, image, np.ones(2), np.array([left, top]))
 
 
-class HorizontalFlip:
+class HorizontalFlip(Transform):
     """Mirrors left and right with a probability; `to_original` then has a negative x scale."""
 
     scale_free = True
@@ -170,7 +167,7 @@ class HorizontalFlip:
         return mapped(sample, image, np.array([-1.0, 1.0]), np.array([width, 0.0]))
 
 
-class ScaleJitter:
+class ScaleJitter(Transform):
     """Shows the picture larger or smaller, at a random place of a window of its own shape.
 
     Large scale jitter, Ghiasi et al. 2021, sec. 3 (scale uniform in 0.1 to 2.0; 0.8 to 1.25 is
@@ -192,7 +189,7 @@ class ScaleJitter:
         return window(sample, top, left, shown[0], shown[1], self.visible)
 
 
-class Translate:
+class Translate(Transform):
     """Moves the picture by up to a part of its width and height, grey coming in."""
 
     def __init__(self, part: float, visible: float = 0.25) -> None:
