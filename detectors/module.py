@@ -1,23 +1,23 @@
 """The one LightningModule of detection: how any detector is trained, validated and checkpointed."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from detectors.clock import Clock, optimizer_steps
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.metrics import DetectionMetric
 from detectors.random_streams import torch_seed
 from detectors.structures import Annotations, Batch
-from detectors.tricks import BatchTrick, Step
+from detectors.tricks import BatchTrick
 
 
 class LitDetector(LightningModule):
@@ -54,14 +54,18 @@ class LitDetector(LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
+        self.clock = Clock(compiled)
         self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The clock, whatever callbacks the trainer has."""
+        return [self.clock]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         assert self.optimizer is not None
         assert self.schedule is not None
         optimizer = self.optimizer(self.detector)
-        self.steps = optimizer_steps(self.trainer)
-        schedule = self.schedule(optimizer, self.steps)
+        schedule = self.schedule(optimizer, optimizer_steps(self.trainer))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -86,8 +90,9 @@ class LitDetector(LightningModule):
     def _tricked(self, batch: Batch, batch_idx: int) -> Batch:
         """The batch that the loss sees; what tricks draw does not shift what it draws."""
         seed = step_seed(self.seed, self.current_epoch, batch_idx, rank=0)
+        assert self.clock.progress is not None
         for trick in self.batch_tricks.values():
-            batch = trick(batch, self.detector, Step(self.global_step, self.steps, seed))
+            batch = trick(batch, self.detector, self.clock.progress, seed)
         return batch
 
     def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
@@ -141,25 +146,6 @@ class LitDetector(LightningModule):
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     """Seed of everything a training step draws on the device, the same in a resumed run."""
     return torch_seed(seed, epoch, batch, rank, name="step on the device")
-
-
-def optimizer_steps(trainer: Trainer) -> int:
-    """Optimiser steps of the whole run.
-
-    Lightning's own `estimated_stepping_batches` would open the training loader for good, before a
-    resumed run has restored its place within the epoch.
-
-    Raises:
-        ValueError: the run has no end.
-    """
-    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
-        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
-    limit = trainer.limit_train_batches
-    loader = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-    batches = min(len(loader), limit) if isinstance(limit, int) else int(len(loader) * limit)
-    epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
-    steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
-    return int(steps if trainer.max_steps == -1 else min(steps, trainer.max_steps))
 
 
 class LitData(LightningDataModule):

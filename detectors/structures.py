@@ -81,6 +81,18 @@ class LabelledImages(NamedTuple):
     labels: Tensor  # [B] int64 in 0..C-1
 
 
+class Progress(NamedTuple):
+    """How far a run has come when a batch of training begins; the same on all devices."""
+
+    images_seen: int  # by all devices, those of this batch among them
+    step: int  # optimiser steps made
+    steps: int  # of the whole run
+    epoch: int = 0  # epochs finished
+    epochs: int = 1  # of the whole run, the last perhaps not to its end
+    mini_batch: int = 0  # which of the batches that the next optimiser step accumulates this is
+    mini_batches: int = 1  # how many these are
+
+
 class Priors(NamedTuple):
     """Where predictions start from: anchors, points (squares one stride wide) or proposals."""
 

@@ -30,7 +30,8 @@ from detectors.detector import Detector
 from detectors.engine.console import console
 from detectors.engine.hardware import has_bf16, torch_device
 from detectors.engine.run_folder import environment, write_json
-from detectors.structures import Targets
+from detectors.layers.progress import tell
+from detectors.structures import Progress, Targets
 from detectors.weights.torchvision import from_torchvision
 from experiments.measuring import peak_bytes, processor, seconds_in_turn
 
@@ -212,6 +213,7 @@ def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, backgroun
 def of_ours(model: Detector, images: Tensor, targets: Targets) -> dict[str, Variant]:
     """Our variants: in float32, and with the defaults of `detectors train`."""
     bf16 = has_bf16(images.device.type)
+    tell(model, Progress(images_seen=len(images), step=0, steps=1))
     return {
         "ours, fp32": variant(model, images, targets, torch.contiguous_format, False),
         "ours, default": variant(copy.deepcopy(model), images, targets, torch.channels_last, bf16),

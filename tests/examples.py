@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from detectors.priors import BoxGrid, Points
-from detectors.structures import FeatureSpec, Predictions, Priors, Targets
+from detectors.structures import FeatureSpec, Predictions, Priors, Progress, Targets
+
+START = Progress(images_seen=1, step=0, steps=1)  # of a run, for losses without one
 
 
 def random_boxes(*shape: int, canvas: float = 64.0, smallest: float = 1.0) -> Tensor:

@@ -12,7 +12,9 @@ import detectors
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
+from detectors.layers.progress import tell
 from detectors.structures import Targets
+from tests.examples import START
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -58,6 +60,7 @@ def works(family: str, *words: str) -> None:
         detector = detectors.build(
             family, ["size=small", "image_size=[128,160]", *words], num_classes=3
         )
+        tell(detector, START)
         images, rows = torch.empty(2, 3, 128, 160), (2, 8)
         valid, ignore = torch.empty(2, *rows, dtype=torch.bool)
         boxes, labels = torch.empty(*rows, 4), torch.empty(rows, dtype=torch.int64)

@@ -15,9 +15,11 @@ from detectors.assigners.sampled import Sampler
 from detectors.config.compose import compose
 from detectors.config.paths import CONF
 from detectors.detector import Detector
+from detectors.layers.progress import tell
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
+from tests.examples import START
 
 FILES = {path.stem for path in (CONF / "model").glob("*.yaml")}
 PLAIN = set(compose([], "tricks").families)  # the others are variants of these
@@ -54,6 +56,7 @@ def new_loss(family: str) -> Loss:
             part.p = 0.0
         if isinstance(part, HardNegativeCrossEntropy):
             part.ratio = 10**6
+    tell(detector, START)
     return Loss(detector).train()
 
 

@@ -6,9 +6,11 @@ from torch import Tensor
 
 import detectors
 from detectors.config.paths import CONF
+from detectors.layers.progress import tell
 from detectors.ops.suppression import fixed_point, greedy_iou
 from detectors.postprocess import Greedy, Ranked
 from detectors.structures import Priors, Targets
+from tests.examples import START
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 pytestmark = [
@@ -48,6 +50,7 @@ def test_inference_and_gradients_are_finite_and_detections_those_of_the_cpu(fami
         expected = detector(images).scores.sort(dim=1).values
         found = detector.cuda()(images.cuda()).scores.sort(dim=1).values
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-3)  # TF32 and other orders
+    tell(detector, START)
     losses = detector.train().loss(images.cuda(), objects())
     torch.stack(list(losses.values())).sum().backward()
     assert all(p.grad.isfinite().all() for p in detector.parameters() if p.grad is not None)

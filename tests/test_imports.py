@@ -14,7 +14,7 @@ STAIR = (
     {"heads"},
     {"detector"},
     {"data", "tricks", "metrics", "optim", "visualization", "weights"},
-    {"module", "tta"},
+    {"clock", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},
     {"commands"},

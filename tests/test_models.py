@@ -17,8 +17,10 @@ from detectors.assigners.sampled import Sampler
 from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
+from detectors.layers.progress import tell
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
+from tests.examples import START
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
@@ -108,6 +110,7 @@ def test_losses_are_finite_scalars_that_teach_every_parameter(
     detector: Detector, counts: tuple[int, int]
 ) -> None:
     detector.train().zero_grad(set_to_none=True)
+    tell(detector, START)
     losses = detector.loss(*case(*counts))
     assert all(term.shape == () and term.isfinite() for term in losses.values())
     torch.stack(list(losses.values())).sum().backward()

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from detectors.callbacks.ema import EMA
 from detectors.callbacks.table import EpochTable
+from detectors.clock import optimizer_steps
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox
 from detectors.data.module import DetectionData
-from detectors.module import LitData, LitDetector, optimizer_steps, step_seed
+from detectors.layers.dropping import DropBlock
+from detectors.module import LitData, LitDetector, step_seed
 from detectors.structures import Annotations, Detections, Targets
 
 IMAGES, BATCH, STEPS = 12, 2, 6  # an epoch has 6 steps
@@ -221,6 +223,16 @@ def test_what_stands_for_the_detector_is_evaluated_and_no_part_of_the_module(
     fit(tmp_path, [EMA(decay=0.9)], max_epochs=1)
     assert module.trainer.callback_metrics["val/AP"] == 0
     assert list(module.state_dict()) == names
+
+
+def test_parts_are_told_the_time_whatever_callbacks_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = new_module()
+    module.detector.dropped = DropBlock(4)  # type: ignore[assignment]
+    monkeypatch.setitem(globals(), "new_module", lambda: module)
+    fit(tmp_path, [], max_epochs=1)
+    assert float(module.detector.dropped.done) == pytest.approx(5 / 6)  # before the last step
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from detectors.data.augment.transforms import Stretch
 from detectors.data.module import DetectionData
 from detectors.data.sources.voc import read_voc
 from detectors.engine.hardware import has_bf16
+from detectors.layers.progress import tell
 from detectors.metrics import DetectionMetric
+from detectors.structures import Progress
 
 CLASSES, IMAGES = ("RBC", "WBC", "Platelets"), 8
 
@@ -96,7 +98,8 @@ def test_learns_eight_images(family: str, data_root: Path) -> None:
     )
     optimizer = AdamW(detector.parameters(), rate)
     schedule = OneCycleLR(optimizer, rate, steps)
-    for _ in range(steps):
+    for step in range(steps):
+        tell(detector, Progress(IMAGES * (step + 1), step, steps))
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
             losses = detector.loss(batch.images, batch.targets, batch.frames)
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from detectors.backbones.depth import stages_of
-from detectors.module import optimizer_steps
+from detectors.clock import optimizer_steps
 from detectors.optim import steps_of
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,8 +16,9 @@ from torchmetrics.classification import MulticlassAccuracy
 from detectors.classification.classifier import Classifier
 from detectors.classification.cutmix import BatchCutMix
 from detectors.classification.imagefolder import Finish
+from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
-from detectors.module import optimizer_steps, step_seed
+from detectors.module import step_seed
 from detectors.random_streams import stream
 from detectors.structures import LabelledImages
 
@@ -65,6 +66,10 @@ class LitClassifier(LightningModule):
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.num_classes = classifier.logits.out_channels
         self.losses, self.accuracies = MeanMetric(), _accuracies(self.num_classes)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The clock, whatever callbacks the trainer has."""
+        return [Clock(self.compiled)]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.classifier)

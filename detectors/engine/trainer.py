@@ -18,6 +18,7 @@ from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
 from detectors.engine.checks import check_batch_tricks, check_callbacks, check_canvases, check_tta
 from detectors.engine.hardware import accelerator_of, number_format
+from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
 
 # Lightning's warnings about its own code, and about what is on purpose here.
@@ -75,6 +76,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     outline, tta = sketch(cfg), tta_of(cfg)
     data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
     check_callbacks(trainer)
+    check_demands(outline, trainer.accumulate_grad_batches, cfg.compile)
     check_canvases(outline, data.canvases())
     check_tta(tta, outline, data.canvases())
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)

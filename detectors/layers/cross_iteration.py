@@ -1,7 +1,6 @@
 """Batch norm over the last iterations, whose statistics are brought up to the present weights."""
 
-from collections.abc import Callable
-from functools import partial
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.norm import DEFAULT_EPS
+from detectors.layers.progress import Demanding, Remembering
 
-CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_log = logging.getLogger(__name__)
 
 
 class Past(NamedTuple):
@@ -21,7 +21,18 @@ class Past(NamedTuple):
     square: Tensor  # [C] the mean square itself
 
 
-class CrossIterationNorm(nn.Module):
+class Kernel(NamedTuple):
+    """The weights of a convolution with C output channels."""
+
+    weight: Tensor  # [C, ...], of a transposed one [..., C, ., .]
+    transposed: bool
+
+    def by_channel(self, values: Tensor) -> Tensor:
+        """Weights, or slopes by them, with the channel of the output first."""
+        return (values.transpose(0, 1) if self.transposed else values).detach()
+
+
+class CrossIterationNorm(Remembering, Demanding):
     """Batch norm over the batches of the last iterations (CBN, Yao et al. 2021, sec. 3).
 
     Means and mean squares of earlier iterations are corrected to the present weights by a Taylor
@@ -31,13 +42,17 @@ class CrossIterationNorm(nn.Module):
     are kept. A mean square counts as no less than the squared mean (sec. 3.3). Only the present
     iteration carries a gradient.
 
-    `callbacks.cross_iterations` tells which convolution comes before. Without one this is plain
-    batch norm, as it is where the convolution has a bias or its weights do not learn.
+    The convolution is found in the graph of the norm's input. Where there is none right before the
+    norm, or one with a bias, weights that do not learn, or groups that its transpose cannot tell
+    apart, this is plain batch norm, which is logged once.
 
     Args:
         channels: of the maps.
         momentum: of the running statistics, as in batch norm.
         window: iterations, the present one among them.
+
+    Raises:
+        ValueError: when checked, the loss is compiled: such a graph has no slopes of its own.
     """
 
     running_mean: Tensor
@@ -52,8 +67,19 @@ class CrossIterationNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.before: list[nn.Module] = []  # the convolution, in a list because it is no child
         self.past: list[Past] = []
+        self.alone = False  # as has been logged
+
+    def check(self, mini_batches: int, compiled: bool) -> None:
+        if compiled:
+            raise ValueError("norm=cbn takes slopes within a step: set compile=false")
+
+    def memory(self) -> list[tuple[Tensor, ...]]:
+        return [tuple(past) for past in self.past]
+
+    def recall(self, memory: list[tuple[Tensor, ...]]) -> None:
+        device = self.weight.device
+        self.past = [Past(*(field.to(device) for field in past)) for past in memory]
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same shape and type; statistics are float32."""
@@ -62,36 +88,42 @@ class CrossIterationNorm(nn.Module):
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         wide = x.float()
-        mean, square = self._statistics(wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3)))
+        mean, square = wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))
+        kernel = kernel_before(x)
+        if kernel is not None:
+            mean, square = self._over_window(mean, square, kernel)
+        elif torch.is_grad_enabled():
+            self._tell_alone()
         variance = (square - mean.square()).clamp(min=0)
         self._keep(mean.detach(), variance.detach())
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return (wide * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)).to(x.dtype)
 
-    def _statistics(self, mean: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
+    def _over_window(self, mean: Tensor, square: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
         """Averages of [C] over the window, and the present iteration put into it."""
-        weight: Any = self.before[0].weight if self.before else None
-        if weight is None or not weight.requires_grad or not mean.requires_grad:
-            return mean, square
-        now = self._by_channel(weight)
+        now = kernel.by_channel(kernel.weight)
         means, squares = [mean], [torch.maximum(square, mean.square())]
         for past in self.past:
             means.append(_inner(past.mean_slope, now))
             corrected = _inner(past.square_slope, now) - past.square
             squares.append(torch.maximum(corrected, means[-1].square()))
         mean_slope, square_slope = (
-            self._by_channel(torch.autograd.grad(statistic.sum(), weight, retain_graph=True)[0])
-            for statistic in (mean, square)
+            kernel.by_channel(torch.autograd.grad(s.sum(), kernel.weight, retain_graph=True)[0])
+            for s in (mean, square)
         )
         self.past = [Past(mean_slope, square_slope, square.detach()), *self.past]
         self.past = self.past[: self.window - 1]
         return torch.stack(means).mean(0), torch.stack(squares).mean(0)
 
-    def _by_channel(self, weight: Tensor) -> Tensor:
-        """Weights, or slopes by them, with the channel of the output first."""
-        turned = isinstance(self.before[0], nn.ConvTranspose2d)
-        return (weight.transpose(0, 1) if turned else weight).detach()
+    def _tell_alone(self) -> None:
+        if not self.alone:
+            _log.warning(
+                "norm=cbn: a norm of %d channels has no convolution without bias that learns right "
+                "before it: batch norm of each iteration alone",
+                len(self.weight),
+            )
+        self.alone = True
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
@@ -104,38 +136,19 @@ def _inner(slope: Tensor, weight: Tensor) -> Tensor:
     return (slope * weight).flatten(1).sum(1)
 
 
-def follow(network: nn.Module, run: Callable[[], object]) -> list[str]:
-    """Let every `CrossIterationNorm` know the convolution whose output it is given.
+def kernel_before(x: Tensor) -> Kernel | None:
+    """The kernel of the convolution whose output `x` is, read from the graph of the gradient.
 
-    Args:
-        network: holds both.
-        run: passes something through it.
-
-    Returns:
-        Names of the norms that have none: they stand behind something else, or behind a convolution
-        with a bias or with groups that its transpose cannot tell apart.
+    None where there is none, or one with a bias, with weights that do not learn as they are, or
+    transposed and with groups.
     """
-    outputs: dict[int, tuple[Tensor, nn.Module]] = {}  # tensors too, so that no address is reused
-    hooks = []
-    for part in network.modules():
-        if isinstance(part, CONVOLUTIONS) and part.bias is None:
-            hooks.append(part.register_forward_hook(partial(_note, outputs)))
-        elif isinstance(part, CrossIterationNorm):
-            hooks.append(part.register_forward_pre_hook(partial(_look_up, outputs)))
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    norms = [(n, p) for n, p in network.named_modules() if isinstance(p, CrossIterationNorm)]
-    return [name for name, norm in norms if not norm.before]
-
-
-def _note(outputs: dict, conv: nn.Module, _: object, output: Tensor) -> None:
-    if not (isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1):
-        outputs[id(output)] = (output, conv)
-
-
-def _look_up(outputs: dict, norm: CrossIterationNorm, given: tuple[Tensor]) -> None:
-    if id(given[0]) in outputs:
-        norm.before = [outputs[id(given[0])][1]]
+    node: Any = x.grad_fn
+    if node is None or node.name() != "ConvolutionBackward0":
+        return None
+    if any(node._saved_bias_sym_sizes_opt) or (node._saved_transposed and node._saved_groups > 1):
+        return None
+    source = node.next_functions[1][0]
+    if source is not None and source.name() == "ToCopyBackward0":  # to the type of autocast
+        source = source.next_functions[0][0]
+    weight = getattr(source, "variable", None)
+    return None if weight is None else Kernel(weight, node._saved_transposed)

@@ -1,13 +1,14 @@
-"""Parts of a feature map left out while training; `(channels, ...) -> module`, shape unchanged."""
+"""Layers that leave out parts of a feature map while training: `(channels, ...) -> module`."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.layers.progress import TrainingProgress
+from detectors.layers.progress import Timed
+from detectors.structures import Progress
 
 
-class DropBlock(nn.Module):
+class DropBlock(Timed):
     """Squares of a map set to zero, each channel its own, the rest scaled up (Ghiasi et al. 2018).
 
     Algorithm 1: middles of squares are drawn at the rate of eq. 1 where a whole square fits, and
@@ -23,18 +24,25 @@ class DropBlock(nn.Module):
         ValueError: keep is no share.
     """
 
+    done: Tensor
+
     def __init__(self, channels: int, keep: float = 0.9, size: int = 7) -> None:
         super().__init__()
         if not 0 < keep <= 1:
             raise ValueError(f"DropBlock keeps a share of {keep}: expected one in (0, 1]")
-        self.keep, self.size, self.progress = keep, size, TrainingProgress()
+        self.keep, self.size = keep, size
+        self.register_buffer("done", torch.zeros(()), persistent=False)  # share of the run
+
+    def begin(self, progress: Progress) -> None:
+        self.done.fill_(progress.step / progress.steps)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
+        self.require_progress()
         height, width = x.shape[-2:]
         size = min(self.size, height, width)
-        dropped = (1 - self.keep) * self.progress.done
+        dropped = (1 - self.keep) * self.done
         rate = seed_rate(dropped, size, height, width)
         room = (*x.shape[:2], height - size + 1, width - size + 1)
         seeds = (torch.rand(room, device=x.device) < rate).float()

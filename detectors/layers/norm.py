@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import Norm
+from detectors.layers.progress import Demanding, Timed
+from detectors.structures import Progress
 
 DEFAULT_EPS = 1e-5  # PyTorch's; a norm that has it is taken to have no wish of its own
 
@@ -105,7 +107,7 @@ class FilterResponseNorm(nn.Module):
         return (x * scale + self.bias.view(-1, 1, 1)).to(x.dtype)
 
 
-class CrossMiniBatchNorm(nn.Module):
+class CrossMiniBatchNorm(Timed, Demanding):
     """Batch norm over all mini-batches of the batch so far (CmBN, YOLOv4, sec. 3.4 and fig. 4).
 
     Mini-batch i is normalised by the mean over the first i of their means and of their mean
@@ -113,12 +115,12 @@ class CrossMiniBatchNorm(nn.Module):
     mini-batch sees the statistics of one big batch. These go into the running ones, then only, as
     in AlexeyAB's `src/blas_kernels.cu`, `fast_v_cbn_kernel`; the variance is the biased one.
 
-    `callbacks.mini_batches` calls `begin` at the start of a mini-batch. Without it all that was
-    seen since the layer was made counts as one batch, and no running statistics are kept.
-
     Args:
         channels: of the maps.
         momentum: of the running statistics; 0.01 in darknet.
+
+    Raises:
+        ValueError: when checked, each batch is one mini-batch.
     """
 
     running_mean: Tensor
@@ -138,12 +140,19 @@ class CrossMiniBatchNorm(nn.Module):
         self.register_buffer("count", torch.zeros(()), persistent=False)
         self.register_buffer("last", torch.zeros(()), persistent=False)
 
-    def begin(self, first: bool, last: bool) -> None:
-        """A mini-batch begins: the first of its batch, and the last, or not."""
-        if first:
+    def check(self, mini_batches: int, compiled: bool) -> None:
+        if mini_batches < 2:
+            raise ValueError(
+                "norm=cmbn looks at the mini-batches of one batch, but "
+                "trainer.accumulate_grad_batches=1 makes every batch one mini-batch, where it is "
+                "plain batch norm: set trainer.accumulate_grad_batches=4, or norm=batch"
+            )
+
+    def begin(self, progress: Progress) -> None:
+        if progress.mini_batch == 0:
             self.sums.zero_()
             self.count.zero_()
-        self.last.fill_(float(last))
+        self.last.fill_(float(progress.mini_batch == progress.mini_batches - 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W], one mini-batch, to the same shape and type; sums are float32."""
@@ -151,6 +160,7 @@ class CrossMiniBatchNorm(nn.Module):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
+        self.require_progress()
         wide = x.float()
         sums = self.sums + torch.stack([wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))])
         count = self.count + 1

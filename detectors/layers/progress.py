@@ -1,37 +1,127 @@
-"""How far training has come, for parts that change on the way."""
+"""Tells parts what only the run that trains them knows: how far it is, what it trains on."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from detectors.structures import Progress
 
-class ImagesSeen(nn.Module):
-    """A clock that counts training images, those of the step being made included.
 
-    `callbacks.images_seen` sets it before every step; without that callback it stands at zero, the
-    start of training. A tensor, so that a compiled step reads it and is not compiled anew; it is
-    not saved, because it follows from the trainer's own progress.
+class Timed(nn.Module):
+    """A part that changes from one batch of training to the next; an interface.
+
+    Whoever trains the part calls `tell` before every batch; `LitDetector` and `LitClassifier` do so
+    by themselves. What a part remembers of the time belongs into buffers, so that a compiled step
+    reads it and is not compiled anew; buffers that follow from the progress need not be saved.
     """
 
-    count: Tensor
+    told = False  # of a first batch
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64), persistent=False)
+    def begin(self, progress: Progress) -> None:
+        """A batch of training begins."""
+        raise NotImplementedError
 
-    def before(self, images: int) -> Tensor:
-        """A scalar, 1.0 until `images` have been seen and 0.0 from then on."""
-        return (self.count < images).float()
+    def require_progress(self) -> None:
+        """Refuse to be trained without ever having been told of a batch; for use in `forward`.
+
+        In evaluation mode and without gradients nothing is trained.
+
+        Raises:
+            ValueError: says how to tell it.
+        """
+        if self.training and torch.is_grad_enabled() and not self.told:
+            raise ValueError(
+                f"{type(self).__name__} changes as training goes on, but was never told how far it "
+                "is: before each batch call detectors.layers.progress.tell(detector, "
+                "Progress(images_seen=..., step=..., steps=...)), Progress from "
+                "detectors.structures, or train with LitDetector. To see a loss without training, "
+                "call detector.eval() or use torch.no_grad()"
+            )
 
 
-class TrainingProgress(nn.Module):
-    """The share of the run that is done, from 0 to 1.
+class Remembering(nn.Module):
+    """A part that needs more than its buffers to go on exactly where it stopped; an interface."""
 
-    `callbacks.training_progress` sets it before every step; without that callback it stands at
-    zero. A tensor and not saved, as `ImagesSeen`.
+    def memory(self) -> Any:
+        """What a checkpoint keeps: tensors in plain containers; empty if nothing is to be kept."""
+        raise NotImplementedError
+
+    def recall(self, memory: Any) -> None:
+        """Go on from what `memory` gave, on whatever device the part is now."""
+        raise NotImplementedError
+
+
+class Demanding(nn.Module):
+    """A part that cannot be trained in every way; an interface."""
+
+    def check(self, mini_batches: int, compiled: bool) -> None:
+        """Refuse a run in which the part means nothing or does not work.
+
+        Args:
+            mini_batches: how many batches each optimiser step accumulates.
+            compiled: whether the loss is a compiled graph.
+
+        Raises:
+            ValueError: the reason and the remedy.
+        """
+        raise NotImplementedError
+
+
+class Counting(nn.Module):
+    """A part that depends on how many objects of each class are trained on; an interface.
+
+    Whoever trains the part calls `tell_counts` once; `LitDetector` does so by itself.
     """
 
-    done: Tensor
+    counted = False
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("done", torch.zeros(()), persistent=False)
+    def count(self, objects: Tensor) -> None:
+        """Take the number of objects of each class, [C], in the training split."""
+        raise NotImplementedError
+
+    def require_counts(self) -> None:
+        """Refuse to be trained without the numbers; for use in `forward`.
+
+        Raises:
+            ValueError: says how to tell them.
+        """
+        if self.training and torch.is_grad_enabled() and not self.counted:
+            raise ValueError(
+                f"{type(self).__name__} depends on the number of objects of each class, but was "
+                "never told: call detectors.layers.progress.tell_counts(detector, objects) with a "
+                "tensor [classes], or train with LitDetector. To see a loss without training, call "
+                "detector.eval() or use torch.no_grad()"
+            )
+
+
+def tell(network: nn.Module, progress: Progress) -> None:
+    """Tell every `Timed` part of the network that a batch of training begins.
+
+    Whoever takes `detector.loss` in a loop of their own calls this before each batch:
+
+        tell(detector, Progress(images_seen=(step + 1) * len(images), step=step, steps=1000))
+    """
+    for part in network.modules():
+        if isinstance(part, Timed):
+            part.begin(progress)
+            part.told = True
+
+
+def tell_counts(network: nn.Module, objects: Tensor) -> None:
+    """Tell every `Counting` part of the network how many objects of each class there are, [C]."""
+    for part in network.modules():
+        if isinstance(part, Counting):
+            part.count(objects)
+            part.counted = True
+
+
+def check_demands(network: nn.Module, mini_batches: int, compiled: bool) -> None:
+    """Let every `Demanding` part of the network look at the run; arguments as its `check`.
+
+    Raises:
+        ValueError: the run does not suit a part.
+    """
+    for part in network.modules():
+        if isinstance(part, Demanding):
+            part.check(mini_batches, compiled)

@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor
 
+from detectors.layers.progress import Counting
 from detectors.losses import LossWeight
 from detectors.structures import Matched
 
 
-class ClassBalancedWeight(LossWeight):
+class ClassBalancedWeight(Counting, LossWeight):
     """Each class by the inverse of its effective number of objects (Cui et al. 2019, eqs. 2 and 4).
 
     `(1 - beta) / (1 - beta^n)` for n objects, scaled so that the classes' mean is one (sec. 4.2).
-    Background counts as one. A factor of a `Criterion`; until `count`, which
-    `callbacks.class_counts` calls with the training data, all classes are alike.
+    Background counts as one. A factor of a `Criterion`. It has to be told how many objects there
+    are, as `LitDetector` does; outside of training all classes are alike until then.
 
     Args:
         num_classes: C.
         beta: 0 counts all alike, towards 1 the inverse of n.
 
     Raises:
-        ValueError: beta is outside of [0, 1).
+        ValueError: beta is outside of [0, 1); or, when trained, nobody has told the objects.
     """
 
     weights: Tensor
@@ -38,4 +39,5 @@ class ClassBalancedWeight(LossWeight):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N], mean one over classes."""
+        self.require_counts()
         return torch.where(matched.positive > 0, self.weights[matched.labels], 1.0)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.layers.progress import ImagesSeen
+from detectors.layers.progress import Timed
 from detectors.losses import LossTerm
 from detectors.ops.boxes import aligned_iou
-from detectors.structures import Matched
+from detectors.structures import Matched, Progress
 
 
 class SquaredClass(LossTerm):
@@ -84,7 +84,7 @@ class SquaredObjectness(LossTerm):
         return weight * error / 2
 
 
-class YoloV2Box(LossTerm):
+class YoloV2Box(Timed, LossTerm):
     """YOLOv2's: on the sigmoid of the centre and on the log sides, all objects alike.
 
     While training begins, priors without an object are drawn to their own shape in the middle of
@@ -98,20 +98,25 @@ class YoloV2Box(LossTerm):
     """
 
     deltas = "box"
+    early: Tensor
 
     def __init__(
         self, weight: float = 1.0, prior_weight: float = 0.01, prior_images: int = 12800
     ) -> None:
         super().__init__()
         self.weight, self.prior_weight, self.prior_images = weight, prior_weight, prior_images
-        self.seen = ImagesSeen()
+        self.register_buffer("early", torch.ones(()), persistent=False)  # 1 while it lasts, then 0
+
+    def begin(self, progress: Progress) -> None:
+        self.early.fill_(float(progress.images_seen < self.prior_images))
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
+        self.require_progress()
         deltas, target = matched.predictions.deltas, matched.target_deltas
         center = target[..., :2].sigmoid() - deltas[..., :2].sigmoid()
         error = torch.cat([center, target[..., 2:] - deltas[..., 2:]], dim=-1).square().sum(-1)
-        prior_weight = self.prior_weight * self.seen.before(self.prior_images)
+        prior_weight = self.prior_weight * self.early
         weight = torch.where(matched.positive > 0, self.weight, prior_weight)
         return weight * error / 2
 

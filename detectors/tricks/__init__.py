@@ -1,25 +1,23 @@
-"""What changes a batch on the device, before the training step sees it."""
+"""Tricks that change a batch on the device, before the training step sees it."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from detectors.detector import Detector
-from detectors.structures import Batch
-
-
-class Step(NamedTuple):
-    """Where in a run a trick is applied."""
-
-    made: int  # optimiser steps made so far
-    total: int  # of the whole run
-    seed: int  # of this mini-batch, the same on all devices
+from detectors.structures import Batch, Progress
 
 
 class BatchTrick(Protocol):
     """A change of the batch that looks at the detector, whose state stays as it was."""
 
-    def __call__(self, batch: Batch, detector: Detector, step: Step) -> Batch:
-        """The batch to train on; of all that is drawn, what `step.seed` does not fix is not
-        drawn again by the training step.
+    def __call__(self, batch: Batch, detector: Detector, progress: Progress, seed: int) -> Batch:
+        """The batch to train on.
+
+        Args:
+            batch: as the loader or the trick before gave it.
+            detector: as it is in this step.
+            progress: how far the run is.
+            seed: of all that the trick draws, the same on all devices. The training step draws
+                nothing again that this seed does not fix.
         """
         ...
 

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
 from detectors.optim import steps_of
-from detectors.structures import Batch, FeatureSpec, Targets
-from detectors.tricks import Step
+from detectors.structures import Batch, FeatureSpec, Progress, Targets
 
 SCALE = 255.0  # of our images; darknet's are in [0, 1]
 
@@ -48,15 +47,15 @@ class SelfAdversarial:
             )
         self.rate, self.probability, self.burn_in = rate, probability, burn_in
 
-    def __call__(self, batch: Batch, detector: Detector, step: Step) -> Batch:
+    def __call__(self, batch: Batch, detector: Detector, progress: Progress, seed: int) -> Batch:
         """The batch with images float32 in 0..255, or as it is."""
-        early = step.made < steps_of(self.burn_in, step.total)
-        if early or np.random.default_rng(step.seed).random() >= self.probability:
+        early = progress.step < steps_of(self.burn_in, progress.steps)
+        if early or np.random.default_rng(seed).random() >= self.probability:
             return batch
-        torch.manual_seed(step.seed)  # of what a two-stage head draws
+        torch.manual_seed(seed)  # of what a two-stage head draws
         gradient = empty_gradient(detector, batch.images, batch.targets, batch.frames)
         # A pixel of 0..255 has 1 / 255 of the gradient, and takes 255 times the step.
-        moved = self.rate * step.made / step.total * SCALE**2 * gradient
+        moved = self.rate * progress.step / progress.steps * SCALE**2 * gradient
         return batch._replace(images=(batch.images - moved).clamp(0, SCALE))
 
     def check(self, detector: Detector, canvas: tuple[int, int]) -> None:

@@ -6,7 +6,9 @@ import torch
 from detectors.config.compose import compose
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector
+from detectors.layers.progress import tell
 from detectors.structures import Assignment
+from tests.examples import START
 from tests.tricks.bag import FAMILIES, SIDE, given_batch
 
 FAST = {("yolov3", "sim_ota"), ("fcos", "paa")}
@@ -38,6 +40,7 @@ def test_objects_get_other_priors_and_these_teach(family: str, name: str) -> Non
     assert found.positive.any()
     assert not torch.equal(found.positive, before.positive)
     batch = given_batch(side, 4)
+    tell(detector, START)
     terms = detector.train().loss(batch.images, batch.targets, batch.frames)
     sum(terms.values()).backward()
     assert all(term.isfinite() and term > 0 for term in terms.values())

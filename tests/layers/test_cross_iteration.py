@@ -1,20 +1,15 @@
 """CBN against means over several batches, and against slopes by finite differences."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
-from detectors.layers.cross_iteration import CrossIterationNorm, follow
+from detectors.layers.cross_iteration import CrossIterationNorm, kernel_before
 
 
 def network(conv: nn.Module, window: int = 3) -> nn.Sequential:
-    """The convolution and its norm, which knows it."""
-    channels = conv.out_channels
-    made = nn.Sequential(conv, CrossIterationNorm(channels, window=window))
-    assert follow(made, lambda: made.eval()(torch.zeros(1, conv.in_channels, 8, 8))) == []
-    return made.train()
+    """The convolution and its norm."""
+    return nn.Sequential(conv, CrossIterationNorm(conv.out_channels, window=window))
 
 
 CONVS = {
@@ -86,20 +81,29 @@ def test_evaluation_uses_running_statistics_and_keeps_the_window() -> None:
     assert norm.past is window
 
 
-def test_without_a_convolution_it_is_batch_norm() -> None:
+def test_without_a_convolution_it_is_batch_norm_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     norm, plain = CrossIterationNorm(3), nn.BatchNorm2d(3)
     for _ in range(3):
         x = torch.randn(2, 3, 4, 4)
         torch.testing.assert_close(norm(x), plain(x), rtol=1e-4, atol=1e-4)
+    assert caplog.text.count("a norm of 3 channels has no convolution") == 1
 
 
-def test_a_biased_convolution_is_named() -> None:
-    made = nn.Sequential(nn.Conv2d(3, 5, 3), CrossIterationNorm(5))
-    assert follow(made, lambda: made.eval()(torch.zeros(1, 3, 8, 8))) == ["1"]
-
-
-def test_a_copy_follows_its_own_convolution() -> None:
-    made = network(CONVS["plain"]())
-    other = copy.deepcopy(made)
-    assert other[1].before[0] is other[0]
-    assert [name for name, _ in made.named_parameters()] == ["0.weight", "1.weight", "1.bias"]
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_kernel_before_is_read_from_the_graph(autocast: bool) -> None:
+    x = torch.randn(1, 4, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        for conv in (nn.Conv2d(4, 5, 3, bias=False), nn.ConvTranspose2d(4, 5, 3, bias=False)):
+            found = kernel_before(conv(x))
+            assert found is not None
+            assert found.weight is conv.weight
+            assert found.transposed == isinstance(conv, nn.ConvTranspose2d)
+            assert kernel_before(conv(x).relu()) is None
+            assert kernel_before(conv.requires_grad_(False)(x.requires_grad_())) is None
+        biased = nn.Conv2d(4, 5, 3)
+        biased.bias.requires_grad_(False)
+        for conv in (biased, nn.ConvTranspose2d(4, 4, 3, groups=2, bias=False)):
+            assert kernel_before(conv(x)) is None
+    assert kernel_before(x) is None

@@ -4,11 +4,13 @@ from torch import nn
 
 import detectors
 from detectors.layers.dropping import DropBlock, dropout, seed_rate, spatial_dropout
+from detectors.layers.progress import tell
+from detectors.structures import Progress
 
 
 def _at(done: float, **arguments: object) -> DropBlock:
     layer = DropBlock(4, **arguments).train()
-    layer.progress.done.fill_(done)
+    tell(layer, Progress(images_seen=1, step=int(100 * done), steps=100))
     return layer
 
 

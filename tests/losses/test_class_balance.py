@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detectors.layers.progress import tell_counts
 from detectors.losses.class_balance import ClassBalancedWeight
 from tests.losses.loss_examples import matched
 
@@ -29,7 +30,7 @@ def test_a_class_without_objects_is_finite() -> None:
 
 def test_positives_get_the_weight_of_their_class_and_background_one() -> None:
     balance = ClassBalancedWeight(3, beta=0.9)
-    balance.count(torch.tensor([1, 10, 100]))
+    tell_counts(balance, torch.tensor([1, 10, 100]))
     given = matched("+-i-++", "+---ii")
     expected = [
         [balance.weights[label] if state else 1.0 for label, state in zip(*rows, strict=True)]

@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 
 import detectors
+from detectors.layers.progress import tell
 from detectors.structures import Targets
+from tests.examples import START
 
 
 def _built(family: str, *tricks: str, **settings: object) -> nn.Module:
@@ -19,6 +21,7 @@ def _losses(detector: nn.Module) -> dict[str, Tensor]:
     boxes, labels = torch.empty(*rows, 4), torch.empty(rows, dtype=torch.int64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        tell(detector, START)
         return detector.loss(images, Targets(boxes, labels, *valid))
 
 

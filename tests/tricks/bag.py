@@ -18,8 +18,8 @@ from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.engine.anchors import with_anchors
 from detectors.engine.trainer import assemble
-from detectors.layers.progress import TrainingProgress
-from detectors.structures import Batch, Candidates
+from detectors.layers.progress import tell, tell_counts
+from detectors.structures import Batch, Candidates, Progress
 
 GRID = Path(__file__).parent / "grid"  # by `detectors tricks`
 TRICKS = names()
@@ -131,6 +131,7 @@ def seen(*given: str, trained: bool = False) -> Seen:
     module, data, _ = assemble(with_anchors(cfg))
     weights = {name: value.clone() for name, value in module.state_dict().items()}
     detector = filled(module.detector)
+    tell_counts(detector, torch.ones(cfg.num_classes))
     batch = given_batch(cfg.image_size, cfg.num_classes)
     return Seen(
         batches=dict(_batches(data)),
@@ -179,9 +180,7 @@ def filled(detector: nn.Module) -> nn.Module:
             draw = torch.Generator().manual_seed(zlib.crc32(f"{shape}{count}".encode()))
             scale = (2 / parameter[0].numel()) ** 0.5
             parameter.data = scale * torch.randn(parameter.shape, generator=draw)
-    for part in detector.modules():
-        if isinstance(part, TrainingProgress):
-            part.done.fill_(1.0)
+    tell(detector, Progress(images_seen=1, step=1, steps=1))
     return detector
 
 

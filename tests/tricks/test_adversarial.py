@@ -13,12 +13,11 @@ from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.module import LitData, LitDetector
-from detectors.structures import Batch, Targets
-from detectors.tricks import Step
+from detectors.structures import Batch, Progress, Targets
 from detectors.tricks.adversarial import SelfAdversarial, empty_gradient
 
 SIDE = 64
-LATE = Step(made=3, total=4, seed=0)
+LATE = Progress(images_seen=1, step=3, steps=4)
 
 
 def built(family: str, *words: str) -> Detector:
@@ -58,7 +57,7 @@ def empty_loss(detector: Detector, images: Tensor, batch: Batch) -> Tensor:
 def test_the_step_is_that_of_finite_differences(yolo: Detector) -> None:
     batch, places = new_batch(1), [(0, 0, 5, 5), (0, 1, 20, 33), (0, 2, 47, 12)]
     images = batch.images.float()
-    changed = SelfAdversarial(rate=0.001, probability=1.0)(batch, yolo, LATE).images
+    changed = SelfAdversarial(rate=0.001, probability=1.0)(batch, yolo, LATE, seed=0).images
     yolo.eval()
     for place in places:
         there = torch.zeros_like(images)
@@ -73,7 +72,7 @@ def test_the_step_is_that_of_finite_differences(yolo: Detector) -> None:
 
 def test_a_changed_image_costs_less_as_an_empty_one(yolo: Detector) -> None:
     batch = new_batch()
-    changed = SelfAdversarial(rate=1e-4, probability=1.0)(batch, yolo, LATE).images
+    changed = SelfAdversarial(rate=1e-4, probability=1.0)(batch, yolo, LATE, seed=0).images
     with torch.no_grad():
         before, after = (empty_loss(yolo.eval(), i, batch) for i in (batch.images, changed))
     yolo.train()
@@ -87,7 +86,7 @@ def test_statistics_gradients_and_modes_stay(yolo: Detector) -> None:
     yolo.backbone.stem.norm.eval()  # as a frozen part has it
     modes = [part.training for part in yolo.modules()]
     before = {name: value.clone() for name, value in yolo.state_dict().items()}
-    SelfAdversarial(probability=1.0)(new_batch(), yolo, LATE)
+    SelfAdversarial(probability=1.0)(new_batch(), yolo, LATE, seed=0)
     assert all(torch.equal(value, yolo.state_dict()[name]) for name, value in before.items())
     assert all(parameter.grad is None for parameter in yolo.parameters())
     assert [part.training for part in yolo.modules()] == modes
@@ -105,11 +104,11 @@ def test_an_image_moves_alike_in_every_batch(family: str) -> None:
 
 def test_half_of_the_steps_after_the_burn_in_and_always_the_same(yolo: Detector) -> None:
     batch, trick = new_batch(1), SelfAdversarial(burn_in=0.5)
-    assert trick(batch, yolo, Step(4, 10, 1)) is batch
+    assert trick(batch, yolo, Progress(1, 4, 10), 1) is batch
 
     def changed() -> list[bool]:
-        steps = (Step(5, 10, seed) for seed in range(12))
-        return [trick(batch, yolo, step) is not batch for step in steps]
+        half = Progress(1, 5, 10)
+        return [trick(batch, yolo, half, seed) is not batch for seed in range(12)]
 
     torch.manual_seed(1)
     first = changed()

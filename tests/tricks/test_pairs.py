@@ -28,6 +28,8 @@ from detectors.config.instantiate import instantiate
 from detectors.config.overrides import changes, check_overrides, leaves
 from detectors.config.paths import CONF
 from detectors.engine.build import initial_detector
+from detectors.layers.progress import tell, tell_counts
+from detectors.structures import Progress
 from tests.tricks.bag import (
     beside,
     for_several_processes,
@@ -157,7 +159,9 @@ def _two_steps(cfg: DictConfig) -> None:
     detector = initial_detector(cfg).train()
     batch = given_batch(cfg.image_size, cfg.num_classes)
     optimizer = torch.optim.SGD(detector.parameters(), 1e-4)
-    for _ in range(2):
+    tell_counts(detector, torch.ones(cfg.num_classes))
+    for step in range(2):
+        tell(detector, Progress(images_seen=3 * (step + 1), step=step, steps=2))
         optimizer.zero_grad()
         loss = sum(detector.loss(batch.images, batch.targets, batch.frames).values())
         assert isinstance(loss, torch.Tensor)
