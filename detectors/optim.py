@@ -4,9 +4,9 @@ A length of training is a share of the run below 1, and a number of optimiser st
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,8 +15,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from detectors.backbones.depth import stages_of
 
 
+class Network(Protocol):
+    """What is optimised: a backbone and the rest, such as a `Detector` or a `Classifier`."""
+
+    backbone: nn.Module
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All parameters; names of the backbone's begin with "backbone."."""
+        ...
+
+
 def build_optimizer(
-    module: nn.Module,
+    module: Network,
     algorithm: Callable[..., Optimizer],
     lr: float,
     weight_decay: float = 0.0,
@@ -43,7 +53,7 @@ def build_optimizer(
 
 
 def parameter_groups(
-    module: nn.Module,
+    module: Network,
     lr: float,
     weight_decay: float,
     backbone_lr_factor: float = 1.0,
@@ -82,11 +92,9 @@ def parameter_groups(
     return [{"name": name, **group} for name, group in groups.items()]
 
 
-def _places(module: nn.Module, factor: float, decay: float) -> dict[str, tuple[str, float]]:
+def _places(module: Network, factor: float, decay: float) -> dict[str, tuple[str, float]]:
     """Where a parameter of the backbone belongs, and the factor of its learning rate."""
-    backbone = getattr(module, "backbone", None)
-    if backbone is None:
-        return {}
+    backbone = module.backbone
     if decay == 1:
         return {f"backbone.{name}": ("backbone", factor) for name, _ in backbone.named_parameters()}
     stages = stages_of(backbone)
@@ -130,7 +138,7 @@ class Warmup:
         if steps > total_steps:
             raise ValueError(
                 f"the warm-up takes {steps} steps, but the run has only {total_steps}: lower "
-                "schedule.warmup.length (below 1 it is a share of the run) or train longer"
+                "warmup.length (below 1 it is a share of the run) or train longer"
             )
         return steps
 
@@ -162,23 +170,6 @@ def cosine(
         return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return _schedule(optimizer, total_steps, warmup, factor)
-
-
-def cosine_instead(
-    optimizer: Optimizer,
-    total_steps: int,
-    warmup: Warmup = NO_WARMUP,
-    final: float = 0.0,
-    power: object = None,
-    milestones: object = None,
-    gamma: object = None,
-) -> LambdaLR:
-    """`cosine`, where a config goes on to name what the schedule took that it stands for.
-
-    Args:
-        power, milestones, gamma: of that schedule; they mean nothing any more.
-    """
-    return cosine(optimizer, total_steps, warmup, final)
 
 
 def poly(

@@ -106,7 +106,7 @@ def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path
     cfg = compose(words, "pretrain") if pretrained else compose(["model=fcos", *words])
     for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
         OmegaConf.update(cfg, key, 1)
-    for key in ("data", "optimizer", "schedule", "trainer"):
+    for key in ("data", "optimizer", "learning_rate", "trainer"):
         assert instantiate(cfg, key) is not None
 
 

@@ -44,7 +44,7 @@ def takes_two_steps(cfg: DictConfig) -> None:
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(PUBLISHED)))
 def test_takes_two_steps(recipe: str, tmp_path: Path) -> None:
-    words = [*BRIEFLY, "image_size=96", "schedule.warmup.length=0.5", f"run_dir={tmp_path}"]
+    words = [*BRIEFLY, "image_size=96", "warmup.length=0.5", f"run_dir={tmp_path}"]
     cfg = compose([f"experiment={recipe}", *words])
     if "$DETECTORS_DATA" in str(cfg.data) and "DETECTORS_DATA" not in os.environ:
         pytest.skip("DETECTORS_DATA is not set: this recipe trains on real images")
@@ -86,7 +86,7 @@ def settle(cfg: DictConfig) -> None:
         if "width" in cfg.part.head.get("region_head", {}):
             cfg.part.head.region_head.width = 32
         cfg.schedule.milestones = [0.5]
-        cfg.schedule.warmup.length = min(cfg.schedule.warmup.length, 0.5)
+        cfg.warmup.length = min(cfg.warmup.length, 0.5)
 
 
 @cache
@@ -163,9 +163,11 @@ def test_batch_and_length_are_those_of_the_paper(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_learning_rates_are_those_of_the_paper(recipe: str) -> None:
     cfg, (_, steps, expected) = composed(recipe), NUMBERS[recipe]
-    layer = torch.nn.Conv2d(1, 1, 1)
-    optimizer = instantiate(cfg, "optimizer")(layer)
-    factor = instantiate(cfg, "schedule")(optimizer, steps).lr_lambdas[0]
+    network = torch.nn.ModuleDict(
+        {"backbone": torch.nn.Identity(), "rest": torch.nn.Conv2d(1, 1, 1)}
+    )
+    optimizer = instantiate(cfg, "optimizer")(network)
+    factor = instantiate(cfg, "learning_rate")(optimizer, steps).lr_lambdas[0]
     for step, rate in expected.items():
         assert cfg.optimizer.lr * factor(step) == pytest.approx(rate, rel=1e-3), step
     groups = {group["name"]: group for group in optimizer.param_groups}

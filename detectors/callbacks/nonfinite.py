@@ -73,6 +73,6 @@ class NonFiniteStop(Callback):
             raise FloatingPointError(
                 f"loss term {terms} is not finite at training step {step} "
                 f"(learning rate {self.rates.get(step, self._rate):.3g}). Lower "
-                "optimizer.lr, lengthen schedule.warmup.length or set trainer.gradient_clip_val."
+                "optimizer.lr, lengthen warmup.length or set trainer.gradient_clip_val."
             )
         self.rates = {}

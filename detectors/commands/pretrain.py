@@ -46,7 +46,7 @@ def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     classifier: Any = initial_model(cfg)
     optimizer = instantiate(cfg, "optimizer")
-    schedule = instantiate(cfg, "schedule")
+    schedule = instantiate(cfg, "learning_rate")
     schedule(optimizer(classifier), 10**9)  # what they refuse in any run is refused here
     module = LitClassifier(
         classifier,

@@ -81,7 +81,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     check_tta(tta, outline, data.canvases())
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
-    schedule = instantiate(cfg, "schedule")
+    schedule = instantiate(cfg, "learning_rate")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
     batch_tricks = instantiate(cfg, "batch_tricks")
     module = LitDetector(

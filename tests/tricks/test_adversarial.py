@@ -129,13 +129,13 @@ def test_it_is_refused_where_an_empty_image_costs_nothing() -> None:
 def fitted(folder: Path, *words: str, **settings: object) -> LitDetector:
     made = ["size=small", "image_size=64", "device=cpu", "data.batch_size=2"]
     quiet = ["data.num_workers=0", f"run_dir={folder}", "data=scenes_easy"]
-    cfg = compose(["model=yolov3", *made, *quiet, "schedule.warmup.length=0", *words])
+    cfg = compose(["model=yolov3", *made, *quiet, "warmup.length=0", *words])
     tricks = instantiate(cfg, "batch_tricks")
     torch.manual_seed(0)
     module = LitDetector(
         instantiate(cfg, "model"),
         instantiate(cfg, "optimizer"),
-        instantiate(cfg, "schedule"),
+        instantiate(cfg, "learning_rate"),
         batch_tricks=tricks,
     )
     data: DetectionData = instantiate(cfg, "data")

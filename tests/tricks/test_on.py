@@ -41,6 +41,9 @@ PLACES: dict[str, tuple[set[str], set[str]]] = {
     "callback": ({"trained"}, set()),
     "optimizer": ({"trained"}, set()),
     "schedule": ({"trained"}, set()),
+    "warmup": ({"trained"}, set()),
+    "learning_rate": ({"trained"}, set()),
+    "cosine": ({"trained"}, set()),  # to which learning_rate refers
     "trainer": ({"trained"}, set()),
 }
 ANYWHERE = set[str](), set(Seen._fields)  # what a key of a new place changes is not known
