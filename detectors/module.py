@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
-from detectors.metrics import DetectionMetric
+from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
 from detectors.structures import Annotations, Batch
 from detectors.tricks import BatchTrick
@@ -34,6 +34,7 @@ class LitDetector(LightningModule):
         compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
         batch_tricks: change a batch on the device, one after the other, before its loss.
         tta: `(detector) -> module` that is evaluated in its place, one of `detectors.tta`.
+        metrics: what evaluations report, by name; the numbers of each are logged as "val/NUMBER".
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LitDetector(LightningModule):
         compiled: bool = False,
         batch_tricks: Mapping[str, BatchTrick] | None = None,
         tta: Callable[[Detector], nn.Module] | None = None,
+        metrics: Mapping[str, Scores] = COCO_AND_VOC,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -55,7 +57,8 @@ class LitDetector(LightningModule):
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
         self.clock = Clock(compiled)
-        self.metrics: dict[str, DetectionMetric] = {}  # outside of the module tree: never averaged
+        self.metrics = dict(metrics)
+        self.evaluations: dict[str, DetectionMetric] = {}  # no parts of the module: never averaged
 
     def configure_callbacks(self) -> list[Callback]:
         """The clock, whatever callbacks the trainer has."""
@@ -112,7 +115,7 @@ class LitDetector(LightningModule):
         # Made anew, because a part of this module would be averaged and saved a second time.
         asked = self.detector if self.tta is None else self.tta(self.detector)
         detections = asked(images, batch.frames)
-        self.metrics[split].update(detections, batch)
+        self.evaluations[split].update(detections, batch)
         return {"detections": detections}
 
     def on_validation_epoch_start(self) -> None:
@@ -123,7 +126,7 @@ class LitDetector(LightningModule):
 
     def _start_metric(self, split: str) -> None:
         annotations = self.trainer.datamodule.annotations(split)  # type: ignore[attr-defined]
-        self.metrics[split] = DetectionMetric(annotations).to(self.device)
+        self.evaluations[split] = DetectionMetric(annotations, self.metrics).to(self.device)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metric("val")
@@ -132,7 +135,7 @@ class LitDetector(LightningModule):
         self._log_metric("test")
 
     def _log_metric(self, split: str) -> None:
-        values = self.metrics[split].compute()  # gathers over all devices: every rank has them
+        values = self.evaluations[split].compute()  # gathers over all devices: every rank has them
         scalars = {f"{split}/{name}": float(value) for name, value in values.items()}
         self.log_dict(scalars, rank_zero_only=False)
 

@@ -28,7 +28,7 @@ SLOTS = {
 # belongs to `evaluate`, have their own tests.
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta"}
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
-SEVERAL = {"logger", "callback", "trick"}  # a list may be chosen
+SEVERAL = {"logger", "callback", "metric", "trick"}  # a list may be chosen
 COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without
 
 
@@ -106,7 +106,7 @@ def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path
     cfg = compose(words, "pretrain") if pretrained else compose(["model=fcos", *words])
     for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
         OmegaConf.update(cfg, key, 1)
-    for key in ("data", "optimizer", "learning_rate", "trainer"):
+    for key in ("data", "optimizer", "learning_rate", "trainer", "metrics"):
         assert instantiate(cfg, key) is not None
 
 

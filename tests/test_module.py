@@ -201,6 +201,17 @@ def test_metrics_and_losses_are_logged_by_name(tmp_path: Path) -> None:
     assert logged["val/AP"] == 1  # the fake knows the box
 
 
+def test_metrics_of_ones_own_are_logged_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = {"mine": lambda truth, found: {"found": float(len(found.scores))}}
+    make = partial(LitDetector, FakeDetector(), adam, falling, metrics=metrics)  # type: ignore[arg-type]
+    monkeypatch.setitem(globals(), "new_module", make)
+    logged = fit(tmp_path, max_epochs=1).trainer.callback_metrics
+    assert {name for name in logged if name.startswith("val/")} == {"val/found"}
+    assert logged["val/found"] == IMAGES
+
+
 class Missing(nn.Module):
     """Asks a detector and looks beside what it finds."""
 

@@ -22,16 +22,16 @@ _log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> float:
-    """AP on the split; the table is printed, metrics and detections are written."""
+    """The `objective` on the split; the table is printed, metrics and detections are written."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     folder = run_folder.record(own, list(HydraConfig.get().overrides.task))
     file = checkpoint_file(cfg.ckpt_path, folder)
     checkpoint = load_checkpoint(file)
     detector = restored_detector(checkpoint, cfg.trust)
     asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
-    module = LitDetector(asked)
+    module = LitDetector(asked, metrics=instantiate(cfg, "metrics"))
     data = LitData(restored_data(checkpoint, cfg, cfg.trust))
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)
     _log.info("run folder: %s", folder)
-    return metrics[f"{cfg.split}/AP"]
+    return metrics[cfg.objective]

@@ -24,7 +24,7 @@ def evaluate(
     prefix = f"{split}/"
     values = trainer.callback_metrics.items()
     metrics = {name: float(value) for name, value in values if name.startswith(prefix)}
-    metric = module.metrics[split]
+    metric = module.evaluations[split]
     found = metric.found()  # gathered, so every process takes part
     if trainer.is_global_zero:
         categories = data.annotations(split).category_ids

@@ -94,6 +94,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
         compiled=cfg.compile,
         batch_tricks=batch_tricks,
         tta=tta,
+        metrics=instantiate(cfg, "metrics"),
     )
     check_batch_tricks(batch_tricks, detector, min(data.canvases()))
     return module, data, trainer

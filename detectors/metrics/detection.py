@@ -1,8 +1,9 @@
-"""The metric that a validation loop feeds: state and synchronisation, no evaluation rule."""
+"""Gathers the detections of an evaluation over all devices, and has named metrics score them."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,15 +20,34 @@ from detectors.structures import Annotations, Batch, Detections
 log = logging.getLogger(__name__)
 
 
+class Scores(Protocol):
+    """A metric: numbers about the detections of many images."""
+
+    def __call__(self, truth: Annotations, found: PackedDetections) -> Mapping[str, float]:
+        """Values by the names under which they are reported, "AP" for one; -1 if undefined.
+
+        Args:
+            truth: the evaluated images, ids rising.
+            found: detections in these images, grouped by image in the same order.
+        """
+        ...
+
+
+COCO_AND_VOC: Mapping[str, Scores] = MappingProxyType({"coco": coco_scores, "voc": voc_scores})
+
+
 class DetectionMetric(Metric):
-    """COCO's twelve numbers, AP per class and VOC's AP50 of the images seen since the last reset.
+    """Scores of the images seen since the last reset.
 
     Detections are gathered over processes once and evaluated once, by the first process. An image
     that was seen twice (samplers pad the last batch of a process) counts once.
 
-    `compute()` gives a flat dict of floats: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs,
-    ARm, ARl, `AP/<class>`, VOC_AP50_11point, VOC_AP50_area; -1 where there is no object to find,
-    which is everywhere if no image was seen.
+    `compute()` gives a flat dict of floats, of all metrics in their order. COCO's and VOC's are AP,
+    AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, `AP/<class>`, VOC_AP50_11point and
+    VOC_AP50_area; -1 where there is no object to find, which is everywhere if no image was seen.
+
+    Raises:
+        ValueError: when computed, two metrics report a number of the same name.
     """
 
     full_state_update = False
@@ -39,15 +59,17 @@ class DetectionMetric(Metric):
     scores: list[Tensor]  # [n] float32
     labels: list[Tensor]  # [n] int64
 
-    def __init__(self, annotations: Annotations, max_dets: Sequence[int] = (1, 10, 100)) -> None:
+    def __init__(
+        self, annotations: Annotations, metrics: Mapping[str, Scores] = COCO_AND_VOC
+    ) -> None:
         """
         Args:
             annotations: ground truth of the split; images that are never seen are not evaluated.
-            max_dets: detections per image and class that count for AR1, AR10 and AR100.
+            metrics: named metrics, `conf/metric` for those of ours.
         """
         super().__init__()
         self.annotations = annotations
-        self.max_dets = tuple(max_dets)
+        self.rules = dict(metrics)
         for name in ("images", "boxes", "scores", "labels"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -87,7 +109,16 @@ class DetectionMetric(Metric):
     def _evaluated(self) -> dict[str, float]:
         seen, found = self._packed()
         truth = select_images(self.annotations, seen)
-        return coco_scores(truth, found, self.max_dets) | voc_scores(truth, found)
+        scores: dict[str, float] = {}
+        for name, rule in self.rules.items():
+            new = rule(truth, found)
+            if again := scores.keys() & new.keys():
+                raise ValueError(
+                    f"metrics.{name} reports {', '.join(sorted(again))}, as a metric before it "
+                    "does: name its numbers otherwise, or leave one of them out"
+                )
+            scores |= new
+        return scores
 
     def _packed(self) -> tuple[np.ndarray, PackedDetections]:
         """Ids of the images seen, rising, and their detections in the same order."""

@@ -1,4 +1,4 @@
-"""What is left of an evaluation: COCO's results file and a table for the terminal."""
+"""Reports an evaluation: COCO's results file and a table for the terminal."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,13 +50,15 @@ def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tupl
 
 def score_table(scores: Mapping[str, float]) -> Group:
     """What `DetectionMetric.compute` gives, for `rich.print`; "-" stands for undefined."""
-    rows = [_row([name for name in scores if name.startswith(kind)], scores) for kind in KINDS]
+    kinds = [[name for name in scores if name.startswith(kind)] for kind in KINDS]
+    others = [name for name in scores if not name.startswith(KINDS)]
+    rows = [_row(names, scores) for names in (*kinds, others) if names]
     classes = [f"{name[3:]} {_shown(scores[name])}" for name in scores if name.startswith("AP/")]
     return Group(*rows, "AP per class", Columns(classes, padding=(0, 3)))
 
 
 def _row(names: list[str], scores: Mapping[str, float]) -> Table:
-    names = [name for name in names if "/" not in name]
+    names = [name for name in names if not name.startswith("AP/")]
     table = Table(*names)
     table.add_row(*(_shown(scores[name]) for name in names))
     return table
