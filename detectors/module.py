@@ -1,4 +1,4 @@
-"""The one LightningModule of detection: how any detector is trained, validated and checkpointed."""
+"""Trains, validates and checkpoints any detector: the LightningModule of detection."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -91,7 +91,7 @@ class LitDetector(LightningModule):
         return {"loss": total, "terms": detached}
 
     def _tricked(self, batch: Batch, batch_idx: int) -> Batch:
-        """The batch that the loss sees; what tricks draw does not shift what it draws."""
+        """The batch for the loss. What tricks draw does not change what the loss draws."""
         seed = step_seed(self.seed, self.current_epoch, batch_idx, rank=0)
         assert self.clock.progress is not None
         for trick in self.batch_tricks.values():
@@ -110,7 +110,7 @@ class LitDetector(LightningModule):
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
-        """`detections` of the batch, which the metric has seen; pictures are drawn from them."""
+        """`detections` of the batch, already given to the metrics; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
         # Made anew, because a part of this module would be averaged and saved a second time.
         asked = self.detector if self.tta is None else self.tta(self.detector)

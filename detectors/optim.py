@@ -1,4 +1,4 @@
-"""Optimisers over named groups of parameters, and learning rates as functions of the step.
+"""Makes optimisers over named groups of parameters, and schedules of the learning rate.
 
 A length of training is a share of the run below 1, and a number of optimiser steps from 1 on.
 """
@@ -39,9 +39,9 @@ def build_optimizer(
     Args:
         algorithm: called with the groups and `lr`, such as a partial of `torch.optim.SGD`.
         backbone_lr_factor: multiplies the learning rate of everything in `module.backbone`.
-        bias_lr_factor: and that of every bias; 2 in caffe's models and in Detectron.
-        backbone_lr_decay: and that of each of the backbone's stages once for itself and once for
-            every stage behind it (BEiT, Bao et al. 2021, layer-wise learning rates).
+        bias_lr_factor: multiplies that of every bias; 2 in caffe's models and in Detectron.
+        backbone_lr_decay: multiplies that of each stage of the backbone, once for the stage itself
+            and once for every later one (BEiT, Bao et al. 2021, layer-wise learning rates).
 
     Raises:
         ValueError: nothing is trainable.
@@ -62,9 +62,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with a `name`; frozen parameters are left out.
 
-    Scalars and vectors are not decayed: the scale and shift of norms, biases, learnt scales. Biases
-    have groups of their own only where their learning rate is another, and so have the stages of
-    the backbone, counted from the images on: "backbone/0/plain".
+    Scalars and vectors are not decayed: scale and shift of norms, biases, learnt scales. Biases
+    have a group of their own only if their learning rate differs, and so have the stages of the
+    backbone, counted from the image: "backbone/0/plain".
 
     Raises:
         ValueError: nothing is trainable.
@@ -93,7 +93,7 @@ def parameter_groups(
 
 
 def _places(module: Network, factor: float, decay: float) -> dict[str, tuple[str, float]]:
-    """Where a parameter of the backbone belongs, and the factor of its learning rate."""
+    """The group of each parameter of the backbone, and the factor of its learning rate."""
     backbone = module.backbone
     if decay == 1:
         return {f"backbone.{name}": ("backbone", factor) for name, _ in backbone.named_parameters()}

@@ -1,8 +1,11 @@
-"""What happens over time, around the steps: averaging, stopping, recording, showing."""
+"""Lightning callbacks: average weights, freeze a backbone, stop, record and show a run."""
 
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Averaged weights."""
+"""Averages weights over training."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class EMA(WeightAveraging):
-    """Exponential moving average of weights and buffers; evaluated and saved in their place.
+    """Evaluates and saves an exponential moving average of weights and buffers in their place.
 
     A checkpoint's `state_dict` is the average; the weights in training, the average's counter and
     the step of its last update stand beside it, so a resumed run continues exactly.

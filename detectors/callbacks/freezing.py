@@ -1,4 +1,4 @@
-"""A backbone that does not learn at first."""
+"""Freezes a backbone, or its first stages, at the start of training."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from detectors.optim import steps_of
 
 
 class FreezeBackbone(Callback):
-    """Until some step, the backbone's first stages stay as they are.
+    """Keeps the backbone's first stages as they are until some step.
 
-    Their gradients are thrown away before they are limited or seen by the optimiser, which leaves
-    out what has none: no decay, no momentum. So all parameters are trained ones for whoever shares
-    gradients between devices, and what holds at a step depends on nothing but its number. While
-    frozen the stages are in evaluation mode: batch norms keep their statistics, nothing is dropped.
+    Their gradients are thrown away before they are clipped or reach the optimiser, which skips
+    parameters without one: no decay, no momentum. So devices share gradients as always, and what is
+    frozen at a step depends on the number of the step alone. Frozen stages are in evaluation mode:
+    batch norms keep their statistics, nothing is dropped.
 
     Args:
         until: a share of the run below 1, optimiser steps from 1 on; None: all of the run.

@@ -1,4 +1,4 @@
-"""A stop at the first loss that is not finite."""
+"""Stops training at the first loss that is not finite."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from torch import Tensor
 class NonFiniteStop(Callback):
     """Raises `FloatingPointError` that names the step, the loss term and the learning rate.
 
-    The first bad step of every term is kept on the device and looked at every `every` steps, so
-    that an accelerator never waits for the check; on a CPU looking costs nothing and is done each
-    step. The check also comes before every validation, and before checkpoints at an epoch's end.
+    The first bad step of every term is kept on the device and read every `every` steps, so that an
+    accelerator does not wait for the check; on a CPU reading costs nothing and is done each step.
+    It is also read before every validation and before the checkpoint at the end of an epoch.
     """
 
     def __init__(self, every: int = 50) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of what the detector finds, beside what is there."""
+"""Draws detections beside the ground truth."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a person sees while a detector is trained."""
+"""Shows the progress of training in a terminal or a log."""
 
 import sys
 from typing import Any
@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class EpochProgress(ProgressBar):
-    """A bar for each epoch with the losses and the last AP; elsewhere than in a terminal, a line.
+    """A bar for each epoch with the losses and the last AP; a line where there is no terminal.
 
-    It leans on callback hooks alone, which Lightning keeps stable, and on none of its progress
-    classes. The losses are fetched from the device every `every` steps, not each step.
+    It uses Lightning's callback hooks, which are stable, and none of its progress classes. The
+    losses are fetched from the device every `every` steps.
     """
 
     def __init__(self, every: int = 10, shown: str = "val/AP") -> None:
@@ -125,7 +125,7 @@ def batch_bar(console: Console) -> Progress:
 
 
 def epoch_name(trainer: Trainer) -> str:
-    """Which epoch it is, and of how many where their number ends the run."""
+    """`epoch 3/20`, or `epoch 3` where the number of steps ends the run."""
     last = trainer.max_epochs
     return f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last not in (None, -1) else "")
 

@@ -1,10 +1,10 @@
-"""Refuses a run on one device where several are what matters."""
+"""Refuses to train on one device what only makes sense on several."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class SeveralDevices(Callback):
-    """For `trainer.sync_batchnorm`, which on one device is plain batch norm.
+    """Guards `trainer.sync_batchnorm`, which on one device is plain batch norm.
 
     Raises:
         ValueError: when checked or at the start of training, on one process.

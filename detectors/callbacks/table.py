@@ -1,4 +1,4 @@
-"""One row of numbers for every epoch, and their curves."""
+"""Writes a table with a row for every epoch, and draws its curves."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Batch norm over the last iterations, whose statistics are brought up to the present weights."""
+"""Batch norm over the last iterations, with their statistics corrected to the present weights."""
 
 import logging
 from typing import Any, NamedTuple
@@ -101,7 +101,7 @@ class CrossIterationNorm(Remembering, Demanding):
         return (wide * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)).to(x.dtype)
 
     def _over_window(self, mean: Tensor, square: Tensor, kernel: Kernel) -> tuple[Tensor, Tensor]:
-        """Averages of [C] over the window, and the present iteration put into it."""
+        """Averages [C] over the window; the present iteration is added to it."""
         now = kernel.by_channel(kernel.weight)
         means, squares = [mean], [torch.maximum(square, mean.square())]
         for past in self.past:

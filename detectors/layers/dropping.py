@@ -9,11 +9,11 @@ from detectors.structures import Progress
 
 
 class DropBlock(Timed):
-    """Squares of a map set to zero, each channel its own, the rest scaled up (Ghiasi et al. 2018).
+    """Sets squares of each channel to zero and scales up the rest (Ghiasi et al. 2018).
 
-    Algorithm 1: middles of squares are drawn at the rate of eq. 1 where a whole square fits, and
-    values are multiplied by how many there are over how many are kept. The share kept falls
-    linearly from 1 at the start of training to `keep` at its end ("scheduled DropBlock", sec. 3).
+    Algorithm 1: the middles of squares are drawn at the rate of eq. 1 where a whole square fits,
+    and the values kept are multiplied by all values over kept ones. The share kept falls linearly
+    from 1 at the start of training to `keep` at its end ("scheduled DropBlock", sec. 3).
 
     Args:
         channels: of the maps.
@@ -54,15 +54,15 @@ class DropBlock(Timed):
 
 
 def seed_rate(dropped: Tensor, size: int, height: int, width: int) -> Tensor:
-    """Probability of a square's middle, for a share `dropped` of values (eq. 1)."""
+    """Probability that a cell is the middle of a square, if a share `dropped` shall go (eq. 1)."""
     return dropped / size**2 * (height * width) / ((height - size + 1) * (width - size + 1))
 
 
 def dropout(channels: int, probability: float) -> nn.Dropout:
-    """Single values (Srivastava et al. 2014)."""
+    """Drops single values (Srivastava et al. 2014)."""
     return nn.Dropout(probability)
 
 
 def spatial_dropout(channels: int, probability: float) -> nn.Dropout2d:
-    """Whole channels of an image (Tompson et al. 2015, sec. 3.2)."""
+    """Drops whole channels of an image (Tompson et al. 2015, sec. 3.2)."""
     return nn.Dropout2d(probability)

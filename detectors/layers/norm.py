@@ -1,4 +1,4 @@
-"""Normalisation layers, and how a finished network gets other ones."""
+"""Normalisation layers, and their replacement in a finished network."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from detectors.layers.conv import Norm
 from detectors.layers.progress import Demanding, Timed
 from detectors.structures import Progress
 
-DEFAULT_EPS = 1e-5  # PyTorch's; a norm that has it is taken to have no wish of its own
+DEFAULT_EPS = 1e-5  # PyTorch's; a norm that has it takes over that of the norm it replaces
 
 
 class FrozenBatchNorm(nn.Module):
@@ -44,8 +44,8 @@ class FrozenBatchNorm(nn.Module):
 def replace_batch_norms(network: nn.Module, norm: Norm) -> None:
     """Put `norm(channels)` in the place of every BatchNorm2d inside `network`.
 
-    The new layer takes over whatever state has the same name and shape, whether it learns, and eps
-    unless `norm` sets one. Batch norms that contain an activation (timm's BatchNormAct2d) keep it
+    The new layer takes over all state of the same name and shape, whether it is trained, and eps
+    unless `norm` sets one. The activation inside a batch norm (timm's BatchNormAct2d) is kept
     behind the new layer.
     """
     for parent in list(network.modules()):
@@ -71,7 +71,7 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
 
 
 def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018) by channels alone, so that it fits the norm slot.
+    """Group normalisation (Wu and He 2018) that, like any norm here, is made from the channels.
 
     Raises:
         ValueError: the groups cannot share out the channels.
@@ -85,10 +85,10 @@ def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
 
 
 class FilterResponseNorm(nn.Module):
-    """Each channel of each image by its root mean square, then a learnt scale and shift.
+    """Divides each channel of each image by its root mean square, then scales and shifts it.
 
-    Singh and Krishnan 2020, "Filter response normalization layer", eq. 1 and 2; no mean is taken
-    off and no batch is looked at. The paper's threshold is `ThresholdedLinear`.
+    Singh and Krishnan 2020, "Filter response normalization layer", eq. 1 and 2: no mean
+    is subtracted and other images do not matter. The paper's threshold is `ThresholdedLinear`.
 
     Args:
         channels: of the maps.

@@ -1,4 +1,4 @@
-"""Average precision and recall by COCO's rules, equal to pycocotools'.
+"""COCO's average precision and recall, equal to pycocotools'.
 
 Evaluated class by class over the images that contain the class, found or annotated. No other image
 can change its result, and the evaluator spends most of its time on empty pairs of image and class:

@@ -1,4 +1,4 @@
-"""Arrays without one Python object per image or box, as every evaluator here takes them."""
+"""Packs detections and annotations into arrays, without a Python object per image or box."""
 
 from typing import NamedTuple
 

@@ -49,7 +49,7 @@ def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tupl
 
 
 def score_table(scores: Mapping[str, float]) -> Group:
-    """What `DetectionMetric.compute` gives, for `rich.print`; "-" stands for undefined."""
+    """A table, for `rich.print`, of what `DetectionMetric.compute` gives; "-" is undefined."""
     kinds = [[name for name in scores if name.startswith(kind)] for kind in KINDS]
     others = [name for name in scores if not name.startswith(KINDS)]
     rows = [_row(names, scores) for names in (*kinds, others) if names]

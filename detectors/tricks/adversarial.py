@@ -1,4 +1,4 @@
-"""Self-adversarial training: images are changed so that the detector denies their objects."""
+"""Self-adversarial training: changes images so that the detector misses their objects."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ class SelfAdversarial:
 def empty_gradient(
     detector: Detector, images: Tensor, targets: Targets, frames: Tensor | None = None
 ) -> Tensor:
-    """Of the loss of each image as if it had no objects, by its pixels in 0..255; float32.
+    """Gradient by the pixels, in 0..255, of each image's loss as if it had no objects; float32.
 
     No gradient of a weight and no running statistic changes.
     """
@@ -93,7 +93,7 @@ def empty_gradient(
 
 
 def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> list[Tensor]:
-    """Of the loss of an image without objects, by the levels of the neck; those it depends on.
+    """Gradients of the loss of an image without objects by the levels of the neck it depends on.
 
     Without the backbone, which takes the most time and lets every gradient through.
     """
@@ -115,7 +115,7 @@ def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> l
 
 
 def _share(detector: nn.Module, images: int) -> Tensor:
-    """What the loss of each image is divided by in a batch without objects, [B, 1, 1, 1]."""
+    """[B, 1, 1, 1] the divisor of each image's loss in a batch without objects."""
     criteria = (part for part in detector.modules() if isinstance(part, Criterion))
     none = torch.zeros(images, 1, device=next(detector.parameters()).device)
     return next(criteria).loss_normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
