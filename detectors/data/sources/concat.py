@@ -23,7 +23,7 @@ class Concat:
     def __init__(self, read: Mapping[str, Callable[[], Source]]) -> None:
         self.sources = {name: reader() for name, reader in read.items()}
         if not self.sources:
-            raise ValueError("joined: `read` names no data set")
+            raise ValueError("concat: `read` names no data set")
         self.annotations = _joined({k: source.annotations for k, source in self.sources.items()})
         self._starts = np.cumsum([0, *(len(source) for source in self.sources.values())])
 
@@ -41,7 +41,7 @@ def _joined(parts: Mapping[str, Annotations]) -> Annotations:
     for name, part in rest:
         if (part.classes, part.category_ids) != (expected.classes, expected.category_ids):
             raise ValueError(
-                f"joined: {name} has the classes {part.classes}, {first} has {expected.classes}; "
+                f"concat: {name} has the classes {part.classes}, {first} has {expected.classes}; "
                 "give both the same `classes`"
             )
     columns = {key: np.concatenate([getattr(p, key) for p in parts.values()]) for key in COLUMNS}

@@ -20,7 +20,7 @@ _LEAST_INSIDE = 0.25  # share of a silhouette that the border leaves
 _LONGEST = 0.95  # of the image side; `shapes.boxes_within` relies on less than 1
 
 
-class Objects(NamedTuple):
+class Arrangement(NamedTuple):
     """The objects of many scenes, packed; those of scene i are `offsets[i]:offsets[i + 1]`.
 
     Within a scene the first object is in front of all others.
@@ -106,7 +106,7 @@ class Layout:
         """Uniforms that one scene uses up; more objects read further, never differently."""
         return 1 + self.objects[1] * (_PROPERTIES + _TRIES * _PLACE)
 
-    def arrange(self, uniforms: np.ndarray) -> Objects:
+    def arrange(self, uniforms: np.ndarray) -> Arrangement:
         """The objects of I scenes from `[I, columns]` numbers in [0, 1)."""
         least, most = self.objects
         scenes = len(uniforms)
@@ -203,7 +203,7 @@ def _moved(points: np.ndarray, transforms: np.ndarray, origins: np.ndarray) -> n
     return points @ transforms.mT + origins[..., None, :]
 
 
-def _packed(cast: _Cast, centers: np.ndarray, placed: np.ndarray, side: int) -> Objects:
+def _packed(cast: _Cast, centers: np.ndarray, placed: np.ndarray, side: int) -> Arrangement:
     """Only the placed objects, scene after scene, with their exact boxes."""
     offsets = np.concatenate([[0], np.cumsum(placed.sum(axis=1))])
     labels, transforms = cast.labels[placed], cast.transforms[placed]
@@ -213,4 +213,4 @@ def _packed(cast: _Cast, centers: np.ndarray, placed: np.ndarray, side: int) -> 
     cut = ((boxes < 0) | (boxes > side)).any(axis=1)
     outlines = _moved(shapes.UNIT[labels[cut]], transforms[cut], origins[cut])
     boxes[cut] = shapes.boxes_within(outlines, side)
-    return Objects(offsets, labels, transforms, origins, boxes)
+    return Arrangement(offsets, labels, transforms, origins, boxes)

@@ -4,7 +4,7 @@ import numpy as np
 
 from detectors.data.ranges import at_least, check
 from detectors.data.sources.scenes import shapes
-from detectors.data.sources.scenes.layout import Layout, Objects
+from detectors.data.sources.scenes.layout import Arrangement, Layout
 from detectors.data.sources.scenes.look import Look
 from detectors.random_streams import stream
 from detectors.structures import Annotations
@@ -58,21 +58,21 @@ class Scenes:
             objects.outlines(index), labels, layout.num_classes, layout.side, rng
         )
 
-    def _arranged(self, indices: range) -> Objects:
+    def _arranged(self, indices: range) -> Arrangement:
         columns = self._layout.columns
         streams = [stream(*self._entropy, index, name="layout of a scene") for index in indices]
         rows = [rng.random(columns) for rng in streams]
         return self._layout.arrange(np.stack(rows))
 
 
-def _joined(parts: list[Objects]) -> Objects:
+def _joined(parts: list[Arrangement]) -> Arrangement:
     counts = np.concatenate([np.diff(part.offsets) for part in parts])
     offsets = np.concatenate([[0], np.cumsum(counts)])
     columns = zip(*(part[1:] for part in parts), strict=True)
-    return Objects(offsets, *(np.concatenate(column) for column in columns))
+    return Arrangement(offsets, *(np.concatenate(column) for column in columns))
 
 
-def _annotations(objects: Objects, layout: Layout) -> Annotations:
+def _annotations(objects: Arrangement, layout: Layout) -> Annotations:
     """Areas are those of the boxes, as a detector's are."""
     scenes, n = len(objects.offsets) - 1, len(objects.labels)
     widths = objects.boxes[:, 2:] - objects.boxes[:, :2]
