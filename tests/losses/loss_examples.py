@@ -46,6 +46,15 @@ def matched(*images: str, classes: int = CLASSES) -> Matched:
     )
 
 
+def matched_for(term: nn.Module, *images: str) -> Matched:
+    """The same, with a logit for the background as well where the term wants one."""
+    given = matched(*images)
+    if not getattr(term, "needs_background", False):
+        return given
+    logits = torch.randn(*given.labels.shape, 1 + CLASSES, requires_grad=True)
+    return given._replace(predictions=given.predictions._replace(logits=logits))
+
+
 def value(term: nn.Module, given: Matched) -> Tensor:
     """The scalar that a criterion makes of the term."""
     return total(term(given), given.normalizer)

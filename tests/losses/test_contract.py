@@ -12,20 +12,12 @@ from torch import nn
 import detectors
 from detectors.coders import CenterOffset, Delta, Distance, Yolo
 from detectors.heads.criterion import Criterion
-from detectors.losses.classification import SoftmaxCrossEntropy
 from detectors.losses.reduction import per_batch_positives
-from detectors.structures import Assignment, Matched
+from detectors.structures import Assignment
 from tests.examples import points, predictions, shapes, targets
-from tests.losses.loss_examples import gradients, image_of, matched, value
+from tests.losses.loss_examples import gradients, image_of, matched_for, value
 
 CONF = Path(detectors.__file__).parents[1] / "conf"
-
-
-# These want a logit for the background as well; tests of their own look after them.
-WITH_BACKGROUND = {
-    "detectors.losses.classification.SoftmaxCrossEntropy",
-    "detectors.losses.mining.HardNegativeCrossEntropy",
-}
 
 
 def configured(group: str) -> dict[str, nn.Module]:
@@ -34,7 +26,7 @@ def configured(group: str) -> dict[str, nn.Module]:
     return {
         f"{group}={name}": instantiate(config, _convert_="all")
         for name, config in configs.items()
-        if "_target_" in config and config._target_ not in WITH_BACKGROUND
+        if "_target_" in config
     }
 
 
@@ -56,7 +48,8 @@ all_terms = terms(TERMS.values(), ids=TERMS.keys())
 def test_is_finite_for_each_prior_with_finite_gradients_even_without_positives(
     term: nn.Module,
 ) -> None:
-    for given in (matched("+-i--+", "--i--i"), matched("-i---", "iiiii")):
+    for images in (("+-i--+", "--i--i"), ("-i---", "iiiii")):
+        given = matched_for(term, *images)
         assert term(given).shape == given.positive.shape
         assert term(given).isfinite().all()
         assert all(field.isfinite().all() for field in gradients(term, given))
@@ -64,14 +57,14 @@ def test_is_finite_for_each_prior_with_finite_gradients_even_without_positives(
 
 @all_terms
 def test_ignored_priors_are_not_looked_at(term: nn.Module) -> None:
-    given = matched("+-i--+i", "--i--ii")
+    given = matched_for(term, "+-i--+i", "--i--ii")
     ignored = given.counted == 0
     assert all((field[ignored] == 0).all() for field in gradients(term, given))
 
 
 @terms(ONLY_POSITIVES.values(), ids=ONLY_POSITIVES.keys())
 def test_boxes_and_centerness_are_taught_to_positives_alone(term: nn.Module) -> None:
-    given = matched("+-i--+i", "--+--ii")
+    given = matched_for(term, "+-i--+i", "--+--ii")
     found, positive = gradients(term, given), given.positive > 0
     assert all((field[~positive] == 0).all() for field in found)
     taught = sum(
@@ -82,12 +75,12 @@ def test_boxes_and_centerness_are_taught_to_positives_alone(term: nn.Module) -> 
 
 @terms(ONLY_POSITIVES.values(), ids=ONLY_POSITIVES.keys())
 def test_nothing_to_teach_costs_nothing(term: nn.Module) -> None:
-    assert value(term, matched("-i--", "----")) == 0
+    assert value(term, matched_for(term, "-i--", "----")) == 0
 
 
 @all_terms
 def test_is_the_sum_of_images_each_by_its_own_normaliser(term: nn.Module) -> None:
-    given = matched("+-i--+i", "-++--ii")
+    given = matched_for(term, "+-i--+i", "-++--ii")
     weighted = given._replace(normalizer=torch.tensor([2.0, 5.0]))
     first, second = (value(term, image_of(given, image)) for image in range(2))
     torch.testing.assert_close(value(term, weighted), first / 2 + second / 5)
@@ -96,7 +89,7 @@ def test_is_the_sum_of_images_each_by_its_own_normaliser(term: nn.Module) -> Non
 @all_terms
 @pytest.mark.parametrize("size", [20.0, 1e4])
 def test_a_network_that_is_too_sure_gets_finite_gradients(term: nn.Module, size: float) -> None:
-    given = matched("+-i--+i", "-++--ii")
+    given = matched_for(term, "+-i--+i", "-++--ii")
     raw = given.predictions
     sure = {name: (getattr(raw, name).sign() * size) for name in ("logits", "deltas", "quality")}
     given = given._replace(predictions=raw._replace(**sure))
@@ -123,19 +116,3 @@ def test_unmatched_priors_teach_no_box_whatever_they_predict(
     assert loss == 0
     assert deltas.grad is not None
     assert (deltas.grad == 0).all()
-
-
-def test_softmax_meets_the_same_rules() -> None:
-    """Its logits have one column more, so it stands apart."""
-    given = matched("+-i--+i", "-++--ii", classes=3)
-    wide = given._replace(target_scores=given.target_scores[..., :2])
-    term = SoftmaxCrossEntropy()
-    found = gradients(term, wide)
-    assert (found.logits[wide.counted == 0] == 0).all()
-    assert (found.logits[wide.counted == 1].abs().sum(-1) > 0).all()
-    sure = _with_logits(wide, wide.predictions.logits * 1e4)
-    assert gradients(term, sure).logits.isfinite().all()
-
-
-def _with_logits(given: Matched, logits: torch.Tensor) -> Matched:
-    return given._replace(predictions=given.predictions._replace(logits=logits))

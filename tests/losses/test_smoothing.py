@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detectors.losses import LossTerm
 from detectors.losses.classification import BinaryCrossEntropy, Focal, SoftmaxCrossEntropy
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.losses.squares import SoftmaxClass, SquaredClass
 from detectors.structures import Matched
-from tests.losses.loss_examples import CLASSES, matched, value
+from tests.losses.loss_examples import CLASSES, matched_for, value
+from tests.losses.test_contract import configured
 
+SMOOTHED = {k: term for k, term in configured("class_loss").items() if hasattr(term, "smoothing")}
 STATES = ("+-i--+i-", "-++--ii-")
 SMOOTHING = 0.2
 TERMS = [
@@ -24,14 +25,6 @@ TERMS = [
     SoftmaxClass(),
     SquaredClass(),
 ]
-
-
-def _given(term: LossTerm) -> Matched:
-    given = matched(*STATES)
-    if not term.needs_background:
-        return given
-    logits = torch.randn(*given.labels.shape, 1 + CLASSES)
-    return given._replace(predictions=given.predictions._replace(logits=logits))
 
 
 def _cost(term: nn.Module, logits: list[float], label: int | None) -> float:
@@ -66,7 +59,7 @@ def _looks_at(term: nn.Module, given: Matched) -> Tensor:
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
 def test_is_its_formula(term: nn.Module) -> None:
-    given = _given(term)
+    given = matched_for(term, *STATES)
     term.smoothing = SMOOTHING
     costs = term(given)
     for place in _looks_at(term, given).nonzero().tolist():
@@ -77,10 +70,10 @@ def test_is_its_formula(term: nn.Module) -> None:
     term.smoothing = 0.0
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
+@pytest.mark.parametrize("term", SMOOTHED.values(), ids=SMOOTHED.keys())
 def test_a_little_of_it_is_near_none(term: nn.Module) -> None:
     """Both ways of the focal loss, with and without smoothing, are one loss."""
-    given = _given(term)
+    given = matched_for(term, *STATES)
     plain = value(term, given)
     term.smoothing = 1e-6
     torch.testing.assert_close(value(term, given), plain, rtol=1e-4, atol=1e-4)
