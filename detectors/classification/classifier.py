@@ -1,4 +1,4 @@
-"""The classifier that a backbone is pre-trained in."""
+"""The classifier in which a backbone is pre-trained."""
 
 from collections.abc import Sequence
 

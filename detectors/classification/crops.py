@@ -1,4 +1,4 @@
-"""How a classifier looks at a picture: a random part of it in training, its middle afterwards."""
+"""Crops for a classifier: a random part of the picture in training, its middle afterwards."""
 
 from collections.abc import Sequence
 

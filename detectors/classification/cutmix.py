@@ -1,4 +1,4 @@
-"""CutMix (Yun et al. 2019): a rectangle of another image, labels in proportion to the areas."""
+"""CutMix for classes (Yun et al. 2019): pastes rectangles and mixes labels by their areas."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Pictures sorted into folders by class: `root/train/CLASS/*.jpg` and `root/val/CLASS/*.jpg`."""
+"""Reads pictures in folders by class: `root/train/CLASS/*.jpg` and `root/val/CLASS/*.jpg`."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""How a classifier is trained, validated and checkpointed."""
+"""Trains, validates and checkpoints a classifier."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""From files or generated scenes to batches."""
+"""Turns files or generated scenes into batches."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Pictures kept in memory after their first reading, one copy for all processes of a machine."""
+"""Keeps pictures in memory once they were read, one copy for all processes of a machine."""
 
 import logging
 import math
@@ -42,7 +42,7 @@ class Cache:
         _log.info("data.cache=ram: up to %d MB for %d %s", megabytes, len(sizes), origin)
 
     def image(self, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """[H, W, 3] uint8, not to be written to: the picture, by `make` where it is not there yet.
+        """[H, W, 3] uint8, read-only: the picture, made by `make` where it is not stored yet.
 
         Two processes that make it at once write the same.
         """
@@ -70,7 +70,7 @@ def _check(size: int, origin: str) -> None:
 
 
 def _shared(size: int) -> mmap.mmap:
-    """So many zeros in memory that all processes of this machine and run have in common."""
+    """`size` zero bytes of memory that all processes of this run on this machine share."""
     if not torch.distributed.is_initialized():
         with tempfile.TemporaryFile(dir=SHARED) as file:
             return _mapped(file.fileno(), size)
@@ -78,7 +78,7 @@ def _shared(size: int) -> mmap.mmap:
 
 
 def _shared_by_ranks(size: int) -> mmap.mmap:
-    """The same for the ranks of a machine, which all have to call it."""
+    """The same for several ranks, all of which have to call it."""
     names: list[str | None] = [None] * torch.distributed.get_world_size()
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     mine = tempfile.mkstemp(dir=SHARED) if first else None

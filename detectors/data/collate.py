@@ -1,4 +1,4 @@
-"""Samples to a batch."""
+"""Puts samples together into a batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from detectors.structures import Batch, Sample, Targets
 def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
     """A batch whose targets are padded to the smallest sufficient bucket.
 
-    Images are [B, 3, H, W] in channels-last memory, which is how they lie when decoded.
+    Images are [B, 3, H, W] in channels-last memory, the layout in which they are decoded.
 
     Args:
         samples: images of one size.

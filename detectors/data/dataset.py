@@ -1,4 +1,4 @@
-"""A source and its transforms as a PyTorch data set."""
+"""Makes a PyTorch data set of a source and its transforms."""
 
 from collections.abc import Mapping
 
@@ -82,7 +82,7 @@ class DetectionDataset(Dataset[Sample]):
         return sample
 
     def _prepared(self, picture: int, resize: Resize, epoch: int, index: int, place: str) -> Sample:
-        """A picture augmented for its place in the sample `index`, and resized."""
+        """A picture augmented for its place in the sample `index`, then resized."""
 
         def augmented(sample: Sample) -> Sample:
             for name, transform in self.transforms.items():
@@ -113,7 +113,7 @@ class DetectionDataset(Dataset[Sample]):
 def cached_sizes(
     source: Source, transforms: Mapping[str, Transform], resize: Resize, sides_change: bool
 ) -> np.ndarray:
-    """[I, 2] height and width of what a cache holds: canvases where it can, else whole pictures."""
+    """[I, 2] height and width of what a cache holds: canvases if possible, else full pictures."""
     sizes = source.annotations.sizes
     if sides_change or not scale_free(transforms):
         return sizes
@@ -126,7 +126,7 @@ def raw_sample(source: Source, index: int) -> Sample:
 
 
 def labelled(source: Source, index: int, image: np.ndarray) -> Sample:
-    """The objects of a picture as annotated, beside an image of it, not yet brought to its size."""
+    """An image of a picture with its objects as annotated, in pixels of the original picture."""
     truth = source.annotations
     height, width = truth.sizes[index]
     rows = slice(truth.offsets[index], truth.offsets[index + 1])

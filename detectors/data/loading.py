@@ -1,4 +1,4 @@
-"""What all loaders have in common: batches, worker processes and memory."""
+"""Settings that all loaders share: batches, worker processes and memory."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Detection data: which splits are read, and in which batches they come."""
+"""Reads the splits of detection data and loads them in batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -171,7 +171,7 @@ class DetectionData:
     def _cache(
         self, split: str, transforms: Mapping[str, Transform], sides_change: bool
     ) -> Cache | None:
-        """That of a split, the same for each of its loaders."""
+        """The cache of a split, which all its loaders share; None where nothing is cached."""
         if self.cache is None:
             return None
         if split not in self._caches:

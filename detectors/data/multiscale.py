@@ -1,4 +1,4 @@
-"""Input sizes that change from batch to batch: random training shapes."""
+"""Changes the input size from batch to batch: random training shapes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class Multiscale:
     """The side of a square canvas, drawn anew from a set every few batches.
 
     YOLOv2, sec. 2 "Multi-Scale Training": one of {320, 352, ..., 608} every 10 batches. The side is
-    a function of (seed, epoch, batch) alone, all sides being alike likely: so it does not depend on
+    a function of (seed, epoch, batch) alone, all sides equally likely: so it does not depend on
     workers, is the same on all devices, and goes on as it was in a resumed run.
 
     Args:

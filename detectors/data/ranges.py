@@ -1,4 +1,4 @@
-"""Ranges that numbers of data and augmentation must lie in, each written once."""
+"""Checks that the numbers given to data and augmentation lie in their ranges."""
 
 Rule = tuple[bool, str]  # whether it is kept, and what was expected and found
 
@@ -19,7 +19,7 @@ def check(name: str, *rules: Rule) -> None:
 
 
 def within(word: str, value: float, interval: str) -> Rule:
-    """A number in an interval as one writes it, such as "[0, 1)", which leaves out the 1."""
+    """A number in an interval written as usual: "[0, 1)" leaves out the 1."""
     low, high = map(float, interval[1:-1].split(","))
     above_low = value > low or (value == low and interval[0] == "[")
     below_high = value < high or (value == high and interval[-1] == "]")
@@ -37,7 +37,7 @@ def above(word: str, value: float, limit: float) -> Rule:
 
 
 def chance(probability: float) -> Rule:
-    """How probable it is that something happens."""
+    """A probability that something happens."""
     return within("probability", probability, "[0, 1]")
 
 

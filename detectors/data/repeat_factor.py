@@ -1,4 +1,4 @@
-"""Rare classes seen more often: repeat-factor sampling (Gupta et al. 2019, LVIS, appendix B)."""
+"""Shows rare classes more often: repeat-factor sampling (Gupta et al. 2019, LVIS, appendix B)."""
 
 import numpy as np
 

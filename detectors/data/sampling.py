@@ -1,4 +1,4 @@
-"""In which order images are seen: a function of (seed, epoch, step), never of process state."""
+"""Orders the images of an epoch by (seed, epoch, step) alone, never by the state of a process."""
 
 import logging
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ class EpochSampler(DistributedSampler):
         return used.reshape(self.steps, self.num_replicas, self.batch_size)
 
     def _keys(self) -> np.ndarray:
-        """Indices of this epoch in their own order."""
+        """Indices of this epoch before they are shuffled."""
         if self.factors is None:
             return np.arange(len(self.dataset))  # type: ignore[arg-type]
         return repeated(self.factors, self.seed, self.epoch)
@@ -132,6 +132,6 @@ class ResumableLoader(DataLoader):
 
 
 def _dropped(batch: Any) -> int:
-    """Objects left out of a batch; of a kind without this number none."""
+    """The number of objects left out of a batch; 0 for a batch that does not count them."""
     counts = getattr(batch, "dropped", None)
     return 0 if counts is None else int(counts.sum())

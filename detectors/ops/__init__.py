@@ -1,1 +1,1 @@
-"""Geometry, suppression, selection and pooling: plain tensor functions, no learned state."""
+"""Geometry, suppression, selection and pooling: plain functions without learned state."""

@@ -11,7 +11,7 @@ EPSILON = 1e-12  # keeps an empty union finite, and is nothing beside one in any
 
 
 def area(boxes: Tensor) -> Tensor:
-    """Area of xyxy boxes [..., 4] as [...]; a box turned inside out has none."""
+    """Area of xyxy boxes [..., 4] as [...]; 0 for an inverted box."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
 

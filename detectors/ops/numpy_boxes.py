@@ -7,7 +7,7 @@ import numpy as np
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of xyxy boxes [..., 4] as [...]; 0 of two empty ones. None may be turned inside out."""
+    """IoU of xyxy boxes [..., 4] as [...]; 0 of two empty ones. None is inverted."""
     common = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     return _over_union(common.clip(min=0), a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2])
 

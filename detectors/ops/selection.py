@@ -1,4 +1,4 @@
-"""Choosing rows without a shape that depends on data."""
+"""Selects rows without a shape that depends on data."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
 
 
 def random_subset(mask: Tensor, most: int, count: Tensor) -> Tensor:
-    """At most `count` of the rows in `mask`, drawn without replacement, all alike likely.
+    """At most `count` of the rows in `mask`, drawn without replacement, all equally likely.
 
     Args:
         mask: [B, N] bool, the rows to draw from.

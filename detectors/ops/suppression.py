@@ -1,8 +1,9 @@
 """Non-maximum suppression of ranked candidates: static shapes in, static shapes out.
 
 Suppression is a relation, "i removes j", and a number of rounds. Run to its fixed point a relation
-gives the greedy result: a candidate stays if nobody who stays removes it. How long that takes
-depends on data, so it hides in a custom operator, one node to `torch.compile` and `torch.export`.
+gives the greedy result: a candidate stays if none that stays removes it. The number of rounds
+depends on the data, so they run in a custom operator, one node to `torch.compile` and
+`torch.export`.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ Decay = Callable[[Tensor], Tensor]  # IoU to the factor that a score is multipli
 
 
 def one_round(relation: Tensor, alive: Tensor) -> Tensor:
-    """Candidates [B, K] whom nobody of `alive` [B, K] removes; `relation` [B, K, K] is (i, j)."""
+    """Candidates [B, K] that none of `alive` [B, K] removes; `relation` [B, K, K]: i removes j."""
     return ~(relation & alive[:, :, None]).any(dim=1)
 
 
@@ -46,7 +47,7 @@ def _(relation: Tensor, valid: Tensor) -> Tensor:
 
 @torch.library.custom_op("detectors::greedy_iou", mutates_args=())
 def greedy_iou(boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression of ranked boxes by IoU above `threshold`, each group for itself.
+    """Greedy suppression of ranked boxes by IoU above `threshold`, group by group.
 
     The same result as `fixed_point` on the IoU relation, without the [K, K] matrix: torchvision's
     sequential kernel, image by image and group by group.
@@ -98,7 +99,7 @@ def too_near(boxes: Tensor, threshold: float, beta: float) -> Tensor:
 def greedy_diou(
     boxes: Tensor, groups: Tensor, valid: Tensor, threshold: float, beta: float
 ) -> Tensor:
-    """Greedy suppression of ranked boxes that are `too_near`, each group for itself.
+    """Greedy suppression of ranked boxes that are `too_near`, group by group.
 
     The same result as `fixed_point` on that relation between all boxes, but only boxes of one group
     are compared, and distances are taken where the IoU alone is above the threshold.
@@ -138,9 +139,10 @@ def gaussian(iou: Tensor, sigma: float) -> Tensor:
 
 
 def soft_scores(boxes: Tensor, scores: Tensor, groups: Tensor, decay: Decay) -> Tensor:
-    """Scores [B, K] after each box, from the best on, made those of its group near it smaller.
+    """Scores [B, K] lowered by Soft-NMS (Bodla et al. 2017, Alg. 1).
 
-    Soft-NMS, Bodla et al. 2017, Alg. 1. Image by image, which saves memory.
+    Each box, from the best on, lowers the scores of the boxes of its group that overlap it. Images
+    are taken one by one, which saves memory.
 
     Args:
         boxes: [B, K, 4], in any order.
@@ -153,14 +155,14 @@ def soft_scores(boxes: Tensor, scores: Tensor, groups: Tensor, decay: Decay) -> 
 
 
 def _factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
-    """What each box [K, 4] multiplies the score of each other with, [K, K]."""
+    """Factors [K, K] by which each box [K, 4] multiplies the score of each other box."""
     same = groups[:, None] == groups[None]
     return torch.where(same, decay(pairwise_iou(boxes, boxes)), 1.0)
 
 
 @torch.library.custom_op("detectors::decayed", mutates_args=())
 def decayed(factors: Tensor, scores: Tensor) -> Tensor:
-    """Scores [K] after the best that is left, again and again, multiplied the others that are left.
+    """Scores [K] lowered one after the other: the best one left multiplies all others left.
 
     Args:
         factors: [K, K], of row i on column j.
@@ -180,9 +182,8 @@ def _(factors: Tensor, scores: Tensor) -> Tensor:
 
 
 def matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
-    """What the score of each box is multiplied with, [B, K].
+    """Factors [B, K] for the scores by Matrix NMS (SOLOv2, Wang et al. 2020).
 
-    SOLOv2 (Wang et al. 2020), "Matrix NMS".
     The least, over the better boxes of its group, of `decay` of the overlap with that one over
     `decay` of that one's largest overlap with a better one; at most 1.
 

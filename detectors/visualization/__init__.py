@@ -1,1 +1,1 @@
-"""Pictures for people: detections, curves, and which priors each object gets."""
+"""Pictures of detections, training curves and the priors assigned to each object."""

@@ -1,4 +1,4 @@
-"""Which priors each object of a picture got, level by level, and how many."""
+"""Lists and counts the priors assigned to each object of a picture, level by level."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -76,7 +76,7 @@ def soft_targets(assignment: Assignment, image: int) -> np.ndarray:
 
 
 def counts(pictures: Sequence[Sequence[Level]], targets: Targets) -> list[Count]:
-    """Those of each level, then those of all together.
+    """Counts for each level, then for all levels together.
 
     Args:
         pictures: levels of each.
@@ -93,7 +93,7 @@ def counts(pictures: Sequence[Sequence[Level]], targets: Targets) -> list[Count]
 
 
 def _count(level: Sequence[Level], objects: np.ndarray) -> Count:
-    """Of one level in all pictures; objects [B, M] bool."""
+    """The count for one level over all pictures; objects [B, M] bool."""
     rows = objects.shape[1]
     per_row = np.stack([np.bincount(one.owner, minlength=rows) for one in level])
     return Count(

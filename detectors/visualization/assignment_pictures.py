@@ -1,4 +1,4 @@
-"""Pictures of which priors each object got."""
+"""Draws the priors assigned to each object."""
 
 import math
 
@@ -61,7 +61,7 @@ def _draw_ignored(canvas: np.ndarray, level: Level, scale: int) -> None:
 
 
 def _draw_boxes(canvas: np.ndarray, level: Level, scale: int) -> None:
-    """Those of positive priors that tell a shape."""
+    """Draws the boxes of positive priors, but for points and whole images."""
     boxes = level.boxes[level.prior]
     sides = boxes[:, 2:] - boxes[:, :2]
     whole = (sides >= np.array(canvas.shape[1::-1]) / scale).all(axis=1)
@@ -71,7 +71,7 @@ def _draw_boxes(canvas: np.ndarray, level: Level, scale: int) -> None:
 
 
 def _draw_dots(canvas: np.ndarray, level: Level, scale: int) -> None:
-    """One for each positive prior, above all boxes."""
+    """Draws a dot for each positive prior, above all boxes."""
     for middle, owner in zip(
         _centers(level.boxes[level.prior], scale), level.owner.tolist(), strict=True
     ):

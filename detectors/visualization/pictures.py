@@ -1,4 +1,4 @@
-"""Pictures for people: boxes on images, contact sheets, curves of a training."""
+"""Draws boxes on images, contact sheets, and the curves of a training run."""
 
 import csv
 import math
@@ -17,7 +17,7 @@ _GREY = (160, 160, 160)
 
 
 class _Marks(NamedTuple):
-    """What is to be drawn on one image."""
+    """Boxes to be drawn on one image, with captions and colours."""
 
     boxes: np.ndarray  # [n, 4] xyxy pixels
     captions: list[str]
@@ -170,7 +170,7 @@ def _array(tensor) -> np.ndarray:
 
 
 def _picture(batch: Batch, index: int) -> tuple[np.ndarray, int, np.ndarray]:
-    """The picture without the fill round it, how often enlarged, its corner `[2]` on the canvas."""
+    """The picture without padding, its enlargement, and its corner `[2]` on the canvas."""
     left, top, right, bottom = np.rint(_array(batch.frames[index])).astype(int)
     picture = _array(batch.images[index].permute(1, 2, 0))[top:bottom, left:right]
     picture = np.ascontiguousarray(picture.clip(0, 255), dtype=np.uint8)

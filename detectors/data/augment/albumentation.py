@@ -1,4 +1,4 @@
-"""Any transform of albumentations 2.0 as one of ours."""
+"""Wraps a transform of albumentations 2.0 as one of ours."""
 
 import albumentations
 import numpy as np

@@ -1,7 +1,7 @@
-"""Parts of one picture laid over another at the same place, and what is then left of objects.
+"""Lays parts of one picture over another, at the same place.
 
-Visibility: of an object that something covers, the box shrinks to the pixels that still show, and
-the object is dropped where these are less than `visible` of its area.
+The box of an object that is partly covered shrinks to the pixels that still show; the object is
+dropped where less than `visible` of its area shows.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from detectors.structures import Sample
 
 
 class CutMix(Mix):
-    """A rectangle of one partner over the sample, at its place in both.
+    """Pastes a rectangle of one partner onto the sample, at the same place.
 
     Yun et al. 2019, Algorithm A1 and eq. 2, whose rectangle has the share 1 - lambda of the area,
     lambda from a Beta distribution, and its centre anywhere; they mix class labels, here boxes are
@@ -57,13 +57,14 @@ class CutMix(Mix):
 
 
 class CopyPaste(Mix):
-    """Objects of one partner over the sample, each as the rectangle of its box, at its own place.
+    """Pastes objects of one partner onto the sample, as the rectangles of their boxes, in place.
 
     Ghiasi et al. 2021, sec. 3: a random part of the objects of another picture; objects below are
-    cut or, where hidden, dropped. They paste along masks; boxes bring their ground with them.
+    cut or, where hidden, dropped. They paste along masks; boxes bring their background with them.
 
     Args:
-        share: of the partner's objects, each drawn for itself; crowds and difficult ones stay.
+        share: of the partner's objects, each drawn independently; crowds and difficult ones are not
+            pasted.
         visible: least part of an object's area that is kept, in (0, 1].
         most: objects that are kept at most, the largest.
         probability: that a sample is mixed.

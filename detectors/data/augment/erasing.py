@@ -1,8 +1,8 @@
-"""Parts of a picture hidden, so that a network learns to do without them.
+"""Hides parts of a picture, so that a network learns to do without them.
 
 Lengths are parts of the shorter side of the picture, so that they mean the same at any resolution;
-only the picture is touched, never the grey round it. Boxes stay as they are, for the whole object
-is to be found; an object of which less than `visible` still shows is dropped.
+only the picture is touched, never the grey around it. Boxes stay as they are, since the whole
+object is to be found; an object of which less than `visible` still shows is dropped.
 """
 
 from collections.abc import Sequence

@@ -83,13 +83,13 @@ class ExposureJitter(Transform):
 
 
 class SquareWindow(Transform):
-    """Shows a square round a random point, its side a multiple of the longer side of the picture.
+    """Shows a square around a random point, its side a multiple of the longer side of the picture.
 
     CenterNet, sec. 5 "Implementation details", after CornerNet; `src/lib/datasets/sample/ctdet.py`.
     Whatever shows of an object is kept; outside of the picture all is black.
 
     Args:
-        scales: multiples, all alike likely.
+        scales: multiples, all equally likely.
         border: pixels from the edge within which the point does not lie; halved as often as it
             takes to leave room.
     """
@@ -116,7 +116,7 @@ def _border(length: int, border: int) -> int:
 
 
 class RandomInterpolation(Transform):
-    """Stretches to the canvas by one of OpenCV's five methods, all alike likely.
+    """Stretches to the canvas by one of OpenCV's five methods, all equally likely.
 
     SSD's `resize_param`: linear, area, nearest, cubic, Lanczos. The resize that follows has nothing
     left to do where it stretches to the same size.

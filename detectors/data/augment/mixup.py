@@ -1,4 +1,4 @@
-"""MixUp for detection: two pictures shine through each other, the objects of both are there."""
+"""MixUp for detection: blends two pictures and keeps the objects of both."""
 
 from collections.abc import Sequence
 

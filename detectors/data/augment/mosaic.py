@@ -1,7 +1,7 @@
-"""What makes one sample out of several, all of them augmented and of one size.
+"""Makes one sample of several augmented ones of the same size.
 
-Of more than `most` objects every mix keeps those of largest area. How many were dropped stands in
-`Sample.dropped` and `Batch.dropped`; the training loader logs their number after each epoch.
+Of more than `most` objects every mix keeps those of largest area. `Sample.dropped` and
+`Batch.dropped` count the others; the training loader logs their number after each epoch.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class Closing:
     def __init__(self, last: int, epochs: int | None) -> None:
         if last < 1 or epochs is None or last >= epochs:
             raise ValueError(
-                f"closing_mosaic: the last {last} of {epochs} epochs shall be without mixes, which "
-                "leaves no epoch with them or no epoch without; set trainer.max_epochs above "
+                f"closing_mosaic: the last {last} of {epochs} epochs are to be without mixes, "
+                "which leaves no epoch with or none without them; set trainer.max_epochs above "
                 "data.closing.last, and that to 1 or more"
             )
         self.last, self.epochs = last, epochs
@@ -40,7 +40,7 @@ class Closing:
 
 
 class Mosaic(Mix):
-    """Four pictures round a random cut point, each seen through a window as large as its quarter.
+    """Four pictures around a random cut point, each seen through a window the size of its quarter.
 
     YOLOv4, sec. 3.4; darknet, `src/data.c`. The window shows either the part of its picture that
     lies where the quarter is, or, as often, the part whose corner touches the cut point: nothing is
@@ -127,7 +127,7 @@ def _shift(part: tuple[int, int], size: int) -> int:
 def _shown(
     sample: Sample, shift: np.ndarray, bounds: np.ndarray, visible: float, smallest: float
 ) -> Sample:
-    """The objects of a picture, moved, cut to the bounds, and those too little of which shows."""
+    """The objects of a picture, moved and cut to the bounds, where enough of them shows."""
     full = sample.boxes + np.tile(shift, 2).astype(np.float32)
     boxes = np.clip(full, bounds[[0, 1, 0, 1]], bounds[[2, 3, 2, 3]])
     kept = visible_rows(boxes, full, visible)
@@ -152,7 +152,7 @@ def joined(first: Sample, image: np.ndarray, parts: Sequence[Sample], frame: np.
 
 
 def largest(sample: Sample, most: int) -> Sample:
-    """The `most` objects of largest area, in their order; those dropped are counted."""
+    """The sample with its `most` largest objects, in their order; the others are counted."""
     excess = len(sample.labels) - most
     if excess <= 0:
         return sample

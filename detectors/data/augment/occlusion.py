@@ -1,4 +1,4 @@
-"""What is left of objects where part of an image is covered."""
+"""Cuts or drops objects where part of an image is covered."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from detectors.structures import Sample
 
 
 def pixels(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """[n, 4] int: the whole pixels of an image [H, W] that boxes come closest to, one at least."""
+    """[n, 4] int: boxes rounded to whole pixels of an image [H, W], at least one pixel each."""
     height, width = shape
     whole = np.rint(boxes).astype(int).reshape(-1, 4)
     start = np.clip(whole[:, :2], 0, [width - 1, height - 1])
@@ -34,7 +34,7 @@ def without_hidden(sample: Sample, covered: np.ndarray, visible: float) -> Sampl
 
 
 def cut_to_shown(sample: Sample, covered: np.ndarray) -> Sample:
-    """The sample, each box that something covers shrunk to the pixels of it that still show.
+    """The sample, each partly covered box shrunk to the pixels that still show.
 
     Only sides behind which nothing shows move. Of every object something must show.
     """

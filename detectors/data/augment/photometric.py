@@ -1,4 +1,4 @@
-"""Colours as another camera might have seen them."""
+"""Changes colours as another camera or light might."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""SSD's zoom: out onto a larger canvas, in by crops that an object overlaps."""
+"""SSD's zoom: out onto a larger canvas, and in to crops that overlap an object."""
 
 from collections.abc import Sequence
 
@@ -43,8 +43,8 @@ class IoUCrop(Transform):
 
     SSD, sec. 2.2 "Data augmentation", with the numbers of the released `batch_sampler`s: for each
     least overlap up to `trials` patches are drawn and the first that any object overlaps by as much
-    is kept; of those kept and the whole picture one is taken, all alike likely. Objects stay whose
-    centre lies in it.
+    is kept; of those kept and the whole picture one is taken, all equally likely. Objects whose
+    centre lies in it stay.
 
     Args:
         overlaps: least IoU of the patch with some object; 0 for any patch.

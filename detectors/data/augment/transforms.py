@@ -1,11 +1,11 @@
-"""What happens to one image: windows and flips of the original picture, then the resize.
+"""Transforms of one image: windows and flips of the original picture, then the resize.
 
 All but the resize works on the picture in its own resolution, and only what is shown smaller is
 interpolated twice. Every change is an axis-aligned map, new = old * scale + shift, which boxes,
 `frame` and `to_original` follow exactly.
 
-Visibility: of an object that a window cuts, the rest is kept where it shows at least `visible` of
-the area; otherwise the object is dropped.
+An object that a window cuts keeps what shows of it, if that is at least `visible` of its area;
+otherwise the object is dropped.
 """
 
 from collections.abc import Mapping
@@ -141,7 +141,7 @@ def framed(sample: Sample) -> Sample:
 
 
 def unframed(sample: Sample, whole: Sample) -> Sample:
-    """What `framed` cut out of `whole`, back in its place."""
+    """Puts what `framed` cut out of `whole` back in its place."""
     if sample.image.shape == whole.image.shape:
         return sample
     left, top, right, bottom = np.rint(whole.frame).astype(int).tolist()
@@ -168,7 +168,7 @@ class HorizontalFlip(Transform):
 
 
 class ScaleJitter(Transform):
-    """Shows the picture larger or smaller, at a random place of a window of its own shape.
+    """Enlarges or shrinks the picture, at a random place in a window of its own shape.
 
     Large scale jitter, Ghiasi et al. 2021, sec. 3 (scale uniform in 0.1 to 2.0; 0.8 to 1.25 is
     their standard jitter). Above 1 the window is a crop, below 1 the picture lies in grey.
@@ -190,7 +190,7 @@ class ScaleJitter(Transform):
 
 
 class Translate(Transform):
-    """Moves the picture by up to a part of its width and height, grey coming in."""
+    """Moves the picture by up to a part of its width and height; grey fills the gap."""
 
     def __init__(self, part: float, visible: float = 0.25) -> None:
         check("translation", within("part", part, "[0, 1]"), showing(visible))
@@ -237,7 +237,7 @@ def chosen(sample: Sample, rows: np.ndarray) -> Sample:
 
 
 def visible_rows(boxes: np.ndarray, full: np.ndarray, visible: float) -> np.ndarray:
-    """[n] bool: of which boxes at least `visible` of the area of the full ones is left."""
+    """[n] bool: boxes of which at least `visible` of the area of the full ones is left."""
     return _areas(boxes) >= np.maximum(visible * _areas(full), 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Ground truth in packed arrays, and the policy for what is wrong in files.
+"""Packs ground truth into arrays, and decides what becomes of mistakes in files.
 
 What can be used is used: a box that reaches over the edge of its image is clipped. What is dropped
 is counted and logged once per reading, with examples. What makes the data meaningless raises
@@ -25,7 +25,7 @@ def examples(names: Sequence[object]) -> str:
 
 
 class Findings:
-    """What a reader dropped or mended, said once in one message."""
+    """Collects what a reader dropped or mended, to log it in one message."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -42,7 +42,7 @@ class Findings:
 
 
 class Objects(NamedTuple):
-    """Rows as a file gives them, in any order; boxes may be wrong in every way."""
+    """Objects as a file gives them, in any order; the boxes are not checked yet."""
 
     image: np.ndarray  # [n] int64, row of the image
     boxes: np.ndarray  # [n, 4] float64 xyxy pixels

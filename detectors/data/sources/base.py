@@ -1,4 +1,4 @@
-"""What every data set offers to the rest: its ground truth, and one picture at a time."""
+"""The contract of a data set: its ground truth, and one picture at a time."""
 
 from typing import Protocol
 

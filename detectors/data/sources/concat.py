@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Joins several data sets into one."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Mistakes of annotators, made on purpose and in known number, over any data set."""
+"""Adds a known share of annotation mistakes to any data set."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from detectors.structures import Annotations
 
 
 class LabelNoise:
-    """The images of a source with some of their labels spoilt; meant for training only.
+    """The images of a source with some of their annotations spoilt; meant for training only.
 
     Every object has its own row of random numbers and every kind of mistake its own column, so
     that a greater share spoils further objects and keeps those spoilt before.
@@ -63,7 +63,7 @@ def _with_wrong_classes(truth: Annotations, wrong: np.ndarray, draws: np.ndarray
 
 
 def _with_moved_boxes(truth: Annotations, moves: np.ndarray) -> Annotations:
-    """Moves are shares of width and height, `[n, 4]`; areas keep to COCO's meaning, the truth's."""
+    """Moves `[n, 4]` are shares of width and height; the areas stay those of the true objects."""
     extents = np.tile(truth.boxes[:, 2:] - truth.boxes[:, :2], 2)
     heights, widths = truth.sizes[truth.owners()].T
     limits = np.stack([widths, heights, widths, heights], axis=1)
@@ -71,7 +71,7 @@ def _with_moved_boxes(truth: Annotations, moves: np.ndarray) -> Annotations:
 
 
 def _selected(truth: Annotations, kept: np.ndarray) -> Annotations:
-    """The annotations of the objects in the mask; images without any stay."""
+    """The annotations of the objects in the mask; images without an object stay."""
     before = np.concatenate([[0], np.cumsum(kept)])
     columns = ("boxes", "labels", "crowd", "difficult", "areas")
     chosen = {name: getattr(truth, name)[kept] for name in columns}

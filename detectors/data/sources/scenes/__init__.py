@@ -1,4 +1,4 @@
-"""Generated scenes: nothing to download, exact boxes, and every property a knob."""
+"""Generated scenes: nothing to download, exact boxes, and a setting for every property."""
 
 from detectors.data.sources.scenes.layout import Layout
 from detectors.data.sources.scenes.look import Look

@@ -1,4 +1,4 @@
-"""Where things stand in a scene, without a pixel drawn.
+"""Places the objects of a scene, without drawing a pixel.
 
 All random numbers of a scene are one row of uniforms, a function of (seed, split, index). The rest
 is arithmetic on many rows at once. A property has its own column, so that turning one knob leaves
@@ -39,7 +39,7 @@ class Arrangement(NamedTuple):
 
 
 class _Cast(NamedTuple):
-    """Who may appear, before places are found."""
+    """The objects that may appear, before places are found for them."""
 
     labels: np.ndarray  # [I, K]
     transforms: np.ndarray  # [I, K, 2, 2]
@@ -50,7 +50,7 @@ class _Cast(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How many objects of which class and size stand where.
+    """Chooses the number, classes, sizes and places of objects.
 
     Args:
         side: height and width of the image in pixels.
@@ -103,7 +103,7 @@ class Layout:
 
     @property
     def columns(self) -> int:
-        """Uniforms that one scene uses up; more objects read further, never differently."""
+        """Uniforms that one scene uses; with more objects it reads more, the first as before."""
         return 1 + self.objects[1] * (_PROPERTIES + _TRIES * _PLACE)
 
     def arrange(self, uniforms: np.ndarray) -> Arrangement:

@@ -1,4 +1,4 @@
-"""Pixels of a scene: textured ground, textured objects, and what the camera does to them."""
+"""Paints a scene: textured ground and objects, then blur and brightness of the camera."""
 
 import functools
 from dataclasses import dataclass

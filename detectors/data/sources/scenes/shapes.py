@@ -1,4 +1,4 @@
-"""The outlines of the shape classes as polygons, and what can be computed from an outline alone.
+"""Outlines of the shape classes as polygons, and geometry that needs nothing but an outline.
 
 Box and picture of an object come from the same polygon, so that the boxes are exact.
 """
