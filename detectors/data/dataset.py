@@ -7,7 +7,6 @@ from torch.utils.data import Dataset
 
 from detectors.contracts import check_contract
 from detectors.data.augment import Mix, Transform
-from detectors.data.augment.mosaic import Closing
 from detectors.data.augment.transforms import (
     Resize,
     framed,
@@ -16,6 +15,7 @@ from detectors.data.augment.transforms import (
     unframed,
 )
 from detectors.data.cache import Cache
+from detectors.data.closing import Closing
 from detectors.data.sources.base import Source
 from detectors.random_streams import stream
 from detectors.structures import Sample

@@ -7,9 +7,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from detectors.data.augment import Mix, Transform
-from detectors.data.augment.mosaic import Closing
 from detectors.data.augment.transforms import Resize
 from detectors.data.cache import Cache
+from detectors.data.closing import Closing
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.loading import check_loading, loader_arguments

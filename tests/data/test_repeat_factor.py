@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from detectors.data.augment.mosaic import Closing, Mosaic
+from detectors.data.augment.mosaic import Mosaic
 from detectors.data.augment.transforms import HorizontalFlip, Stretch
+from detectors.data.closing import Closing
 from detectors.data.module import DetectionData
 from detectors.data.repeat_factor import RepeatFactor, repeated
 from detectors.data.sampling import EpochSampler

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.augment import Mix
-from detectors.data.augment.mixup import hull
-from detectors.data.augment.mosaic import joined, largest
+from detectors.data.augment.joining import hull, joined, largest
 from detectors.data.augment.occlusion import cut_to_shown, pixels, without_hidden
 from detectors.data.augment.transforms import chosen, visible_rows
 from detectors.data.ranges import above, chance, check, number, showing, within

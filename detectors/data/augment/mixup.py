@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from detectors.data.augment import Mix
-from detectors.data.augment.mosaic import joined, largest
+from detectors.data.augment.joining import hull, joined, largest
 from detectors.data.augment.transforms import chosen
 from detectors.data.ranges import above, chance, check, number, within
 from detectors.structures import Sample
@@ -66,8 +66,3 @@ def mixup(samples: Sequence[Sample], share: float, visible: float) -> Sample:
         for sample, part in ((first, share), (second, 1 - share))
     ]
     return joined(first, image, parts, hull(first.frame, second.frame))
-
-
-def hull(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[4] the smallest box round two boxes [4]."""
-    return np.concatenate([np.minimum(a[:2], b[:2]), np.maximum(a[2:], b[2:])])

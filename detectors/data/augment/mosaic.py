@@ -1,42 +1,14 @@
-"""Makes one sample of several augmented ones of the same size.
-
-Of more than `most` objects every mix keeps those of largest area. `Sample.dropped` and
-`Batch.dropped` count the others; the training loader logs their number after each epoch.
-"""
+"""Mosaic: four pictures become the quarters of one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from detectors.data.augment import Mix
+from detectors.data.augment.joining import joined, largest
 from detectors.data.augment.transforms import chosen, visible_rows
 from detectors.data.ranges import chance, check, number, showing
 from detectors.structures import Sample
-
-
-class Closing:
-    """Ends all mixes some epochs before the training does; YOLOX, Ge et al. 2021, sec. 2.1.
-
-    Args:
-        last: epochs without mixes, at the end.
-        epochs: of the training.
-
-    Raises:
-        ValueError: the number of epochs is not known, or not above `last`.
-    """
-
-    def __init__(self, last: int, epochs: int | None) -> None:
-        if last < 1 or epochs is None or last >= epochs:
-            raise ValueError(
-                f"closing_mosaic: the last {last} of {epochs} epochs are to be without mixes, "
-                "which leaves no epoch with or none without them; set trainer.max_epochs above "
-                "data.closing.last, and that to 1 or more"
-            )
-        self.last, self.epochs = last, epochs
-
-    def mixes(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 0, has mixes."""
-        return epoch < self.epochs - self.last
 
 
 class Mosaic(Mix):
@@ -133,29 +105,3 @@ def _shown(
     kept = visible_rows(boxes, full, visible)
     kept &= (boxes[:, 2:] - boxes[:, :2] > smallest).all(axis=1)
     return chosen(sample._replace(boxes=boxes), kept)
-
-
-def joined(first: Sample, image: np.ndarray, parts: Sequence[Sample], frame: np.ndarray) -> Sample:
-    """The objects of all parts on a new image, under the id of the first.
-
-    It has no linear way back: `to_original` is NaN.
-    """
-    return first._replace(
-        image=image,
-        boxes=np.concatenate([part.boxes for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        ignore=np.concatenate([part.ignore for part in parts]),
-        to_original=np.full(4, np.nan, np.float32),
-        frame=frame,
-        dropped=sum(part.dropped for part in parts),
-    )
-
-
-def largest(sample: Sample, most: int) -> Sample:
-    """The sample with its `most` largest objects, in their order; the others are counted."""
-    excess = len(sample.labels) - most
-    if excess <= 0:
-        return sample
-    areas = np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1)
-    kept = np.sort(np.argsort(-areas, kind="stable")[:most])
-    return chosen(sample, kept)._replace(dropped=sample.dropped + excess)

@@ -68,8 +68,8 @@ class ShorterEdge:
     """
 
     def __init__(self, size: int, ratio: float = 5 / 3) -> None:
-        wanted = f"one side in pixels as image_size, the shorter one, found {size!r}"
-        pixels = isinstance(size, int) and size >= 1, wanted
+        expected = f"one side in pixels as image_size, the shorter one, found {size!r}"
+        pixels = isinstance(size, int) and size >= 1, expected
         check("resize=shorter_edge", pixels, at_least("ratio", ratio, 1))
         self.size, self.ratio, self.longest = size, ratio, int(size * ratio)
         side = -(-self.longest // 32) * 32
