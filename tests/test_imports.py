@@ -1,6 +1,7 @@
 """Imports go down the stair only, so that a part can be read without what stands above it."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,35 @@ def test_imports_go_down_the_stair(file: Path) -> None:
         if (step := _step(name)) is not None and step > own
     ]
     assert not upwards
+
+
+def test_no_two_folders_import_each_other() -> None:
+    """Nor do more of them in a circle, on one step or over several."""
+    imports: dict[str, set[str]] = {unit: set() for unit in STEP}
+    for file in FILES:
+        found = {_unit_of(name) for _, name in _imported(file)} & STEP.keys()
+        imports[_unit(file)] |= found - {_unit(file), "__init__"}
+    graphlib.TopologicalSorter(imports).prepare()
+
+
+def test_no_two_files_import_each_other() -> None:
+    modules = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in FILES}
+    imports = {
+        module: {name for _, dotted in _imported(file) if (name := _module(dotted, modules))}
+        for module, file in modules.items()
+    }
+    graphlib.TopologicalSorter({m: found - {m} for m, found in imports.items()}).prepare()
+
+
+def _unit_of(dotted: str) -> str:
+    package, _, rest = dotted.partition(".")
+    return "experiments" if package == "experiments" else rest.partition(".")[0]
+
+
+def _module(dotted: str, modules: dict[str, Path]) -> str | None:
+    """The file that an import reads first of all: itself, or what it takes a name from."""
+    for name in (dotted, dotted.rpartition(".")[0]):
+        for module in (name, f"{name}.__init__"):
+            if module in modules:
+                return module
+    return None
