@@ -12,6 +12,11 @@ class Backbone(nn.Module, ABC):
     """A network that turns images into feature levels."""
 
     specs: Annotated[list[FeatureSpec], "channels and stride of each level, finest first"]
+    reads_foreign_weights: Annotated[
+        bool,
+        "whether it is made with `weights=PATH`, a file that names tensors as the library does "
+        "that the network comes from",
+    ] = False
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:

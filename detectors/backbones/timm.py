@@ -38,6 +38,8 @@ class TimmBackbone(Backbone):
             weights cannot be had.
     """
 
+    reads_foreign_weights = True
+
     def __init__(
         self,
         name: str,

@@ -33,6 +33,8 @@ class VGG(Backbone):
         ValueError: the file is absent or of another network.
     """
 
+    reads_foreign_weights = True
+
     def __init__(
         self,
         norm: Norm | None,
@@ -68,6 +70,8 @@ class AtrousVGG(Backbone):
         hidden: channels of fc6 and fc7.
         weights: as `VGG`; fc6 and fc7 take every fourth row of the classifier's, if it is there.
     """
+
+    reads_foreign_weights = True
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """Fills a backbone from a file, as `detectors pretrain` writes them."""
 
-import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from detectors.backbones import Backbone
 
 State = dict[str, Tensor]
 
@@ -17,15 +18,16 @@ def filled(backbone: Callable[..., nn.Module], weights: str | Path) -> nn.Module
     """The backbone that the partial makes, with the weights of a local file.
 
     A file of `detectors pretrain` names tensors as the backbone does. Any other is left to the
-    backbone's own `weights`, if it has one.
+    backbone, if it reads such files.
 
     Raises:
         ValueError: there is no such file, or it does not fit.
     """
     given = read_state(weights)
     with torch.device("meta"):  # draws nothing, so that what is made later stays the same
-        ours = backbone().state_dict()
-    if ours.keys().isdisjoint(given) and "weights" in inspect.signature(backbone).parameters:
+        outline = backbone()
+    reads = isinstance(outline, Backbone) and outline.reads_foreign_weights
+    if reads and outline.state_dict().keys().isdisjoint(given):
         return backbone(weights=weights)
     network = backbone()
     load_backbone(network, given, str(weights))

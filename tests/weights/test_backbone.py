@@ -10,7 +10,7 @@ from torch import nn
 
 import detectors
 from detectors.config.compose import compose
-from detectors.config.instantiate import instantiate
+from detectors.weights.initial import initial_model
 
 BACKBONES = ["darknet19_thin", "darknet_thin", "csp_darknet_thin", "resnet18", "vgg_small"]
 BACKBONES += ["extraction_thin", "tiny_darknet_small", "tiny_csp_darknet_small", "hourglass_small"]
@@ -18,7 +18,7 @@ BACKBONES += ["dla_small", "mobilenetv3"]
 
 
 def built(*words: str) -> nn.Module:
-    return instantiate(compose(["norm=batch", *words], "pretrain"), "model").backbone
+    return initial_model(compose(["norm=batch", *words], "pretrain")).backbone
 
 
 @pytest.fixture
