@@ -40,6 +40,7 @@ KINDS = {  # the group of a part's YAML
     "coder": Coder,
     "head": Head,
     "mining": Mining,
+    "neck": Neck,
     "pooler": Pooler,
     "score": Score,
     "tower": Tower,

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.necks import Neck
 from detectors.necks.extra_levels import check_doubling, halved
 from detectors.structures import FeatureSpec
 
 
-class ASFF(nn.Module):
+class ASFF(Neck):
     """Replaces each level by a mean of all levels, weighted cell by cell (sec. 3.2 and 3.3).
 
     It follows another neck and keeps the shape of every level. Coarser levels pass through a 1x1

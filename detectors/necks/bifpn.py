@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.fusion import WeightedSum
+from detectors.necks import Neck
 from detectors.necks.extra_levels import check_doubling, halved, with_coarser
 from detectors.priors import PriorGrid
 from detectors.structures import FeatureSpec
 
 
-class BiFPN(nn.Module):
+class BiFPN(Neck):
     """Brings all levels to one width, then runs paths down and up repeatedly (sec. 3.2 and 3.3).
 
     If the priors expect more levels than the backbone delivers, coarser ones are added: the first

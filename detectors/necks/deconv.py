@@ -6,10 +6,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, Norm, activation
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class Deconv(nn.Module):
+class Deconv(Neck):
     """Enlarges the coarsest level by transposed convolutions until it has the wanted stride.
 
     Each convolution is 4x4 with stride 2 and weights from N(0, 0.001), followed by norm and

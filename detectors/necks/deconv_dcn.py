@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, Norm, activation
 from detectors.layers.deformable import DeformableConv, bilinear_init
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class DeformableDeconv(nn.Module):
+class DeformableDeconv(Neck):
     """Enlarges the coarsest level in steps: a deformable convolution, then a transposed one.
 
     CenterNet (Zhou et al. 2019), sec. 5 "ResNet" and `networks/resnet_dcn.py`: the transposed

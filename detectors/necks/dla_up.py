@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, Norm, activation
 from detectors.layers.deformable import DeformableConv, bilinear_init
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class DLAUp(nn.Module):
+class DLAUp(Neck):
     """Merges all levels into one of the finest stride.
 
     CenterNet (Zhou et al. 2019), appendix A and `networks/pose_dla_dcn.py`, classes DLAUp and

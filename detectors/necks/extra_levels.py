@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct
+from detectors.necks import Neck
 from detectors.priors import PriorGrid
 from detectors.structures import FeatureSpec
 
@@ -44,7 +45,7 @@ class LevelsFromOutput(nn.ModuleDict):
         return added
 
 
-class ExtraLevels(nn.Module):
+class ExtraLevels(Neck):
     """Appends the levels of `LevelsFromOutput` and leaves the others unchanged.
 
     Args:

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class Extras(nn.Module):
+class Extras(Neck):
     """Appends coarser levels to those of the backbone, each made from the one before.
 
     SSD, sec. 2.1 "Multi-scale feature maps" and Fig. 2; Xavier weights and zero biases (sec. 3).

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct, Norm
+from detectors.necks import Neck
 from detectors.necks.extra_levels import halving
 from detectors.structures import FeatureSpec
 
 
-class FPN(nn.Module):
+class FPN(Neck):
     """Adds 1x1 laterals up from coarse to fine, then convolves each sum by 3x3 (sec. 3).
 
     There is no activation. Parameters have the order and initial distribution of torchvision's

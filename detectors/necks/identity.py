@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class Identity(nn.Module):
+class Identity(Neck):
     """Passes the levels of the backbone on unchanged."""
 
     def __init__(self, specs: Sequence[FeatureSpec]) -> None:

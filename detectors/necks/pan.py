@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import five_set, init_darknet
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class PAN(nn.Module):
+class PAN(Neck):
     """A path from coarse to fine, then one back; levels are concatenated, not added.
 
     YOLOv4, sec. 3.4 and fig. 6; `cfg/yolov4.cfg`, layers 105 to 136, 141 to 147 and 152 to 158. In

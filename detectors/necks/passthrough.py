@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class Passthrough(nn.Module):
+class Passthrough(Neck):
     """Folds the second coarsest level into the coarsest (YOLOv2, "Fine-Grained Features").
 
     `cfg/yolov2.cfg`, layers 23 to 29: the coarsest level passes through two 3x3 convolutions. A 1x1

@@ -1,16 +1,15 @@
 """Puts blocks before and after any neck."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
+from detectors.contracts import check_contract
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
-Neck = Callable[[Sequence[FeatureSpec]], Any]
 
-
-class SequentialNeck(nn.Module):
+class SequentialNeck(Neck):
     """Runs necks one after another, each built for the levels that the one before delivers.
 
     Args:
@@ -22,9 +21,9 @@ class SequentialNeck(nn.Module):
     def __init__(
         self,
         specs: Sequence[FeatureSpec],
-        neck: Neck,
-        before: Mapping[str, Neck | None],
-        after: Mapping[str, Neck | None],
+        neck: Callable[..., Neck],
+        before: Mapping[str, Callable[..., Neck] | None],
+        after: Mapping[str, Callable[..., Neck] | None],
     ) -> None:
         super().__init__()
         self.specs = list(specs)
@@ -32,6 +31,7 @@ class SequentialNeck(nn.Module):
         for name, stage in {**before, "neck": neck, **after}.items():
             if stage is not None:
                 self.stages[name] = made = stage(self.specs)
+                check_contract(made, Neck)
                 self.specs = list(made.specs)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -40,7 +40,7 @@ class SequentialNeck(nn.Module):
         return features
 
 
-class CoarsestLevel(nn.Module):
+class CoarsestLevel(Neck):
     """Sends the coarsest level through a block and leaves the others unchanged.
 
     Args:
@@ -57,7 +57,7 @@ class CoarsestLevel(nn.Module):
         return [*features[:-1], self.block(features[-1])]
 
 
-class EveryLevel(nn.Module):
+class EveryLevel(Neck):
     """Sends each level through a block of its own; the arguments are those of `CoarsestLevel`."""
 
     def __init__(self, specs: Sequence[FeatureSpec], block: Callable[[int], nn.Module]) -> None:

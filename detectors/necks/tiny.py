@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class TinyTopDown(nn.Module):
+class TinyTopDown(Neck):
     """Concatenates the coarser level with each level and convolves the result once by 3x3.
 
     `cfg/yolov3-tiny.cfg`, layers 13, 14, 18 and 21; `cfg/yolov4-tiny.cfg`, layers 27, 28, 32 and

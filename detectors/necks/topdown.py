@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import five_set, init_darknet
+from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
 
-class TopDown(nn.Module):
+class TopDown(Neck):
     """Concatenates the coarser level with each level and applies a set of five convolutions.
 
     `cfg/yolov3.cfg`, layers 75 to 79, 83 to 91 and 95 to 103. A level has half the channels that it

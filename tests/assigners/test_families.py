@@ -16,7 +16,7 @@ FAST = {("yolov3", "sim_ota"), ("fcos", "paa")}
 ASSIGNERS = sorted(path.stem for path in (CONF / "assigner").glob("*.yaml"))
 ADAPTIVE = ("atss", "sim_ota", "paa")  # serve every family, as docs/tricks.md says
 CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
-SCORE = "part.assigner.score={_target_:detectors.heads.scores.class_score,_partial_:true}"
+SCORE = "part.assigner.score={_target_:detectors.scores.ClassAlone}"
 
 
 def made(family: str, *words: str) -> Detector:
