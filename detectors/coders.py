@@ -1,4 +1,4 @@
-"""Coders: how numbers become a box, relative to a prior, and the contract that they keep."""
+"""Coders turn numbers into boxes and back, relative to priors; with their contract."""
 
 import math
 from abc import ABC, abstractmethod
@@ -115,7 +115,7 @@ class Yolo(Coder):
         ValueError: both are given.
     """
 
-    limit = math.log(1e4)  # a runaway side stays finite
+    limit = math.log(1e4)  # keeps a runaway side finite
 
     def __init__(self, scale: float | list[float] = 1.0, reach: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From candidates to detections: rank, suppress, keep the best. Batched, static shapes."""
+"""Turns candidates into detections: rank, suppress, keep the best. Batched, static shapes."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class PostProcess(nn.Module, ABC):
 
 
 class Suppressor(nn.Module, ABC):
-    """Says what is left of ranked pairs when those that repeat others go."""
+    """Removes ranked pairs that repeat better ones."""
 
     @abstractmethod
     def forward(self, ranked: Ranked) -> Ranked:
@@ -58,7 +58,7 @@ class Suppression(PostProcess):
     """Threshold, best pairs per level, suppression, best detections.
 
     Args:
-        suppressor: says what is left of the best pairs.
+        suppressor: removes pairs that repeat better ones.
         score_threshold: pairs need a higher score.
         per_level: pairs kept of each feature level before suppression.
         detections: most detections of an image.
@@ -190,7 +190,7 @@ class Greedy(Suppressor):
         self.threshold, self.within = threshold, within
 
     def forward(self, ranked: Ranked) -> Ranked:
-        """Those that stay are valid."""
+        """The same rows; those that stay are valid."""
         groups = ranked.labels if self.within == "label" else _levels(ranked)
         if ranked.boxes.is_cuda:  # a matrix in parallel beats a sequential kernel that syncs
             relation = pairwise_iou(ranked.boxes, ranked.boxes) > self.threshold
@@ -217,7 +217,7 @@ class DIoU(Suppressor):
         self.threshold, self.beta = threshold, beta
 
     def forward(self, ranked: Ranked) -> Ranked:
-        """Those that stay are valid."""
+        """The same rows; those that stay are valid."""
         boxes, labels, limits = ranked.boxes, ranked.labels, (self.threshold, self.beta)
         if boxes.is_cuda:  # as in `Greedy`; image by image saves memory
             near = torch.stack([too_near(image, *limits) for image in boxes])
@@ -228,7 +228,7 @@ class DIoU(Suppressor):
 
 
 class Peaks(Suppressor):
-    """A cell that no better neighbour of its class and level beats stays (CenterNet, sec. 4).
+    """Keeps cells that no neighbour of their class and level beats (CenterNet, sec. 4).
 
     The same as comparing the heat map with its 3 x 3 maximum: a better neighbour of a candidate
     ranks above it, so it is a candidate too. Of a heat map so broad that the best `per_level` pairs
@@ -236,7 +236,7 @@ class Peaks(Suppressor):
     """
 
     def forward(self, ranked: Ranked) -> Ranked:
-        """Those that stay are valid."""
+        """The same rows; those that stay are valid."""
         cells = centers(ranked.priors.boxes)[0, ranked.prior] / ranked.priors.stride[
             ranked.prior
         ].unsqueeze(-1)
@@ -260,7 +260,7 @@ class Soft(Suppressor):
         self.decay, self.least = decay, least
 
     def forward(self, ranked: Ranked) -> Ranked:
-        """With other scores, not falling any more."""
+        """The same rows with other scores, which need not fall any more."""
         scores = soft_scores(ranked.boxes, ranked.scores * ranked.valid, ranked.labels, self.decay)
         return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))
 
@@ -278,7 +278,7 @@ class Matrix(Suppressor):
         self.decay, self.least = decay, least
 
     def forward(self, ranked: Ranked) -> Ranked:
-        """With other scores, not falling any more."""
+        """The same rows with other scores, which need not fall any more."""
         boxes = ranked.boxes * ranked.valid[..., None]  # without area they overlap nothing
         scores = ranked.scores * matrix_factors(boxes, ranked.labels, self.decay)
         return ranked._replace(scores=scores, valid=ranked.valid & (scores >= self.least))

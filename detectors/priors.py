@@ -1,4 +1,4 @@
-"""Prior grids: where the predictions of a dense head start from.
+"""Prior grids lay out the boxes and points that predictions start from; with their contract.
 
 Recomputed from the feature shapes at each call, never a buffer, so any input size works.
 """
@@ -55,7 +55,7 @@ def canvas_size(features: list[Tensor], specs: list[FeatureSpec]) -> tuple[int, 
 
 
 class BoxGrid(PriorGrid):
-    """The same centred boxes on each cell of a level.
+    """The same boxes on every cell of a level, centred there.
 
     Args:
         shapes: per level, the (width, height) in pixels of each prior of a cell.

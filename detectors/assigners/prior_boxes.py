@@ -1,4 +1,4 @@
-"""What the overlap of an object with a prior is taken of."""
+"""Gives points a size, so that assigners can measure how far objects overlap them."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from detectors.structures import Priors
 
 
 def prior_boxes(priors: Priors, point_side: float) -> Tensor:
-    """Boxes [1 or B, N, 4]: those of the priors, for a point the square around it.
+    """Boxes [1 or B, N, 4] of the priors; of a point, a square around it.
 
     A point is a prior as wide and high as its stride (`structures.Priors`), too small to overlap
     any object well.

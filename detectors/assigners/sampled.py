@@ -1,4 +1,4 @@
-"""Balanced random samples of an assignment: what is not drawn is ignored."""
+"""Draws balanced random samples of an assignment; what is not drawn is ignored."""
 
 from torch import Tensor, nn
 

@@ -85,9 +85,9 @@ class ShapeThreshold(Assigner):
 
 
 def several(assigner: Assigner, threshold: float) -> ShapeThreshold:
-    """Several priors for an object, where `assigner` chooses the one of best shape.
+    """An assigner that gives an object several priors, made of one that chooses the best shape.
 
-    What is ignored stays as it was.
+    It ignores the same priors.
 
     Args:
         assigner: a `BestShape`, or a `ShapeThreshold` of threshold 1.

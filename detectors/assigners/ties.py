@@ -1,4 +1,4 @@
-"""From "object m may train prior n" to one object per prior."""
+"""Settles which object a prior gets where several may have it."""
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ def highest(assigned: Tensor, priority: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def last(assigned: Tensor) -> tuple[Tensor, Tensor]:
-    """The last object in the list for each prior, as when each overwrites those before it.
+    """The last object in the list for each prior, as if each overwrote those before it.
 
     Takes and returns what `highest` does.
     """

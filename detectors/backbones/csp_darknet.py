@@ -60,10 +60,10 @@ class CSPDarknet(Backbone):
 
 
 def partial_stages(depths: Sequence[int] | None = None, **darknet: Any) -> CSPDarknet:
-    """CSPDarknet of the numbers of a `Darknet`, its other arguments.
+    """A CSPDarknet with the depths and all other arguments of a `Darknet`.
 
     Raises:
-        ValueError: these are the numbers of another backbone.
+        ValueError: these are the arguments of another backbone.
     """
     strange = sorted(set(darknet) - set(signature(Darknet).parameters))
     if depths is None or strange:

@@ -1,4 +1,4 @@
-"""Which layers of a backbone come before which."""
+"""Orders the parameters of a backbone by the stage that they belong to."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""The network of YOLOv1, which darknet calls Extraction where it classifies."""
+"""The backbone of YOLOv1, which darknet calls Extraction when it classifies images."""
 
 from collections.abc import Sequence
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Stages of a network, one behind the other, of which some are its feature levels."""
+"""Runs the stages of a network one after another and returns some of their outputs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +19,7 @@ def check_strides(strides: Sequence[int], offered: Sequence[int], network: str) 
 
 
 class Stages(nn.ModuleList):
-    """Stages one behind the other; the outputs of some of them are returned.
+    """Stages one after another; the outputs of some of them are the feature levels.
 
     Args:
         stages: by the stride that their output has, rising.

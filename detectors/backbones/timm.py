@@ -1,4 +1,4 @@
-"""Any network of timm that can return feature maps."""
+"""Makes a backbone of any timm network that can return feature maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,7 +76,7 @@ class TimmBackbone(Backbone):
 
 
 def _offered(name: str, kwargs: dict) -> list[int]:
-    """Strides of all levels that the model has, without spending memory on it."""
+    """Strides of all levels of the model, which is built without memory to find them."""
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; see timm.list_models()")
     try:

@@ -108,7 +108,7 @@ class AtrousVGG(Backbone):
         return [self.l2norm(conv4_3), self.fc7(self.fc6(x))]
 
     def _load_classifier(self, state: dict[str, Tensor]) -> None:
-        """Of 4096 rows each fourth, of 7x7 places each third, of 4096 inputs each fourth."""
+        """Take every fourth of 4096 rows and inputs, and every third of the 7x7 places."""
         names = [name for name in HIDDEN if name + "weight" in state]
         if len(names) != 2:
             return
@@ -122,7 +122,7 @@ class AtrousVGG(Backbone):
 def _stages(
     widths: Sequence[int], depths: Sequence[int], norm: Norm | None, act: Activation
 ) -> nn.ModuleList:
-    """Drawn for rectifiers (He et al. 2015, sec. 2.2)."""
+    """The stages, drawn for rectifiers (He et al. 2015, sec. 2.2)."""
     stages = nn.ModuleList()
     for before, width, depth in zip([3, *widths[:-1]], widths, depths, strict=True):
         entering = [before] + [width] * (depth - 1)
@@ -153,7 +153,7 @@ def _read(path: str | Path) -> dict[str, Tensor]:
 
 
 def _load(stages: nn.ModuleList, state: dict[str, Tensor], path: str | Path) -> None:
-    """The k-th convolution of the file is ours."""
+    """Copy the k-th convolution of the file to our k-th."""
     convolutions = _convolutions(stages)
     named = [name for name, w in state.items() if name.startswith("features.") and w.dim() == 4]
     fits = [state[n].shape for n in named] == [conv.weight.shape for conv in convolutions]

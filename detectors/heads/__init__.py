@@ -1,4 +1,4 @@
-"""Heads: from feature levels to losses and candidates, and the contracts of their parts."""
+"""Heads turn feature levels into losses and candidates; with the contracts of their parts."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Checks that the parts of a head mean the same by their numbers."""
+"""Checks that the parts of a head agree on what their numbers mean."""
 
 from collections.abc import Iterable
 
@@ -82,7 +82,7 @@ def _check_background(
 
 
 def _check_activation(losses: dict[str, LossTerm], score: Score) -> None:
-    """Refuse a term that teaches scores made otherwise than the score makes them."""
+    """Refuse a term that teaches scores of another kind than the score makes."""
     wanted = score.score_activation
     quality = "linear" if wanted == "linear" else "logistic"
     for name, expected in {"class": wanted, "quality": quality}.items():

@@ -1,4 +1,4 @@
-"""Predictions beside what they are to be: the common step before any loss term."""
+"""Puts predictions beside their targets and weighs what the loss terms say of them."""
 
 from collections.abc import Mapping
 
@@ -70,8 +70,8 @@ class Criterion(nn.Module):
     def _costs(self, name: str, matched: Matched) -> Tensor:
         """What each prior costs by one term, [B, N]."""
         costs = self.losses[name](matched)
-        for factor in self.loss_weights[name].children():
-            costs = costs * factor(matched)
+        for weight in self.loss_weights[name].children():
+            costs = costs * weight(matched)
         return costs
 
     def match(
@@ -117,7 +117,7 @@ def present(losses: Mapping[str, LossTerm | None]) -> dict[str, LossTerm]:
 
 
 def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
-    """The weights of each term, none for most."""
+    """The weights of each term; most have none."""
     unknown = [f"{name}.{'/'.join(weights[name])}" for name in weights if name not in terms]
     if unknown:
         raise ValueError(
@@ -128,7 +128,7 @@ def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
 
 
 def _check_mining(mining: Mining | None, losses: dict[str, LossTerm]) -> None:
-    """Refuse two choices of the same priors: of what one has left out the other sees no cost."""
+    """Refuse two choices of priors: the second would see no costs of what the first left out."""
     names = [type(term).__name__ for term in losses.values() if term.selects]
     if mining is not None and names:
         raise ValueError(

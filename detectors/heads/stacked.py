@@ -20,7 +20,7 @@ from detectors.structures import (
 
 
 class StackedOutput(NamedTuple):
-    """What each head says, the last one's word being final."""
+    """The predictions of each head; the last one detects."""
 
     stacks: tuple[Predictions, ...]
 

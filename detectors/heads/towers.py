@@ -18,7 +18,7 @@ RELU = partial(nn.ReLU, inplace=True)
 
 
 def expect(probability: float, logits: nn.Module) -> None:
-    """Sets the bias of a layer so that a fresh sigmoid says `probability` (RetinaNet, sec. 4.1)."""
+    """Set the bias of a layer so that its sigmoid starts at `probability` (RetinaNet, sec. 4.1)."""
     nn.init.constant_(logits.get_parameter("bias"), -math.log((1 - probability) / probability))
 
 
@@ -46,7 +46,7 @@ class SharedTower(Tower):
         depth: 3 x 3 convolutions of each stack.
         norm: after each of them; None for RetinaNet, group norm for FCOS.
         quality: also predict a quality from the box stack (FCOS, sec. 3.4 "improvements").
-        probability: what a fresh class score shall be.
+        probability: the class score before training.
         bias: of the stacks' convolutions; torchvision's RetinaNet v2 has none before its norms.
         act: behind each of them.
         numbers: regressed for each prior, as many as the coder decodes.
@@ -274,7 +274,7 @@ class CenterNetTower(Tower):
         specs: one feature level.
         num_classes, per_cell: as `SharedTower`.
         width: channels between the two convolutions; 64 for ResNets, 256 for the others.
-        probability: what a fresh class score shall be.
+        probability: the class score before training.
         act: between the two convolutions.
     """
 

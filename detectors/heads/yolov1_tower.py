@@ -13,7 +13,7 @@ from detectors.structures import FeatureSpec
 
 
 class Hidden(Protocol):
-    """What lies between the level and the linear layer."""
+    """The layer between the feature level and the linear layer."""
 
     features: int
 
@@ -68,7 +68,7 @@ class YoloV1Tower(Tower):
         init_connected(self.output)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
-        """Maps of the one level; quality is confidence, and nothing is meant to be squashed."""
+        """Maps of the one level; quality is confidence, and all numbers are linear."""
         (feature,) = features
         self._check(feature)
         vector = self.output(self.hidden(feature))

@@ -1,4 +1,4 @@
-"""Losses: what each prior costs, and the contracts of all that makes one scalar of it.
+"""Losses say what each prior costs; with the contracts of all that makes a scalar of it.
 
 Costs are one number per prior, [B, N], with every shape static. They are masked, weighted and
 mined, summed over each image, divided by the image's normaliser and added up over the images.

@@ -1,4 +1,4 @@
-"""How much a prior counts by the class of its object."""
+"""Weights priors by how rare the class of their object is."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,12 @@ from detectors.structures import Matched
 
 
 class ClassBalancedWeight(Counting, LossWeight):
-    """Each class by the inverse of its effective number of objects (Cui et al. 2019, eqs. 2 and 4).
+    """Weights classes by the inverse of their effective number of objects.
 
-    `(1 - beta) / (1 - beta^n)` for n objects, scaled so that the classes' mean is one (sec. 4.2).
-    Background counts as one. A factor of a `Criterion`. It has to be told how many objects there
-    are, as `LitDetector` does; outside of training all classes are alike until then.
+    Cui et al. 2019, eqs. 2 and 4: `(1 - beta) / (1 - beta^n)` for n objects, scaled so that the
+    mean over classes is one (sec. 4.2). Background counts as one. A weight of a `Criterion`. It
+    has to be told how many objects there are, as `LitDetector` does; outside of training all
+    classes are alike until then.
 
     Args:
         num_classes: C.

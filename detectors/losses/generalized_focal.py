@@ -1,4 +1,4 @@
-"""Generalized focal loss (Li et al. 2020, "Generalized Focal Loss", sec. 3): terms and a factor."""
+"""Generalized focal loss (Li et al. 2020, "Generalized Focal Loss", sec. 3): terms and a weight."""
 
 import torch
 import torch.nn.functional as F
@@ -63,9 +63,9 @@ class DistributionFocal(LossTerm):
 
 
 class ClassScore(LossWeight):
-    """How much a positive's box counts: its best class score, relative to their mean.
+    """Weights the box of a positive by its best class score, relative to the mean of all.
 
-    A factor of a `Criterion` that divides by positives: the sum is then divided by that of the
+    A weight of a `Criterion` that divides by positives: the sum is then divided by that of the
     scores, over all devices and at least one, as in the release.
     """
 

@@ -1,7 +1,6 @@
-"""Hard examples: which priors count, by what they cost now.
+"""Chooses hard examples: priors that cost much now.
 
-`HardNegativeCrossEntropy` is a loss term; the others are selections of a `Criterion`,
-`(costs, matched) -> kept`, all [B, N], for any sum of terms.
+`HardNegativeCrossEntropy` is a loss term; the others are minings for any sum of terms.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Loss terms on the quality logit of a prior, [B, N]; `needs_quality` tells a head so."""
+"""Loss terms on the quality logit of a prior, [B, N]."""
 
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How per-prior losses become one scalar, the same for one process as for many."""
+"""Makes one scalar of the costs of all priors, the same for one process as for many."""
 
 import torch
 import torch.distributed as dist
