@@ -42,7 +42,7 @@ def _first_line(file: Path) -> str:
 
 
 def overview(known: dict[str, str]) -> str:
-    """What `detectors` alone prints."""
+    """The text that `detectors` alone prints."""
     width = max(map(len, known))
     lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
     return "\n".join(
@@ -57,7 +57,7 @@ def overview(known: dict[str, str]) -> str:
 
 
 def help_text(command: str, words: Sequence[str] = ()) -> str:
-    """What `detectors COMMAND --help` prints; Hydra takes five times as long to say the same.
+    """The text of `detectors COMMAND --help`; Hydra would take five times as long to print it.
 
     Args:
         command: one of `commands`.

@@ -16,7 +16,7 @@ from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
-from detectors.structures import Annotations, Batch
+from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch
 from detectors.tricks import BatchTrick
 
 
@@ -141,7 +141,7 @@ class LitDetector(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        checkpoint["config"] = self.config
+        checkpoint["format"], checkpoint["config"] = CHECKPOINT_FORMAT, self.config
         checkpoint["classes"] = list(data.classes)
         checkpoint["category_ids"] = list(data.annotations("val").category_ids)
 

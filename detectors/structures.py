@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+CHECKPOINT_FORMAT = 2  # raised when configs inside older checkpoints can no longer be read
+
 
 class FeatureSpec(NamedTuple):
-    """What a backbone or neck promises of one feature level."""
+    """Channels and stride that a backbone or neck promises for one feature level."""
 
     channels: int
     stride: int  # input pixels per cell
@@ -64,7 +66,7 @@ class Targets(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a loader delivers and a training step receives."""
+    """One batch, as a loader delivers it and a training step receives it."""
 
     images: Tensor  # [B, 3, H, W] uint8; normalised on the device
     targets: Targets
@@ -75,7 +77,7 @@ class Batch(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """What a classifier is trained on."""
+    """One batch for a classifier."""
 
     images: Tensor  # [B, 3, H, W] uint8; normalised on the device
     labels: Tensor  # [B] int64 in 0..C-1
@@ -103,7 +105,7 @@ class Priors(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a dense head says of every prior, float32."""
+    """The output of a dense head for every prior, float32."""
 
     logits: Tensor  # [B, N, C]
     deltas: Tensor  # [B, N, 4], or as many numbers as the coder says; by class [B, N, C, 4]
@@ -141,7 +143,7 @@ class Assignment(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """All that a loss term may look at. An unmatched prior is its own target."""
+    """Everything a loss term may look at. An unmatched prior is its own target."""
 
     predictions: Predictions
     boxes: Tensor  # [B, N, 4] decoded predictions

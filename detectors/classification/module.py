@@ -20,7 +20,7 @@ from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
 from detectors.module import step_seed
 from detectors.random_streams import stream
-from detectors.structures import LabelledImages
+from detectors.structures import CHECKPOINT_FORMAT, LabelledImages
 
 
 class LitClassifier(LightningModule):
@@ -130,7 +130,7 @@ class LitClassifier(LightningModule):
         self.accuracies.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = self.config
+        checkpoint["format"], checkpoint["config"] = CHECKPOINT_FORMAT, self.config
         checkpoint["classes"] = list(self.trainer.datamodule.classes)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""What `detectors COMMAND` runs: one file a command, its config `conf/COMMAND.yaml`.
+"""Entry points: `detectors COMMAND` runs `commands/COMMAND.py` with `conf/COMMAND.yaml`.
 
 A command's module offers `main(cfg)` and is imported after its config was composed, so that help
 and most mistakes are answered before torch is loaded. Files without a config are shared by them.

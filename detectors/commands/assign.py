@@ -79,7 +79,7 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
 def assigned(
     detector: Detector, batch: Batch, chosen: Mapping[str, Assigner], seed: int
 ) -> dict[str, Pictures]:
-    """What each assigner makes of the same predictions, those of a step of training."""
+    """The levels that each assigner assigns, all from the predictions of one training step."""
     torch.manual_seed(seed)
     features = detector.train().features(batch.images)
     output = detector.head(features, batch.frames, batch.targets)
@@ -111,7 +111,7 @@ def sheet(batch: Batch, found: Mapping[str, Pictures]) -> Image.Image:
 
 
 def summary(found: Mapping[str, Pictures], targets: Targets) -> Table:
-    """What every object got, for each assigner and level."""
+    """A table of how many priors the objects got, for each assigner and level."""
     objects = int((targets.valid & ~targets.ignore).sum())
     each = ("positives", "per object", "fewest", "objects without", "ignored")
     table = Table("assigner", "stride", *each, title=f"{objects} objects")

@@ -57,7 +57,7 @@ def sheet(samples: Sequence[Sample], classes: Sequence[str], columns: int) -> Im
 
 
 def summary(samples: Sequence[Sample]) -> str:
-    """How much is on the sheet."""
+    """The number of pictures and objects on the sheet."""
     objects = sum(len(sample.labels) for sample in samples)
     dropped = sum(sample.dropped for sample in samples)
     extra = f", {dropped} more dropped by mixes" if dropped else ""

@@ -21,19 +21,19 @@ SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num
 INTRODUCTION = """\
 # Tricks
 
-Which trick serves which family, at its small size and otherwise as `model=NAME` has it. Written
-by `detectors tricks`, which tries each cell: it composes, builds the detector, its data and its
-optimiser, and takes the loss and the detections of two pictures. Each file `conf/trick/NAME.yaml`
-says what the trick is, where its numbers come from and what was published about it. Words beside a
-trick are those without which it means nothing with any family.
+This page says which trick works with which family, at `size=small` and otherwise with the settings
+of `model=NAME`. `detectors tricks` writes it and tries each cell: it composes the config, builds
+the detector, its data and its optimiser, and computes the loss and the detections of two pictures.
+Each file `conf/trick/NAME.yaml` says what the trick is, where its numbers come from and what gain
+was published. The words beside a trick are needed with every family.
 
-Assigners are words of their own: `assigner=atss`, `sim_ota` and `paa` serve every family. They
-assign the proposals of Faster R-CNN, whose scores the latter two have to be told.
+Assigners have a group of their own: `assigner=atss`, `sim_ota` and `paa` work with every family. In
+Faster R-CNN they assign the proposals; the last two then need `part.assigner.score`.
 """
 
 
 class Row(NamedTuple):
-    """What is known of one trick; a file of the grid."""
+    """All that is known about one trick; a file of the grid."""
 
     beside: list[str]  # words without which it means nothing with any family
     short: list[str]  # words with which it shows in runs of seconds, for tests

@@ -16,15 +16,16 @@ from detectors.config.instantiate import made
 def equivalent(one: DictConfig, other: DictConfig) -> bool:
     """Whether two configs make the same things.
 
-    Interpolations are followed, a constructor's default is as good as a key that says the same, a
-    function as good as the class whose layers it gives. `part` is only there to be referred to.
+    Interpolations are resolved. A key that repeats a constructor's default is the same as no key,
+    and a function the same as the class whose layers it makes. `part` does not count: it is there
+    only to be referred to.
     """
     keys = {str(key) for key in one.keys() | other.keys()} - {"part"}
     return all(_alike(_resolved(one, key), _resolved(other, key)) for key in keys)
 
 
 def _resolved(cfg: DictConfig, key: str) -> Any:
-    """Plain containers of a node; as it is written where a value comes later, as a run's folder."""
+    """Plain containers of a node; unresolved if a value is not known yet, as the run's folder."""
     try:
         node = cfg.get(key)
         return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
@@ -45,7 +46,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Keys of two nodes that do not say the same."""
+    """Keys by which two nodes differ."""
     missing = object()
     first, second = ({**_defaults(node), **node} for node in (one, other))
     keys = one.keys() | other.keys()
@@ -53,7 +54,7 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _defaults(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What the target of a node takes where the node says nothing."""
+    """The default arguments of the target of a node."""
     try:
         parameters = inspect.signature(_target(node)).parameters.values()
     except (ValueError, TypeError):  # no target, or one written in C
@@ -69,7 +70,7 @@ def _target(node: Mapping[str, Any]) -> Any:
 
 
 def _layers_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether a function gives the layers of a class, as far as they show."""
+    """Whether a function and a class make the same layers, as far as their `repr` shows."""
     if {inspect.isclass(_target(node)) for node in (one, other)} != {True, False}:
         return False
     try:
@@ -80,7 +81,7 @@ def _layers_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _made(node: Mapping[str, Any]) -> Any:
-    """What the node describes, without values; a backbone need not know `weights`."""
+    """The object that a node describes, without values; a null `weights` is left out."""
     known = {key: value for key, value in node.items() if (key, value) != ("weights", None)}
     with torch.device("meta"):
         return made(known, "")

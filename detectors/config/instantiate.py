@@ -39,7 +39,7 @@ def made(node: Any, place: str, **arguments: object) -> Any:
 
 
 def _told(key: str, error: HydraException) -> str:
-    """What went wrong, and where: Hydra knows the place below `key`."""
+    """The message of an error with its place in the config; Hydra knows the part below `key`."""
     below = _FULL_KEY.findall(str(error))
     place = ".".join([key, *below[:1]])
     cause = error.__cause__

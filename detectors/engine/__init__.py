@@ -1,1 +1,1 @@
-"""What commands share: building, training, evaluating, and the files of a run."""
+"""The work that commands share: building, training, evaluating, and the files of a run."""

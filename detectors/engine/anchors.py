@@ -39,7 +39,7 @@ def with_anchors(cfg: DictConfig) -> DictConfig:
 
 
 def shapes_per_level(cfg: DictConfig) -> list[int]:
-    """How many shapes the priors of the config have on each level.
+    """The number of shapes on each level of the config's priors.
 
     Raises:
         ValueError: they are no list of shapes.

@@ -13,6 +13,7 @@ from detectors.classification.classifier import Classifier
 from detectors.config.instantiate import instantiate, made
 from detectors.config.trust import check_trusted
 from detectors.detector import Detector
+from detectors.structures import CHECKPOINT_FORMAT
 from detectors.weights.initial import unread
 
 _log = logging.getLogger(__name__)
@@ -48,10 +49,10 @@ def stored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 def restored_tta(
     checkpoint: Mapping[str, Any], changes: DictConfig, detector: Detector, trust: Sequence[str]
 ) -> nn.Module:
-    """What is asked: the detector, or what asks it several times about each picture.
+    """The module to evaluate: the detector, or a test-time augmentation around it.
 
     Args:
-        changes: its `tta` is another way, None for once, or "trained" for the checkpoint's.
+        changes: its `tta` is an augmentation, None for none, or "trained" for the checkpoint's.
 
     Raises:
         ValueError: the checkpoint's config names code that is not trusted.
@@ -135,6 +136,12 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or not checkpoint.get("config"):
         raise ValueError(f"{file}: holds no config, so it was not written by `detectors train`")
+    if checkpoint.get("format") != CHECKPOINT_FORMAT:
+        raise ValueError(
+            f"{file}: was written by another version of this package, as format "
+            f"{checkpoint.get('format', 1)}; this one reads format {CHECKPOINT_FORMAT}, in which parts "
+            "and words have other names. Use that version, or train again"
+        )
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Where commands print."""
+"""Gives commands a console to print on."""
 
 import sys
 

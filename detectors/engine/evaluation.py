@@ -1,4 +1,4 @@
-"""Measuring a detector on one split, and what is written about it."""
+"""Measures a detector on one split and writes the results."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,7 @@ def torch_device(device: str) -> torch.device:
 
 
 def number_format(precision: str, accelerator: str) -> str:
-    """What "auto" means here: bf16 where the hardware computes in it, else float32."""
+    """The precision for Lightning; "auto" is bf16 if the hardware computes in it, else float32."""
     if precision != "auto":
         return precision
     chosen = "bf16-mixed" if has_bf16(accelerator) else "32-true"

@@ -101,10 +101,10 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
 
 
 def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
-    """What is evaluated in the place of a detector, if the config says so.
+    """The test-time augmentation that evaluations use in place of the bare detector, if any.
 
     Raises:
-        ValueError: it says how a checkpoint was trained, but there is none.
+        ValueError: it refers to a checkpoint's, but training has none.
     """
     if cfg.tta == "trained":
         raise ValueError("tta=trained is for `detectors evaluate`: choose flip_merged or scales")

@@ -1,13 +1,16 @@
 """A checkpoint is asked as it was in training, or as the command says."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from detectors.config.compose import compose
-from detectors.engine.checkpoint import restored_tta
+from detectors.engine.checkpoint import load_checkpoint, restored_tta
+from detectors.structures import CHECKPOINT_FORMAT
 from detectors.tta import FlipAverage, MultiScaleTTA
 
 
@@ -33,3 +36,19 @@ def test_a_checkpoint_is_asked_as_in_training_unless_the_command_says_otherwise(
 def test_code_that_is_not_trusted_is_refused() -> None:
     with pytest.raises(ValueError, match=r"asks for 'os\.system'"):
         asked("flip_tta", _target_="os.system")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"config": {"model": {}}}, "another version of this package, as format 1"),
+        ({"config": {"model": {}}, "format": 99}, "as format 99; this one reads format"),
+        ({"state_dict": {}, "format": CHECKPOINT_FORMAT}, "holds no config"),
+    ],
+)
+def test_a_checkpoint_of_another_format_is_refused(
+    content: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=told):
+        load_checkpoint(tmp_path / "last.ckpt")
