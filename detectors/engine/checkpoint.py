@@ -139,8 +139,8 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     if checkpoint.get("format") != CHECKPOINT_FORMAT:
         raise ValueError(
             f"{file}: was written by another version of this package, as format "
-            f"{checkpoint.get('format', 1)}; this one reads format {CHECKPOINT_FORMAT}, in which parts "
-            "and words have other names. Use that version, or train again"
+            f"{checkpoint.get('format', 1)}; this one reads format {CHECKPOINT_FORMAT}, in which "
+            "parts and words have other names. Use that version, or train again"
         )
     return checkpoint
 
