@@ -5,6 +5,7 @@ Each part meets what the contract tests, which find ours through their YAML, ask
 """
 
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,13 +140,16 @@ def test_command_line_trains_with_all_of_them(
     command: Callable[..., None], cells: Path, tmp_path: Path
 ) -> None:
     groups = ("backbone", "neck", "assigner", "box_loss", "data")
-    parts = [*(f"{group}=own" for group in groups), "trick=[own]", f"data.train.path={cells}"]
+    lists = ["trick=[own]", "metric=[coco,voc,own]"]
+    parts = [*(f"{group}=own" for group in groups), *lists, f"data.train.path={cells}"]
     run = ["trainer=smoke", "device=cpu", "data.batch_size=2", "data.num_workers=0"]
     command("train", "model=fcos", *THIN, *parts, *run, "image_size=96", "hydra.run.dir=out")
     made = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
     assert made["augment"]["grey"]["_target_"] == "own_trick.Grey"
     assert made["part"]["box_loss"]["_target_"] == "own_loss.LogCosh"
     assert (tmp_path / "out" / "checkpoints" / "last.ckpt").is_file()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"val/AP", "val/VOC_AP50_area", "val/per_image"} <= metrics.keys()
 
 
 def test_a_trick_is_tried_by_the_command_line(command: Callable[..., None], tmp_path: Path) -> None:

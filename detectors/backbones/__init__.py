@@ -12,11 +12,9 @@ class Backbone(nn.Module, ABC):
     """A network that turns images into feature levels."""
 
     specs: Annotated[list[FeatureSpec], "channels and stride of each level, finest first"]
-    reads_foreign_weights: Annotated[
-        bool,
-        "whether it is made with `weights=PATH`, a file that names tensors as the library does "
-        "that the network comes from",
-    ] = False
+    # Whether it is made with `weights=PATH`, a file that names tensors as the library does that the
+    # network comes from. No backbone has to say so, because none has to be able to.
+    reads_foreign_weights = False
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
