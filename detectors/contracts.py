@@ -9,12 +9,13 @@ A part that derives from the base class has the defaults. Any other object may s
 long as it has all attributes and methods itself.
 """
 
+from abc import ABCMeta
 from collections.abc import Callable
 from functools import partial
 from typing import Any, get_args
 
 
-def check_contract(part: object, contract: type) -> None:
+def check_contract(part: object, contract: ABCMeta) -> None:
     """Refuse a part that lacks an attribute or a method of its contract.
 
     Raises:
@@ -33,23 +34,23 @@ def made_by(factory: Callable[..., Any]) -> Callable[..., Any]:
     return factory.func if isinstance(factory, partial) else factory
 
 
-def _attributes(contract: type) -> dict[str, Any]:
+def _attributes(contract: ABCMeta) -> dict[str, Any]:
     """The annotations of the contract itself, by the names of its attributes."""
     return vars(contract).get("__annotations__", {})
 
 
-def _methods(contract: type) -> list[str]:
-    return sorted(getattr(contract, "__abstractmethods__", ()))
+def _methods(contract: ABCMeta) -> list[str]:
+    return sorted(contract.__abstractmethods__)
 
 
-def _meaning(contract: type, name: str) -> str:
+def _meaning(contract: ABCMeta, name: str) -> str:
     if name in _methods(contract):
         first, _, _ = (getattr(contract, name).__doc__ or "").partition("\n")
         return first.rstrip(".:")
     return get_args(_attributes(contract)[name])[1]
 
 
-def _remedy(contract: type, name: str) -> str:
+def _remedy(contract: ABCMeta, name: str) -> str:
     base = _name(contract)
     if name in _methods(contract):
         return f"Write that method; {base} shows its arguments"

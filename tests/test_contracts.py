@@ -1,5 +1,6 @@
 """A part is told at once what its contract wants of it and why."""
 
+from abc import ABC, ABCMeta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
@@ -76,10 +77,10 @@ class Halves(nn.Module):
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.__name__)
-def test_a_contract_says_what_each_attribute_and_method_means(contract: type) -> None:
+def test_a_contract_says_what_each_attribute_and_method_means(contract: ABCMeta) -> None:
     hints = get_type_hints(contract, include_extras=True)
     assert all(isinstance(get_args(hints[name])[1], str) for name in contract.__annotations__)
-    methods = contract.__abstractmethods__  # type: ignore[attr-defined]
+    methods = contract.__abstractmethods__
     assert methods
     assert all(getattr(contract, name).__doc__ for name in methods)
 
@@ -174,7 +175,7 @@ def test_a_factory_is_known_by_what_it_makes() -> None:
 
 
 def test_every_attribute_of_a_kind_is_read_from_its_annotation() -> None:
-    class Small(nn.Module):
+    class Small(ABC):
         size: Annotated[int, "how large it is"]
 
     with pytest.raises(ValueError, match="how large it is"):
@@ -182,5 +183,5 @@ def test_every_attribute_of_a_kind_is_read_from_its_annotation() -> None:
 
 
 def test_a_transform_without_the_base_class_says_whether_it_is_scale_free() -> None:
-    with pytest.raises(ValueError, match=r"Identity lacks `scale_free`.* it is False"):
+    with pytest.raises(ValueError, match="Identity lacks `scale_free`"):
         scale_free({"own": nn.Identity()})  # type: ignore[dict-item]
