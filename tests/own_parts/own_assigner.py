@@ -1,14 +1,15 @@
 """An assigner of one's own."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, highest
 from detectors.ops.boxes import area, centers
 from detectors.structures import Assignment, Predictions, Targets
 
 
-class Core(nn.Module):
+class Core(Assigner):
     """Priors whose centre lies in the middle part of an object, of several the smallest."""
 
     def __init__(self, part: float) -> None:

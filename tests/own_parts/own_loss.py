@@ -2,12 +2,13 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from detectors.losses import LossTerm
 from detectors.structures import Matched
 
 
-class LogCosh(nn.Module):
+class LogCosh(LossTerm):
     """Logarithm of the hyperbolic cosine of what the deltas of positives are off by."""
 
     deltas = "box"
