@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.compose import chosen, compose
 from detectors.config.equivalence import equivalent
+from detectors.config.paths import choices
+from detectors.config.suggestions import did_you_mean
 
 GRID_PAGE = "docs/tricks.md says which trick serves which family."
 _SLOT = re.compile(r"\$\{part\.(\w+)")
@@ -24,6 +26,7 @@ def check_overrides(cfg: DictConfig, words: Sequence[str], name: str = "train") 
         ValueError: names the word or the trick, and the reason.
     """
     check_slots(cfg, words)
+    check_added(cfg, words)
     tricks = chosen("trick", words, name)
     for trick in tricks:
         others = ",".join(other for other in tricks if other != trick)
@@ -51,6 +54,21 @@ def check_slots(cfg: DictConfig, words: Sequence[str]) -> None:
                 f"{word}: this model does not use {slot!r}, so it would change nothing. "
                 f"It uses: {', '.join(sorted(used))}"
             )
+
+
+def check_added(cfg: DictConfig, words: Sequence[str]) -> None:
+    """Refuse a key that a word adds at the top level, where nothing refers to it.
+
+    Raises:
+        ValueError: names the word.
+    """
+    raw = str(OmegaConf.to_container(cfg, resolve=False))
+    for word in words:
+        key = word.removeprefix("+").split("=")[0]
+        added = word.startswith("+") and key.isidentifier() and key in cfg
+        if added and key not in choices() and f"${{{key}" not in raw:
+            others = [str(other) for other in cfg if other != key]
+            raise ValueError(f"{word}: nothing reads {key!r}.{did_you_mean(key, others)}")
 
 
 def check_trick(trick: str, cfg: DictConfig, without: DictConfig | None) -> None:

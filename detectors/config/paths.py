@@ -1,13 +1,14 @@
 """Finds the configs of this package and of the user, and lists the choices that they offer."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
 
 
-def choices(words: Sequence[str]) -> dict[str, list[str]]:
+def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
     """All choices of every group, ours and those in a folder of the user's."""
     roots = [CONF, *(Path(folder) for folder in config_dirs(words))]
     folders = [path for root in roots if root.is_dir() for path in root.iterdir() if path.is_dir()]
@@ -20,7 +21,7 @@ def choices(words: Sequence[str]) -> dict[str, list[str]]:
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:
     """Folders that `--config-dir` names."""
-    for flag, value in zip(words, [*words[1:], ""], strict=True):
+    for flag, value in pairwise([*words, ""]):
         if flag in ("--config-dir", "-cd"):
             yield value
         elif flag.startswith("--config-dir="):

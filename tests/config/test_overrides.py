@@ -97,3 +97,10 @@ def test_a_set_of_tricks_is_one_trick() -> None:
     check_overrides(cfg, words)
     assert cfg.part.act._target_ == "torch.nn.Mish"
     assert cfg.part.postprocess.suppressor._target_ == "detectors.postprocess.DIoU"
+
+
+def test_an_added_key_that_nothing_reads_is_refused(search: str) -> None:
+    with pytest.raises(ValueError, match=r"\+sead=1: nothing reads 'sead'\. Did you mean 'seed'"):
+        detectors.build("yolov3", ["size=small", "+sead=1"])
+    words = ["size=small", "+share=0.3", "+part.backbone.drop_path_rate=${share}"]
+    check_overrides(compose(words), words)
