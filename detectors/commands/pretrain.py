@@ -11,12 +11,12 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.classification.module import LitClassifier
-from detectors.commands import train
 from detectors.config.instantiate import instantiate
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import DETECTION, check_data
+from detectors.engine.trainer import finish
 from detectors.weights.initial import initial_model
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> float:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         metrics = evaluate(module, data, trainer, folder)
     finally:
-        train.finish(trainer)
+        finish(trainer)
     if trainer.is_global_zero:
         print(f"backbone: {write_backbone(module, folder)}")
         _log.info("run folder: %s", folder)

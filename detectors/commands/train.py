@@ -1,7 +1,6 @@
 """Train a detector; pictures, curves and an AP table come with it."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import CLASSIFICATION, check_data
 from detectors.engine.evaluation import evaluate
-from detectors.engine.trainer import assemble
+from detectors.engine.trainer import assemble, finish
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -49,12 +48,3 @@ def _evaluate_best(
         )
         _log.info("evaluating the best checkpoint, %s", best)
     return evaluate(module, data, trainer, "val", folder)
-
-
-def finish(trainer: Trainer) -> None:
-    """Close what the loggers hold open, so that the next job of a sweep starts a run of its own."""
-    for logger in trainer.loggers:
-        logger.finalize("finished")
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,3 +110,12 @@ def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
     if cfg.tta == "trained":
         raise ValueError("tta=trained is for `detectors evaluate`: choose flip_merged or scales")
     return None if cfg.tta is None else instantiate(cfg, "tta", _partial_=True)
+
+
+def finish(trainer: Trainer) -> None:
+    """Close what the loggers hold open, so that the next job of a sweep starts a run of its own."""
+    for logger in trainer.loggers:
+        logger.finalize("finished")
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
