@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
-from detectors.config.suggestions import did_you_mean, hint
+from detectors.config.suggestions import did_you_mean, hint, unknown_choice
 
 
 def main() -> None:
@@ -77,6 +78,8 @@ def run(command: str, arguments: list[str]) -> Any:
         sys.argv = [program, command, *_relaunch(arguments)]
         return _call(command, cfg)
 
+    if told := unknown_choice(arguments):
+        sys.exit(told)
     program = sys.argv[0]
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
@@ -112,10 +115,14 @@ def _call(command: str, cfg: Any) -> Any:
 
 
 def _first(error: Exception) -> str:
-    """Its first line, with the remedy where a value is missing."""
+    """Its first line, with the remedy where a value or a part is missing."""
     line = str(error).split("\n")[0]
     key = line.rpartition("Missing mandatory value: ")[2]
-    return f"{key} has no value: add {key}=..." if key != line else line
+    if key != line:
+        return f"{key} has no value: add {key}=..."
+    slot = re.search(r"Interpolation key '(part\.\w+)' not found", line)
+    remedy = f"; a file for it begins with the line `# @package {slot[1]}`" if slot else ""
+    return f"{line}{remedy}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Random numbers as a function of the seed, the place in the run and a name, never of the process.
 
-Two streams share numbers only where seed, key and name agree. So what one part of a run draws moves
-nothing that another one draws, whatever worker does it and however often the run was interrupted.
+What one part of a run draws moves nothing that another one draws, whatever worker does it and
+however often the run was interrupted. Names that count as nothing in the table below share their
+numbers where seed and key agree, because these are the numbers that they have always had; they
+draw for different purposes. All other names have numbers of their own.
 """
 
 import zlib

@@ -137,6 +137,8 @@ def test_classifiers_as_published(
 def test_extraction() -> None:
     with torch.device("meta"):
         network = Extraction(nn.BatchNorm2d, LEAKY)
-    assert _count(network.stages[:-1]) == 22_412_224
-    assert _count(network.stages[:-1]) + CLASSIFIER == 23_437_224  # cfg/extraction.cfg
-    assert _count(network.stages[-1]) == 37_756_928
+    *classified, added = network.stages
+    shared = _count(nn.Sequential(*classified))
+    assert shared == 22_412_224
+    assert shared + CLASSIFIER == 23_437_224  # cfg/extraction.cfg
+    assert _count(added) == 37_756_928

@@ -15,7 +15,7 @@ from detectors.engine.checkpoint import (
     restored_detector,
     restored_tta,
 )
-from detectors.engine.evaluation import evaluate
+from detectors.engine.evaluation import evaluate, value_of
 from detectors.module import LitData, LitDetector
 
 _log = logging.getLogger(__name__)
@@ -34,4 +34,4 @@ def main(cfg: DictConfig) -> float:
     trainer = instantiate(cfg, "trainer")
     metrics = evaluate(module, data, trainer, cfg.split, folder)
     _log.info("run folder: %s", folder)
-    return metrics[cfg.objective]
+    return value_of(cfg.objective, metrics)

@@ -16,6 +16,7 @@ from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import DETECTION, check_data
+from detectors.engine.evaluation import value_of
 from detectors.engine.trainer import finish
 from detectors.weights.initial import initial_model
 
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         print(f"backbone: {write_backbone(module, folder)}")
         _log.info("run folder: %s", folder)
-    return metrics[cfg.objective]
+    return value_of(cfg.objective, metrics)
 
 
 def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:

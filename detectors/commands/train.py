@@ -13,7 +13,7 @@ from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import CLASSIFICATION, check_data
-from detectors.engine.evaluation import evaluate
+from detectors.engine.evaluation import evaluate, value_of
 from detectors.engine.trainer import assemble, finish
 from detectors.module import LitDetector
 
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> float:
         finish(trainer)
     if trainer.is_global_zero:
         _log.info("run folder: %s", folder)
-    return metrics[cfg.objective]
+    return value_of(cfg.objective, metrics)
 
 
 def _evaluate_best(

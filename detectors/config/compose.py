@@ -13,14 +13,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detectors.config.paths import CONF
+from detectors.config.suggestions import unknown_choice
 
 
 def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
     """The config `name` under these overrides; a running Hydra job is left as it was.
 
     Raises:
-        ValueError: Hydra refuses an override.
+        ValueError: Hydra refuses an override, or a choice is unknown.
     """
+    if told := unknown_choice(overrides):
+        raise ValueError(told)
     try:
         with _own_hydra():
             return hydra.compose(name, overrides=list(overrides))

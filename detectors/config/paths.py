@@ -1,5 +1,6 @@
 """Finds the configs of this package and of the user, and lists the choices that they offer."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +21,10 @@ def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:
-    """Folders that `--config-dir` names."""
+    """Folders of the user's that `--config-dir` or `hydra.searchpath` name."""
     for flag, value in pairwise([*words, ""]):
+        if flag.startswith("hydra.searchpath="):
+            yield from re.findall(r"file://([^,\]]+)", flag)
         if flag in ("--config-dir", "-cd"):
             yield value
         elif flag.startswith("--config-dir="):

@@ -1,6 +1,7 @@
 """Suggests what a misspelt word was probably meant to be; Hydra only says that it is unknown."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -22,12 +23,24 @@ def hint(command: str, words: Sequence[str]) -> str:
         command: whose config the words override.
         words: of the command line, flags included.
     """
+    if told := unknown_choice(words):
+        return told
     overrides = [word for word in words if "=" in word and word[0] not in "+~-"]
     chosen = [word for word in overrides if _key(word) in choices(words)]
-    told = [line for word in chosen for line in _unknown_choices(word, choices(words))]
-    if told:
-        return told[0]
     return next((line for line in _unknown_keys(command, overrides, chosen, words) if line), "")
+
+
+def unknown_choice(words: Sequence[str]) -> str:
+    """The first choice that no file offers, what is near it, and what there is; empty if none.
+
+    Hydra leaves out a choice of an optional group, such as a recipe, without a word.
+
+    Args:
+        words: overrides, with flags and search paths where files of the user's count.
+    """
+    known = choices(words)
+    told = (line for word in words for line in _unknown_choices(word, known))
+    return next(told, "")
 
 
 def _key(word: str) -> str:
@@ -35,9 +48,11 @@ def _key(word: str) -> str:
 
 
 def _unknown_choices(word: str, known: dict[str, list[str]]) -> Iterator[str]:
-    group, _, value = word.partition("=")
-    for choice in value.strip("[]").replace(" ", "").split(","):
-        if choice not in ("", "null", *known[group]) and "$" not in choice:
+    group, _, value = word.lstrip("+").partition("=")
+    if group not in known or any(sign in value for sign in "$(/"):
+        return
+    for choice in re.sub(r"[\[\]\s'\"]", "", value).split(","):
+        if choice not in ("", *known[group]):
             near = did_you_mean(choice, known[group])
             yield f"there is no {group}={choice!s}.{near} Known: {', '.join(known[group])}"
 

@@ -1,14 +1,30 @@
 """Measures a detector on one split and writes the results."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 
+from detectors.config.suggestions import did_you_mean
 from detectors.engine.console import console
 from detectors.engine.run_folder import write_json
 from detectors.metrics import score_table, write_coco_results
 from detectors.module import LitDetector
+
+
+def value_of(objective: str, metrics: Mapping[str, float]) -> float:
+    """The metric that a sweep optimises.
+
+    Raises:
+        ValueError: no metric reports it; lists those there are.
+    """
+    if objective not in metrics:
+        raise ValueError(
+            f"objective={objective}, but the metrics report no such number."
+            f"{did_you_mean(objective, metrics)} They report: {', '.join(metrics)}"
+        )
+    return metrics[objective]
 
 
 def evaluate(

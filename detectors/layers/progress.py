@@ -101,7 +101,17 @@ def tell(network: nn.Module, progress: Progress) -> None:
     Whoever takes `detector.loss` in a loop of their own calls this before each batch:
 
         tell(detector, Progress(images_seen=(step + 1) * len(images), step=step, steps=1000))
+
+    If a step accumulates several batches, `mini_batch` and `mini_batches` say which one this is.
+
+    Raises:
+        ValueError: the step does not lie within the run.
     """
+    if not 0 <= progress.step < progress.steps:
+        raise ValueError(
+            f"found step={progress.step} of steps={progress.steps}: expected 0 <= step < steps, "
+            "the number of steps made before this one and that of the whole run"
+        )
     for part in network.modules():
         if isinstance(part, Timed):
             part.begin(progress)

@@ -55,7 +55,7 @@ def source_of(cfg: DictConfig) -> str | None:
     Raises:
         ValueError: the config names two sources.
     """
-    named = [key for key in SOURCES if OmegaConf.select(cfg, key)]
+    named = [key for key in SOURCES if OmegaConf.select(cfg, key) not in (None, False)]
     if OmegaConf.select(cfg, "ckpt_path") is not None:
         for key in named:
             _log.info("ckpt_path: %s stays unread, the checkpoint has all weights", key)
@@ -78,15 +78,25 @@ def random_model(cfg: DictConfig) -> nn.Module:
     return _model(plain)
 
 
-def unread(node: Any) -> Any:
-    """A model's node without files and hub, for weights that a checkpoint has."""
-    if isinstance(node, Mapping):
-        return {key: unread(child) for key, child in node.items() if not _names_source(key, child)}
-    return [unread(child) for child in node] if isinstance(node, list) else node
+def unread(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's node without files and hub, for weights that a checkpoint has.
+
+    They are named by the backbone, and by parts made of a backbone, which take `pretrained` too.
+    """
+    parts = {key: _unread(child) for key, child in model.items()}
+    return {**parts, "backbone": _unnamed(model["backbone"])}
 
 
-def _names_source(key: str, value: Any) -> bool:
-    return key == "pretrained" or (key == "weights" and (value is None or isinstance(value, str)))
+def _unread(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_unread(child) for child in node]
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _unread(v) for k, v in (_unnamed(node) if "pretrained" in node else node).items()}
+
+
+def _unnamed(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in ("pretrained", "weights")}
 
 
 def _whole(cfg: DictConfig) -> nn.Module:

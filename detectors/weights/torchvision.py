@@ -1,4 +1,4 @@
-"""Weights from elsewhere: checkpoints of other libraries, renamed to our parts.
+"""Fills a detector from a checkpoint of another library, its tensors renamed to our parts.
 
 Files are local and read with `weights_only=True`, so nothing in them is executed.
 """

@@ -13,9 +13,11 @@ import detectors
 from detectors.assigners.atss import ATSS
 from detectors.assigners.paa import PAA, below_peak
 from detectors.assigners.sim_ota import SimOTA
+from detectors.layers.progress import tell
 from detectors.scores import ClassAlone, RootOfClassTimesQuality
 from detectors.structures import Predictions, Priors, Targets
 from tests.examples import (
+    START,
     assignable_rows,
     points,
     predictions,
@@ -275,6 +277,7 @@ def test_trains_every_kind_of_family(family: str, word: str) -> None:
     detector.head.assigner.register_forward_hook(lambda *call: seen.append(call[2]))
     objects = targets([(0, 20, 30, 90, 120), (2, 70, 10, 150, 80)], [])
     images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    tell(detector, START)
     losses = detector.loss(images, objects)
     sum(losses.values()).backward()
     assert all(term.isfinite() for term in losses.values())

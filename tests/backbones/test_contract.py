@@ -9,6 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from detectors.layers.progress import tell
+from tests.examples import START
+
 CONF = Path(__file__).parents[2] / "conf"
 CHOICES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
 # Of the parts of smaller ones.
@@ -75,4 +78,5 @@ def test_is_one_graph(backbone: nn.Module) -> None:
 def test_every_norm_fits(choice: str, norm: str) -> None:
     with torch.device("meta"):
         backbone = _built(choice, norm)
+        tell(backbone, START)
         assert len(backbone(torch.empty(1, 3, 64, 64))) == 3

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from detectors.classification.classifier import Classifier
 from detectors.classification.module import LitClassifier, _accuracies
 from detectors.config.compose import compose
-from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.optim import build_optimizer, constant
 from detectors.structures import FeatureSpec
+from detectors.weights.initial import initial_model
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from detectors.structures import FeatureSpec
 def test_classifier_has_the_published_parameters(backbone: str, parameters: int) -> None:
     cfg = compose([f"backbone={backbone}", "data.num_classes=1000"], "pretrain")
     with torch.device("meta"):
-        classifier = instantiate(cfg, "model")
+        classifier = initial_model(cfg)
     assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
 
 
@@ -36,7 +36,7 @@ def test_classifier_has_the_published_parameters(backbone: str, parameters: int)
 def test_every_backbone_can_be_a_classifier(backbone: str) -> None:
     cfg = compose([f"backbone={backbone}", "data.num_classes=7"], "pretrain")
     with torch.device("meta"):
-        assert instantiate(cfg, "model")(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+        assert initial_model(cfg)(torch.empty(2, 3, 64, 64)).shape == (2, 7)
 
 
 class Plane(nn.Module):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from detectors.config.suggestions import hint
+from detectors.config.compose import compose
+from detectors.config.suggestions import hint, unknown_choice
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,26 @@ def test_choices_of_the_user_are_known(tmp_path) -> None:
     words = ["--config-dir", str(tmp_path), "neck=thni", "seed=1"]
     assert "Did you mean 'thin'?" in hint("train", words)
     assert hint("train", [*words[:2], "neck=thin", "seed=1"]) == ""
+
+
+@pytest.mark.parametrize(
+    "word", ["experiment=fcos_cocoo", "+experiment=fcos_cocoo", "tta=scalse", "data=null"]
+)
+def test_an_unknown_choice_of_an_optional_group_is_refused_too(word: str) -> None:
+    """Hydra would go on without it."""
+    assert "Known: " in unknown_choice([word])
+    with pytest.raises(ValueError, match=f"there is no {word.strip('+')}"):
+        compose([word])
+
+
+@pytest.mark.parametrize(
+    "word", ["model=fcos,ssd300", "model=choice(fcos,nothing)", "trick=[],[ema,mosaic]", "seed=x"]
+)
+def test_sweeps_and_other_keys_are_left_to_hydra(word: str) -> None:
+    assert unknown_choice([word]) == ""
+
+
+def test_choices_of_a_search_path_are_known(tmp_path) -> None:
+    (tmp_path / "neck").mkdir()
+    (tmp_path / "neck" / "thin.yaml").write_text("# @package part.neck\n")
+    assert unknown_choice([f"hydra.searchpath=[file://{tmp_path}]", "neck=thin"]) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from detectors.data.augment.erasing import Cutout
 from detectors.data.augment.mosaic import Mosaic
-from detectors.data.augment.photometric import Distortion
+from detectors.data.augment.photometric import PhotometricDistortion
 from detectors.data.augment.transforms import (
     HorizontalFlip,
     Letterbox,
@@ -20,7 +20,7 @@ from detectors.data.cache import Cache
 from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.sources.scenes import Layout, Look, Scenes
 
-FREE = {"flip": HorizontalFlip(), "distortion": Distortion(), "cutout": Cutout()}
+FREE = {"flip": HorizontalFlip(), "distortion": PhotometricDistortion(), "cutout": Cutout()}
 WINDOWED = {"shift": Translate(0.1), **FREE}
 
 
@@ -70,7 +70,7 @@ def test_changing_sides_hold_whole_pictures() -> None:
 
 
 def test_resizing_first_touches_the_picture_only() -> None:
-    transforms = {"distortion": Distortion(probability=1.0)}
+    transforms = {"distortion": PhotometricDistortion(probability=1.0)}
     sample = DetectionDataset(Wide(), transforms, Letterbox(40), 3)[0, 1]
     assert (sample.image[:5] == 114).all()
     assert (sample.image[-5:] == 114).all()

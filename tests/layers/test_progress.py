@@ -81,3 +81,9 @@ def test_parts_that_are_told_save_nothing_of_it_and_move_anywhere() -> None:
     part = DropBlock(4)
     assert not part.state_dict()
     tell(part.to("meta"), Progress(images_seen=1, step=0, steps=1))
+
+
+@pytest.mark.parametrize(("step", "steps"), [(20, 10), (10, 10), (0, 0), (-1, 5)])
+def test_a_step_outside_of_the_run_is_refused(step: int, steps: int) -> None:
+    with pytest.raises(ValueError, match=f"found step={step} of steps={steps}: expected 0 <= step"):
+        tell(DropBlock(4), Progress(images_seen=1, step=step, steps=steps))

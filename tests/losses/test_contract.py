@@ -12,9 +12,10 @@ from torch import nn
 import detectors
 from detectors.coders import CenterOffset, Delta, Distance, Yolo
 from detectors.heads.criterion import Criterion
+from detectors.layers.progress import tell
 from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment
-from tests.examples import points, predictions, shapes, targets
+from tests.examples import START, points, predictions, shapes, targets
 from tests.losses.loss_examples import gradients, image_of, matched_for, value
 
 CONF = Path(detectors.__file__).parents[1] / "conf"
@@ -23,11 +24,14 @@ CONF = Path(detectors.__file__).parents[1] / "conf"
 def configured(group: str) -> dict[str, nn.Module]:
     """The loss terms of one group by the names of their files."""
     configs = {path.stem: OmegaConf.load(path) for path in sorted((CONF / group).glob("*.yaml"))}
-    return {
+    terms = {
         f"{group}={name}": instantiate(config, _convert_="all")
         for name, config in configs.items()
         if "_target_" in config
     }
+    for term in terms.values():
+        tell(term, START)
+    return terms
 
 
 BOX_TERMS = configured("box_loss")

@@ -96,3 +96,15 @@ def test_a_checkpoint_of_two_stages_is_rebuilt_without_the_hub() -> None:
     region_head = unread(node)["head"]["region_head"]
     assert {"pretrained", "weights"}.isdisjoint(region_head)
     assert unread(node)["head"]["coder"] == node["head"]["coder"]  # its `weights` are numbers
+
+
+def test_only_what_names_a_file_or_the_hub_is_left_out_of_a_checkpoints_model() -> None:
+    neck = {"_target_": "mine.Fused", "weights": "softmax"}
+    backbone = {"_target_": "mine.Backbone", "weights": "file.pt", "depth": 3}
+    found = unread({"backbone": backbone, "neck": neck})
+    assert found == {"backbone": {"_target_": "mine.Backbone", "depth": 3}, "neck": neck}
+
+
+def test_an_empty_name_of_a_file_is_no_wish_for_random_weights() -> None:
+    with pytest.raises(ValueError, match="weights=''"):
+        initial_model(compose([*SMALL, "weights="]))

@@ -12,7 +12,7 @@ from detectors.structures import Sample
 Change = Callable[[np.ndarray], np.ndarray]  # of an image [H, W, 3] uint8
 
 
-class Distortion(Transform):
+class PhotometricDistortion(Transform):
     """Brightness, contrast, saturation and hue, each changed with a probability of its own.
 
     SSD's `im_transforms.cpp`, ApplyDistort (after Howard 2013), its numbers the defaults: contrast

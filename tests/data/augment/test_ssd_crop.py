@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detectors.data.augment.photometric import Distortion
+from detectors.data.augment.photometric import PhotometricDistortion
 from detectors.data.augment.ssd_crop import Expand, IoUCrop
 from detectors.structures import Sample
 
@@ -110,20 +110,22 @@ def test_distortion_by_hand() -> None:
         def random(self, count: int | None = None) -> np.ndarray:
             return np.zeros(count or ())
 
-    after = Distortion()(grey, Drawn())  # type: ignore[arg-type]
+    after = PhotometricDistortion()(grey, Drawn())  # type: ignore[arg-type]
     assert (after.image == 145).all()
 
 
 def test_distortion_moves_hue_and_saturation() -> None:
     red = _sample([])._replace(image=np.full((1, 1, 3), (200, 100, 100), np.uint8))
     hue = [
-        Distortion(0, 0, 0, 18, probability=1.0)(red, _rng(seed)).image[0, 0] for seed in range(50)
+        PhotometricDistortion(0, 0, 0, 18, probability=1.0)(red, _rng(seed)).image[0, 0]
+        for seed in range(50)
     ]
     assert all(colour.max() == 200 and abs(int(colour.min()) - 100) <= 1 for colour in hue)
     assert max(colour[1] for colour in hue) > 145  # towards yellow, 36 degrees at most
     assert max(colour[2] for colour in hue) > 145  # towards purple
     part = [
-        Distortion(0, 0, 0.5, 0, probability=1.0)(red, _rng(seed)).image[0, 0] for seed in range(50)
+        PhotometricDistortion(0, 0, 0.5, 0, probability=1.0)(red, _rng(seed)).image[0, 0]
+        for seed in range(50)
     ]
     assert min(colour[1] for colour in part) < 60
     assert max(colour[1] for colour in part) > 140
@@ -132,6 +134,6 @@ def test_distortion_moves_hue_and_saturation() -> None:
 def test_distortion_is_a_function_of_the_generator_and_leaves_the_original() -> None:
     before = _sample([])
     image = before.image.copy()
-    first, again = (Distortion()(before, _rng(3)).image for _ in range(2))
+    first, again = (PhotometricDistortion()(before, _rng(3)).image for _ in range(2))
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(before.image, image)
