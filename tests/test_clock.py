@@ -121,6 +121,7 @@ def test_all_processes_count() -> None:
         global_step=9,
         current_epoch=0,
     )
+    module.clock.steps = 20
     module.clock.on_train_batch_start(trainer, module, Images(torch.zeros(8)), 9)
     assert module.part.heard[0].images_seen == 10 * 8 * 4
 

@@ -107,9 +107,9 @@ def tell(network: nn.Module, progress: Progress) -> None:
     Raises:
         ValueError: the step does not lie within the run.
     """
-    if not 0 <= progress.step < progress.steps:
+    if progress.steps < 1 or not 0 <= progress.step <= progress.steps:
         raise ValueError(
-            f"found step={progress.step} of steps={progress.steps}: expected 0 <= step < steps, "
+            f"found step={progress.step} of steps={progress.steps}: expected 0 <= step <= steps, "
             "the number of steps made before this one and that of the whole run"
         )
     for part in network.modules():

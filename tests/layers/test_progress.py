@@ -83,7 +83,7 @@ def test_parts_that_are_told_save_nothing_of_it_and_move_anywhere() -> None:
     tell(part.to("meta"), Progress(images_seen=1, step=0, steps=1))
 
 
-@pytest.mark.parametrize(("step", "steps"), [(20, 10), (10, 10), (0, 0), (-1, 5)])
+@pytest.mark.parametrize(("step", "steps"), [(20, 10), (0, 0), (-1, 5)])
 def test_a_step_outside_of_the_run_is_refused(step: int, steps: int) -> None:
-    with pytest.raises(ValueError, match=f"found step={step} of steps={steps}: expected 0 <= step"):
+    with pytest.raises(ValueError, match=f"found step={step} of steps={steps}: expected 0 <= step <="):
         tell(DropBlock(4), Progress(images_seen=1, step=step, steps=steps))
