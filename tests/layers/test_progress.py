@@ -85,5 +85,5 @@ def test_parts_that_are_told_save_nothing_of_it_and_move_anywhere() -> None:
 
 @pytest.mark.parametrize(("step", "steps"), [(20, 10), (0, 0), (-1, 5)])
 def test_a_step_outside_of_the_run_is_refused(step: int, steps: int) -> None:
-    with pytest.raises(ValueError, match=f"found step={step} of steps={steps}: expected 0 <= step <="):
+    with pytest.raises(ValueError, match=f"found step={step} of steps={steps}: expected 0 <="):
         tell(DropBlock(4), Progress(images_seen=1, step=step, steps=steps))
