@@ -1,7 +1,9 @@
 """Composes a config from overrides."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import hydra
@@ -39,6 +41,8 @@ def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[st
     Raises:
         ValueError: Hydra refuses an override.
     """
+    if not _may_choose(group, overrides):
+        return []
     try:
         with _own_hydra() as loader:
             found = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
@@ -46,6 +50,20 @@ def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[st
         raise ValueError(str(error)) from error
     named = [default for default in found if _group(default.config_path) == group]
     return [Path(d.config_path or "").name for d in named if _group(d.parent) != group]
+
+
+def _may_choose(group: str, overrides: Sequence[str]) -> bool:
+    """Whether a word chooses from the group, or a file that does; those of the user's may."""
+    keys = {override.lstrip("+~").split("=")[0] for override in overrides}
+    return not keys.isdisjoint({*_choosers(group), group, "hydra.searchpath"})
+
+
+@cache
+def _choosers(group: str) -> set[str]:
+    """Our groups with a file whose defaults list chooses from the group."""
+    line = re.compile(rf"^\s*- (override )?/{group}\b", re.MULTILINE)
+    files = CONF.glob("*/*.yaml")
+    return {file.parent.name for file in files if line.search(file.read_text(encoding="utf-8"))}
 
 
 def _group(file: str | None) -> str:

@@ -103,7 +103,8 @@ def test_an_image_without_annotations_is_named() -> None:
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """The second process sees image 1 again, and then nothing at all."""
     one = updated(DetectionMetric(annotations(SIZES, OBJECTS)), [1, 2, 3])
-    mp.spawn(share, args=(([[1, 2]], [[3, 1]]), ([[1, 2], [3]], []), tmp_path), nprocs=2)
+    shares = ([[1, 2]], [[3, 1]]), ([[1, 2], [3]], []), tmp_path
+    mp.start_processes(share, shares, nprocs=2, start_method="fork")  # imports nothing again
     for file in ("0 0.pt", "0 1.pt", "1 0.pt", "1 1.pt"):
         scores, found = torch.load(tmp_path / file, weights_only=False)
         assert scores == one.compute()
@@ -112,7 +113,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 
 def share(rank: int, first: tuple[list, list], second: tuple[list, list], folder: Path) -> None:
-    """One of two processes; at module level, so that it can be spawned."""
+    """One of two processes."""
     store = dist.FileStore(str(folder / "store"), 2)
     dist.init_process_group("gloo", rank=rank, world_size=2, store=store)
     for number, shares in enumerate((first, second)):
