@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
-from detectors.config.suggestions import did_you_mean, hint, unknown_choice
+from detectors.config.spelling import did_you_mean, unknown_choice
 
 
 def main() -> None:
@@ -87,7 +87,8 @@ def run(command: str, arguments: list[str]) -> Any:
         return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
     except SystemExit as stop:  # Hydra has printed what went wrong
         if stop.code not in (0, None):
-            sys.exit(hint(command, arguments) or stop.code)
+            suggestions = importlib.import_module("detectors.config.suggestions")
+            sys.exit(suggestions.hint(command, arguments) or stop.code)
         raise
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from detectors.config.paths import CONF
-from detectors.config.suggestions import unknown_choice
+from detectors.config.spelling import unknown_choice
 
 
 def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:

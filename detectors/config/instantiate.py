@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.config.suggestions import did_you_mean
+from detectors.config.spelling import did_you_mean
 
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.config.compose import chosen, compose
 from detectors.config.equivalence import equivalent
 from detectors.config.paths import choices
-from detectors.config.suggestions import did_you_mean
+from detectors.config.spelling import did_you_mean
 
 GRID_PAGE = "docs/tricks.md says which trick serves which family."
 _SLOT = re.compile(r"\$\{part\.(\w+)")

@@ -1,17 +1,11 @@
 """Suggests what a misspelt word was probably meant to be; Hydra only says that it is unknown."""
 
-import difflib
-import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from detectors.config.compose import compose
 from detectors.config.paths import choices, config_dirs
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A sentence that names the nearest known word, behind a space; empty if none is near."""
-    close = difflib.get_close_matches(word, known, 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+from detectors.config.spelling import did_you_mean, unknown_choice
 
 
 def hint(command: str, words: Sequence[str]) -> str:
@@ -30,38 +24,13 @@ def hint(command: str, words: Sequence[str]) -> str:
     return next((line for line in _unknown_keys(command, overrides, chosen, words) if line), "")
 
 
-def unknown_choice(words: Sequence[str]) -> str:
-    """The first choice that no file offers, what is near it, and what there is; empty if none.
-
-    Hydra leaves out a choice of an optional group, such as a recipe, without a word.
-
-    Args:
-        words: overrides, with flags and search paths where files of the user's count.
-    """
-    known = choices(words)
-    told = (line for word in words for line in _unknown_choices(word, known))
-    return next(told, "")
-
-
 def _key(word: str) -> str:
     return word.split("=")[0]
-
-
-def _unknown_choices(word: str, known: dict[str, list[str]]) -> Iterator[str]:
-    group, _, value = word.lstrip("+").partition("=")
-    if group not in known or any(sign in value for sign in "$(/"):
-        return
-    for choice in re.sub(r"[\[\]\s'\"]", "", value).split(","):
-        if choice not in ("", *known[group]):
-            near = did_you_mean(choice, known[group])
-            yield f"there is no {group}={choice!s}.{near} Known: {', '.join(known[group])}"
 
 
 def _unknown_keys(
     command: str, overrides: Sequence[str], chosen: Sequence[str], words: Sequence[str]
 ) -> Iterator[str]:
-    from detectors.config.compose import compose  # Hydra, which a list of commands does not need
-
     search = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in config_dirs(words))}]"]
     try:
         cfg = compose([*(search if any(config_dirs(words)) else []), *chosen], command)

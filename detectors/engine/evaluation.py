@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from detectors.config.suggestions import did_you_mean
+from detectors.config.spelling import did_you_mean
 from detectors.engine.console import console
 from detectors.engine.run_folder import write_json
 from detectors.metrics import score_table, write_coco_results

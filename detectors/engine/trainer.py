@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detectors.config.instantiate import instantiate
-from detectors.config.suggestions import did_you_mean
+from detectors.config.spelling import did_you_mean
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
 from detectors.engine.checks import check_batch_tricks, check_callbacks, check_canvases, check_tta

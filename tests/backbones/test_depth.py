@@ -5,8 +5,8 @@ import torch
 
 from detectors.backbones.depth import stages_of
 from detectors.config.compose import compose
-from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
+from detectors.weights.initial import initial_model
 
 FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "centernet_dla")
 
@@ -15,7 +15,7 @@ FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "cent
 def test_stages_hold_every_parameter_once_and_there_are_several(family: str) -> None:
     assert (CONF / "model" / f"{family}.yaml").is_file()
     with torch.device("meta"):
-        backbone = instantiate(compose([f"model={family}", "size=small"]), "model").backbone
+        backbone = initial_model(compose([f"model={family}", "size=small"])).backbone
     stages = stages_of(backbone)
     names = [name for stage in stages for name in stage]
     assert sorted(names) == sorted(name for name, _ in backbone.named_parameters())

@@ -78,17 +78,23 @@ def test_points_are_dots_and_boxes_are_boxes() -> None:
 def test_assigners_are_laid_below_each_other(
     detectors: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ["model=fcos", *WORDS, "count=2", "compare=[center,sim_ota]", "file=a/sheet.png"]
+    words = [
+        "model=fcos",
+        *WORDS,
+        "count=2",
+        "compare=[center_sampling,sim_ota]",
+        "file=a/sheet.png",
+    ]
     detectors(tmp_path, "assign", *words)
     with Image.open(tmp_path / "a" / "sheet.png") as sheet:
         assert sheet.size == (5 * (4 * 128 + 6), 2 * 2 * (48 + 4 * 128 + 6))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    named = [row[1] for row in rows if len(row) > 1 and row[1] in ("center", "sim_ota")]
-    assert named == ["center"] * 6 + ["sim_ota"] * 6
+    named = [row[1] for row in rows if len(row) > 1 and row[1] in ("center_sampling", "sim_ota")]
+    assert named == ["center_sampling"] * 6 + ["sim_ota"] * 6
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("compare=[iou,atsss]", "best_shape"), ("count=0", "found count=0")]
+    ("word", "told"), [("compare=[max_iou,atsss]", "best_shape"), ("count=0", "found count=0")]
 )
 def test_what_cannot_be_drawn_is_refused(
     detectors: Callable[..., None],

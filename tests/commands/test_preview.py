@@ -11,12 +11,9 @@ from detectors.config.instantiate import instantiate
 WORDS = ["data.train.read.count=20", "data.batch_size=4", "image_size=64", "trick=[mosaic]"]
 
 
-def test_a_sheet_is_written(tmp_path) -> None:
+def test_a_sheet_is_written(detectors, tmp_path) -> None:
     file = tmp_path / "folder" / "sheet.png"
-    cfg = compose(
-        [*WORDS, "count=5", "columns=3", f"file={file}", f"run_dir={tmp_path}"], "preview"
-    )
-    assert main(cfg) == file
+    detectors(tmp_path, "preview", *WORDS, "count=5", "columns=3", f"file={file}")
     with Image.open(file) as sheet:
         assert sheet.size == (3 * 70, 2 * 70)
 

@@ -26,7 +26,7 @@ def test_the_grid_knows_no_trick_that_is_gone() -> None:
 def test_a_cell_says_why_it_is_refused() -> None:
     assert tricks.refusal("multiscale", "yolov3") == ""
     reason = tricks.refusal("multiscale", "yolov1")
-    assert "YoloV1Tower is made for images of (320, 320)" in reason
+    assert "the head is made for images of (320, 320)" in reason
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_refusal_says_what_is_missing(trick: str, family: str, reason: str) ->
 
 def test_sizes_at_which_a_family_cannot_be_asked_are_refused() -> None:
     reason = tricks.refusal("multiscale_tta", "yolov1")
-    assert "YoloV1Tower is made for images of (320, 320)" in reason
+    assert "the head is made for images of (320, 320)" in reason
     assert "multiscale_tta" in reason
 
 

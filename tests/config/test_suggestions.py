@@ -3,7 +3,8 @@
 import pytest
 
 from detectors.config.compose import compose
-from detectors.config.suggestions import hint, unknown_choice
+from detectors.config.spelling import unknown_choice
+from detectors.config.suggestions import hint
 
 
 @pytest.mark.parametrize(

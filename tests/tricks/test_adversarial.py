@@ -12,6 +12,7 @@ from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
+from detectors.engine.build import initial_detector
 from detectors.module import LitData, LitDetector
 from detectors.structures import Batch, Progress, Targets
 from detectors.tricks.adversarial import SelfAdversarial, empty_gradient
@@ -133,7 +134,7 @@ def fitted(folder: Path, *words: str, **settings: object) -> LitDetector:
     tricks = instantiate(cfg, "batch_tricks")
     torch.manual_seed(0)
     module = LitDetector(
-        instantiate(cfg, "model"),
+        initial_detector(cfg),
         instantiate(cfg, "optimizer"),
         instantiate(cfg, "learning_rate"),
         batch_tricks=tricks,

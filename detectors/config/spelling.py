@@ -1,0 +1,36 @@
+"""Finds words near a misspelt one, and choices that no file offers."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+from detectors.config.paths import choices
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """A sentence that names the nearest known word, behind a space; empty if none is near."""
+    close = difflib.get_close_matches(word, known, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_choice(words: Sequence[str]) -> str:
+    """The first choice that no file offers, what is near it, and what there is; empty if none.
+
+    Hydra leaves out a choice of an optional group, such as a recipe, without a word.
+
+    Args:
+        words: overrides, with flags and search paths where files of the user's count.
+    """
+    known = choices(words)
+    told = (line for word in words for line in _unknown_choices(word, known))
+    return next(told, "")
+
+
+def _unknown_choices(word: str, known: dict[str, list[str]]) -> Iterator[str]:
+    group, _, value = word.lstrip("+").partition("=")
+    if group not in known or any(sign in value for sign in "$(/"):
+        return
+    for choice in re.sub(r"[\[\]\s'\"]", "", value).split(","):
+        if choice not in ("", *known[group]):
+            near = did_you_mean(choice, known[group])
+            yield f"there is no {group}={choice!s}.{near} Known: {', '.join(known[group])}"
