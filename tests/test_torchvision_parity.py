@@ -137,8 +137,8 @@ def test_detections_are_torchvisions(pair, pictures) -> None:
         assert len(boxes) == len(expected["boxes"])
         # Scores that differ in the last bit may swap places, so each finds its like.
         alike = (
-            ((boxes[:, None] - expected["boxes"]).abs().amax(-1) < 1e-3)
-            & ((scores[:, None] - expected["scores"]).abs() < 1e-5)
+            ((boxes[:, None] - expected["boxes"]).abs().amax(-1) < 1e-2)
+            & ((scores[:, None] - expected["scores"]).abs() < 1e-4)
             & (labels[:, None] == expected["labels"])
         )
         # Rounding differs between processors, so a near tie may be decided otherwise.
