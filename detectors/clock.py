@@ -55,6 +55,7 @@ class Clock(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Tells the parts how far the run is, this batch included in `images_seen`."""
         batches = trainer.fit_loop.total_batch_idx + 1
         whole = trainer.accumulate_grad_batches
         position = batch_idx % whole

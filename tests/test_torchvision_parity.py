@@ -1,5 +1,6 @@
 """With the same weights our RetinaNet, FCOS and Faster R-CNN, v1 and v2, are torchvision's."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ LOGIT_SCALE = {
 }
 # The detections that torchvision returns, where our papers say otherwise.
 OURS_RETURN_AS_MANY = {"retinanet": ["part.postprocess.detections=300"]}
+
+
+@pytest.fixture(autouse=True)
+def _alike_on_every_processor() -> Iterator[None]:
+    """oneDNN rounds otherwise on some processors: boxes then differ by up to 0.01 pixels."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
 
 
 @pytest.fixture(
@@ -137,13 +145,12 @@ def test_detections_are_torchvisions(pair, pictures) -> None:
         assert len(boxes) == len(expected["boxes"])
         # Scores that differ in the last bit may swap places, so each finds its like.
         alike = (
-            ((boxes[:, None] - expected["boxes"]).abs().amax(-1) < 1e-2)
-            & ((scores[:, None] - expected["scores"]).abs() < 1e-4)
+            ((boxes[:, None] - expected["boxes"]).abs().amax(-1) < 1e-3)
+            & ((scores[:, None] - expected["scores"]).abs() < 1e-5)
             & (labels[:, None] == expected["labels"])
         )
-        # Rounding differs between processors, so a near tie may be decided otherwise.
-        assert alike.any(0).float().mean() >= 0.99
-        assert alike.any(1).float().mean() >= 0.99
+        assert alike.any(0).all()
+        assert alike.any(1).all()
         found += len(boxes)
     assert found >= 100
 
@@ -169,8 +176,9 @@ def test_losses_are_torchvisions(pair, pictures) -> None:
         )
         losses = ours.loss(images, targets, frame)
         for term, of_theirs in TERMS[_family(name)].items():
-            # Absolute for a term near zero, where one near tie among proposals would show.
-            torch.testing.assert_close(losses[term], expected[of_theirs], rtol=1e-4, atol=1e-5)
+            # Of two stages one term of 0.0018 is off by 2e-6 on some machines; cause unknown.
+            atol = 1e-5 if name.startswith("faster_rcnn") else 0
+            torch.testing.assert_close(losses[term], expected[of_theirs], rtol=1e-4, atol=atol)
     theirs.eval()
 
 
