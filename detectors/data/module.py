@@ -16,6 +16,7 @@ from detectors.data.loading import check_loading, loader_arguments
 from detectors.data.multiscale import Multiscale
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
+from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source
 from detectors.structures import Annotations
 
@@ -46,6 +47,8 @@ class DetectionData:
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
         min_objects: rows of the smallest bucket of targets; larger ones double it.
+        trust_paths: what the config hands to the readers; it stands here so that one word serves
+            all splits.
 
     Raises:
         ValueError: batch_size, num_workers or cache is none of those known, or `closing` has no mix
@@ -70,6 +73,7 @@ class DetectionData:
         num_workers: int = 2,
         seed: int = 0,
         min_objects: int = 8,
+        trust_paths: bool = False,
     ) -> None:
         check_loading(batch_size, num_workers)
         if cache not in (None, "ram"):
@@ -77,7 +81,7 @@ class DetectionData:
         self.readers = {"train": train, "val": val, "test": test or val}
         self.num_classes = num_classes
         self.resize = resize
-        self.expected = None if classes is None else tuple(classes)
+        self.expected = None if classes is None else class_names(classes, "data.classes")
         self.augment = {name: step for name, step in (augment or {}).items() if step is not None}
         self.mix = {name: step for name, step in (mix or {}).items() if step is not None}
         if closing is not None and not self.mix:
@@ -93,6 +97,7 @@ class DetectionData:
         self.num_workers = num_workers
         self.seed = seed
         self.min_objects = min_objects
+        self.trust_paths = trust_paths
         self.place = (0, 1)  # rank of this process, and how many there are
         self._sources: dict[Reader, Source] = {}
         self._caches: dict[str, Cache] = {}

@@ -6,16 +6,20 @@ ValueError at once, naming file, line or id, and the remedy.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from detectors.data.sources.values import texts
 from detectors.structures import Annotations
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 3  # examples in a message
+FRACTIONS = 0.01  # share of boxes in the first pixel from which the file is taken to mean fractions
 
 
 def examples(names: Sequence[object]) -> str:
@@ -25,20 +29,66 @@ def examples(names: Sequence[object]) -> str:
 
 
 class Findings:
-    """Collects what a reader dropped or mended, to log it in one message."""
+    """What a reader found, used, dropped and mended, to be told in one line."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.lines: list[str] = []
+        self.lost: Counter[str] = Counter()
 
     def add(self, what: str, names: Sequence[object]) -> None:
         """Notes that `what` happened to `names`; nothing where there are none."""
         if len(names):
             self.lines.append(f"{len(names)} {what}: {examples(names)}")
 
-    def log(self) -> None:
-        if self.lines:
-            logger.warning("%s: %s", self.origin, "; ".join(self.lines))
+    def drop(self, kind: str, what: str, names: Sequence[object]) -> None:
+        """Notes that `names` were left out, so many of a kind, such as "images"."""
+        self.add(f"{what} dropped", names)
+        self.lost[kind] += len(names)
+
+    def told(self) -> str:
+        """What was noted, as the end of a message; nothing where nothing was."""
+        return f" ({'; '.join(self.lines)})" if self.lines else ""
+
+    def log(self, **used: int) -> None:
+        """Tells how many of each kind are used of how many found, and all that was noted."""
+        counts = [f"{n} of {n + self.lost[kind]} {kind} used" for kind, n in used.items()]
+        level = logging.WARNING if self.lines else logging.INFO
+        logger.log(level, "%s: %s", self.origin, "; ".join([", ".join(counts), *self.lines]))
+
+
+def unrepeated(items: Sequence[Any], kind: str, what: str, findings: Findings) -> list[Any]:
+    """The items without repeats, in their order; notes the repeats as `what` and dropped."""
+    seen: set[Any] = set()
+    first = [not (item in seen or seen.add(item)) for item in items]  # type: ignore[func-returns-value]
+    repeats = [item for item, new in zip(items, first, strict=True) if not new]
+    findings.drop(kind, what, repeats)
+    return [item for item, new in zip(items, first, strict=True) if new]
+
+
+def class_names(names: Any, origin: str, ids: Sequence[int] | None = None) -> tuple[str, ...]:
+    """The names of classes, each a text of its own.
+
+    Args:
+        ids: of the classes, for messages; None: 0, 1, ...
+
+    Raises:
+        ValueError: it is no list, a name is neither text nor number, or two classes share one.
+    """
+    if isinstance(names, (str, Mapping)) or not isinstance(names, Sequence):
+        raise ValueError(
+            f"{origin}: the class names are {reprlib.repr(names)}, expected a list: [cat, dog]"
+        )
+    numbers = range(len(names)) if ids is None else ids
+    found = texts(names, lambda k: f"{origin}: the name of class {numbers[k]}")
+    for name, count in Counter(found).items():
+        if count > 1:
+            same = [number for number, other in zip(numbers, found, strict=True) if other == name]
+            raise ValueError(
+                f"{origin}: {count} classes are called `{name}`: {examples(same)}; give each a "
+                "name of its own, or make them one class"
+            )
+    return tuple(found)
 
 
 class Objects(NamedTuple):
@@ -70,17 +120,25 @@ def packed(
         findings: receives what was clipped and dropped, and is logged.
 
     Raises:
-        ValueError: no image, no object, an image without size, or a box that is not finite.
+        ValueError: no image, no object with an area, an image without size, a box that is not
+            finite, or two classes of one name.
     """
-    _check(image_ids, sizes, objects, where, findings.origin)
+    names_of_classes = class_names(classes, findings.origin, category_ids)
+    _check(image_ids, sizes, objects, where, findings)
     boxes = _clipped(objects.boxes, sizes[objects.image])
     outside = np.abs(boxes - objects.boxes).max(axis=1) > 0.5  # less is rounding
     real = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     findings.add(
         "boxes clipped to their image", [where(k) for k in np.flatnonzero(outside & real).tolist()]
     )
-    findings.add("boxes without area dropped", [where(k) for k in np.flatnonzero(~real).tolist()])
-    findings.log()
+    lost = [where(k) for k in range(len(real)) if not real[k]]
+    findings.drop("objects", "boxes without area", lost)
+    if not real.any():
+        raise ValueError(
+            f"{findings.origin}: none of the {len(lost)} boxes has an area inside its image: "
+            f"{examples(lost)}; correct the order and the unit of their numbers"
+        )
+    findings.log(images=len(image_ids), objects=int(real.sum()))
     rows = np.flatnonzero(real)
     rows = rows[np.argsort(objects.image[rows], kind="stable")]
     boxes = boxes[rows]
@@ -95,7 +153,7 @@ def packed(
         crowd=objects.crowd[rows],
         difficult=objects.difficult[rows],
         areas=np.where(np.isnan(areas), np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), areas),
-        classes=tuple(classes),
+        classes=names_of_classes,
         category_ids=tuple(category_ids),
     )
 
@@ -105,10 +163,14 @@ def _check(
     sizes: np.ndarray,
     objects: Objects,
     where: Callable[[int], str],
-    origin: str,
+    findings: Findings,
 ) -> None:
+    origin = findings.origin
     if not len(image_ids):
-        raise ValueError(f"{origin}: the split is empty, it names no image; is it the right one?")
+        raise ValueError(
+            f"{origin}: the split is empty, it names no image; is it the right one?"
+            f"{findings.told()}"
+        )
     if len(sized := np.flatnonzero((sizes <= 0).any(axis=1))):
         names = [int(image_ids[k]) for k in sized]
         raise ValueError(
@@ -117,14 +179,37 @@ def _check(
         )
     if not len(objects.boxes):
         raise ValueError(
-            f"{origin}: none of the {len(image_ids)} images has an object; "
-            "are the annotations those of these images?"
+            f"{origin}: none of the {len(image_ids)} images has an object; are the annotations "
+            f"those of these images?{findings.told()}"
         )
     if len(wrong := np.flatnonzero(~np.isfinite(objects.boxes).all(axis=1))):
         raise ValueError(
             f"{origin}: {len(wrong)} boxes with a coordinate that is no finite number, at "
             f"{examples([where(k) for k in wrong.tolist()])}; correct or delete them"
         )
+
+
+def check_pixels(boxes: np.ndarray, where: Callable[[int], str], findings: Findings) -> None:
+    """Refuses boxes that are parts of their image where pixels are expected.
+
+    Such a box lies within the first pixel and is not the whole of it. A few may be real, and are
+    noted.
+
+    Args:
+        boxes: [n, 4] xyxy as the file gives them.
+
+    Raises:
+        ValueError: more than `FRACTIONS` of the boxes are so.
+    """
+    small = (np.abs(boxes) <= 1).all(axis=1) & (boxes != np.rint(boxes)).any(axis=1)
+    names = [where(k) for k in np.flatnonzero(small).tolist()]
+    if len(names) > FRACTIONS * len(boxes):
+        raise ValueError(
+            f"{findings.origin}: {len(names)} of {len(boxes)} boxes lie within the first pixel: "
+            f"{examples(names)}; they look like parts of the image: multiply them by its width "
+            "and height, expected are pixels"
+        )
+    findings.add("boxes within the first pixel kept", names)
 
 
 def _clipped(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -7,6 +7,13 @@ import numpy as np
 from detectors.structures import Annotations
 
 
+class Unreadable(ValueError):
+    """A picture cannot be decoded, or is not the one that was annotated; the message names it.
+
+    A training takes another picture in its place and counts it, an evaluation stops.
+    """
+
+
 class Source(Protocol):
     """Pictures with their ground truth, read once and cheap to hand to worker processes.
 
@@ -24,5 +31,8 @@ class Source(Protocol):
         """[H, W, 3] uint8 RGB, of the size that `annotations.sizes[index]` states.
 
         A pure function of the index.
+
+        Raises:
+            Unreadable: the picture cannot be used.
         """
         ...

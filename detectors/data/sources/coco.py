@@ -2,66 +2,120 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detectors.data.sources.annotations import Findings, Objects, examples, packed
-from detectors.data.sources.files import ImageFiles, check_present, existing, expanded
+from detectors.data.sources.annotations import (
+    Findings,
+    Objects,
+    check_pixels,
+    class_names,
+    examples,
+    packed,
+)
+from detectors.data.sources.files import (
+    ImageFiles,
+    check_present,
+    check_sizes,
+    content,
+    existing,
+    expanded,
+    inside,
+)
+from detectors.data.sources.values import flags, numbers, texts, whole_numbers
 
 Rows = list[dict[str, Any]]
+KEYS = ("images", "annotations", "categories")
 
 
 def read_coco(
-    json_file: str | Path, images: str | Path, classes: Sequence[str] | None = None
+    json_file: str | Path,
+    images: str | Path,
+    classes: Sequence[str] | None = None,
+    trust_paths: bool = False,
 ) -> ImageFiles:
     """The images of a COCO json. Labels are the categories in order of their id, gaps closed.
 
     An annotation of an image that the file does not list is dropped and counted, as is the exact
-    repeat of another annotation under the same id.
+    repeat of another annotation under the same id. Numbers may be written as text.
 
     Args:
         json_file: with the keys images, annotations, categories.
         images: folder of the image files.
         classes: names expected, in order of category id; None: those of the file.
+        trust_paths: file names may lead out of the folder.
 
     Raises:
-        ValueError: the file contradicts itself or `classes`, or images are missing.
+        ValueError: the file contradicts itself or `classes`, images are missing, or the boxes are
+            parts of the images; the message names the file and the id.
     """
     path, folder = existing(expanded(json_file), "COCO json"), existing(expanded(images), "folder")
     findings = Findings(str(path))
-    content = _content(path)
-    pictures = content["images"]
-    image_ids = np.array(_column(pictures, "id", path, "image"), np.int64)
+    pictures, rows, categories = _content(path)
+    image_ids = _ids(pictures, "id", path, "image")
     _check_unique(image_ids.tolist(), path, "image")
-    categories = _categories(content["categories"], classes, path)
-    rows = _known(content["annotations"], set(image_ids.tolist()), path, findings)
+    names = _categories(categories, classes, path)
+    texts_of_ids = [row["id"] for row in pictures if isinstance(row["id"], str)]
+    findings.add("image ids that are text, read as numbers", texts_of_ids)
+    rows = _known(rows, set(image_ids.tolist()), path, findings)
     rows = _without_repeats(rows, path, findings)
+    objects = _objects(rows, image_ids, list(names), path, findings)
+    sizes, files = _sizes(pictures, path), _file_names(pictures, path, findings)
     annotations = packed(
         image_ids,
-        _sizes(pictures, path),
-        _objects(rows, image_ids, list(categories), path),
-        list(categories.values()),
-        list(categories),
-        lambda k: f"annotation {rows[k].get('id')}",
+        sizes,
+        objects,
+        list(names.values()),
+        list(names),
+        lambda k: _name(rows, k, "annotation"),
         findings,
     )
-    paths = [folder / name for name in _column(pictures, "file_name", path, "image")]
+    paths = inside(folder, files, str(path), trust_paths)
     check_present(paths, str(path))
-    return ImageFiles(annotations, paths)
+    source = ImageFiles(annotations, paths)
+    check_sizes(source, str(path))
+    return source
 
 
-def _content(path: Path) -> dict[str, Rows]:
+def _content(path: Path) -> tuple[Rows, Rows, Rows]:
+    """The images, annotations and categories."""
     try:
-        content = json.loads(path.read_bytes())
+        found = json.loads(content(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid json ({error.msg})") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or key not in content:
-            raise ValueError(f"{path} has no `{key}`; is it an instances file of COCO's format?")
-    return content
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8, as json has to be; save it so") from error
+    except RecursionError:
+        raise ValueError(f"{path}: lists within lists without end, no file of COCO's") from None
+    images, annotations, categories = (_rows(found, key, path) for key in KEYS)
+    return images, annotations, categories
+
+
+def _rows(found: Any, key: str, path: Path) -> Rows:
+    if not isinstance(found, dict) or key not in found:
+        raise ValueError(f"{path} has no `{key}`; is it an instances file of COCO's format?")
+    rows = found[key]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        told = "null" if rows is None else f"{str(rows)[:60]}..."
+        raise ValueError(f"{path}: `{key}` is {told}, expected a list of objects")
+    return rows
+
+
+def _name(rows: Rows, k: int, kind: str) -> str:
+    """How messages call a row: by its id, or by its number if it has none."""
+    return f"{kind} {rows[k].get('id', f'number {k}')}"
+
+
+def _place(rows: Rows, key: str, path: Path, kind: str) -> Callable[[int], str]:
+    """Names a value of the k-th row."""
+    return lambda k: f"{path}: `{key}` of {_name(rows, k, kind)}"
+
+
+def _ids(rows: Rows, key: str, path: Path, kind: str) -> np.ndarray:
+    return whole_numbers(_column(rows, key, path, kind), _place(rows, key, path, kind))
 
 
 def _column(rows: Rows, key: str, path: Path, kind: str) -> list[Any]:
@@ -69,8 +123,7 @@ def _column(rows: Rows, key: str, path: Path, kind: str) -> list[Any]:
         return [row[key] for row in rows]
     except KeyError:
         lacking = next(k for k, row in enumerate(rows) if key not in row)
-        name = rows[lacking].get("id", f"number {lacking}")
-        raise ValueError(f"{path}: {kind} {name} has no `{key}`") from None
+        raise ValueError(f"{path}: {_name(rows, lacking, kind)} has no `{key}`") from None
 
 
 def _check_unique(ids: Sequence[int], path: Path, kind: str) -> None:
@@ -82,15 +135,24 @@ def _check_unique(ids: Sequence[int], path: Path, kind: str) -> None:
 
 
 def _sizes(pictures: Rows, path: Path) -> np.ndarray:
-    columns = [_column(pictures, key, path, "image") for key in ("height", "width")]
+    columns = [_ids(pictures, key, path, "image") for key in ("height", "width")]
     return np.array(columns, np.int64).T.reshape(-1, 2)
 
 
+def _file_names(pictures: Rows, path: Path, findings: Findings) -> list[str]:
+    names = _column(pictures, "file_name", path, "image")
+    names = texts(names, _place(pictures, "file_name", path, "image"))
+    shared = [name for name, count in Counter(names).items() if count > 1]
+    findings.add("files that are several images, each with its own objects", shared)
+    return names
+
+
 def _categories(rows: Rows, classes: Sequence[str] | None, path: Path) -> dict[int, str]:
-    ids = _column(rows, "id", path, "category")
+    ids = _ids(rows, "id", path, "category").tolist()
     _check_unique(ids, path, "category")
-    found = dict(sorted(zip(ids, _column(rows, "name", path, "category"), strict=True)))
-    if classes is not None and list(found.values()) != list(classes):
+    names = class_names(_column(rows, "name", path, "category"), str(path), ids)
+    found = dict(sorted(zip(ids, names, strict=True)))
+    if classes is not None and list(found.values()) != list(class_names(classes, "classes")):
         raise ValueError(
             f"{path} has the categories {list(found.values())}, expected {list(classes)}; correct "
             "`classes`, or set it to null to take those of the file"
@@ -99,13 +161,14 @@ def _categories(rows: Rows, classes: Sequence[str] | None, path: Path) -> dict[i
 
 
 def _known(rows: Rows, image_ids: set[int], path: Path, findings: Findings) -> Rows:
-    owners = _column(rows, "image_id", path, "annotation")
-    known = [owner in image_ids for owner in owners]
-    strays = [
-        f"annotation {row.get('id')}" for row, yes in zip(rows, known, strict=True) if not yes
-    ]
-    findings.add("annotations of images that are not listed dropped", strays)
-    return [row for row, yes in zip(rows, known, strict=True) if yes]
+    owners = _ids(rows, "image_id", path, "annotation").tolist()
+    strays = [k for k, owner in enumerate(owners) if owner not in image_ids]
+    findings.drop(
+        "objects",
+        "annotations of images that are not listed",
+        [_name(rows, k, "annotation") for k in strays],
+    )
+    return [row for row, owner in zip(rows, owners, strict=True) if owner in image_ids]
 
 
 def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
@@ -113,7 +176,7 @@ def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
     kept: Rows = []
     repeats, clashes = [], []
     for row in rows:
-        key = row.get("id")
+        key = None if row.get("id") is None else str(row["id"])
         other = first.setdefault(key, row) if key is not None else row
         if other is row:
             kept.append(row)
@@ -126,37 +189,50 @@ def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
             f"{path}: {len(clashes)} annotation ids stand for different objects: "
             f"{examples(clashes)}; renumber them"
         )
-    findings.add("repeated annotations dropped", repeats)
+    findings.drop("objects", "repeated annotations", repeats)
     return kept
 
 
-def _objects(rows: Rows, image_ids: np.ndarray, category_ids: list[int], path: Path) -> Objects:
+def _objects(
+    rows: Rows, image_ids: np.ndarray, category_ids: list[int], path: Path, findings: Findings
+) -> Objects:
     image_rows = {key: k for k, key in enumerate(image_ids.tolist())}
     labels = {key: k for k, key in enumerate(category_ids)}
-    categories = _column(rows, "category_id", path, "annotation")
-    for row, category in zip(rows, categories, strict=True):
+    categories = _ids(rows, "category_id", path, "annotation").tolist()
+    for k, category in enumerate(categories):
         if category not in labels:
             raise ValueError(
-                f"{path}: annotation {row.get('id')} has category {category}, which is not in "
+                f"{path}: {_name(rows, k, 'annotation')} has category {category}, which is not in "
                 f"`categories` ({examples(category_ids)}); add it there or delete the annotation"
             )
+    boxes = _boxes(rows, path)
+    check_pixels(boxes, lambda k: _name(rows, k, "annotation"), findings)
+    owners = _ids(rows, "image_id", path, "annotation").tolist()
+    crowd, areas = _optional(rows, "iscrowd", 0), _optional(rows, "area", np.nan)
     return Objects(
-        image=np.array([image_rows[row["image_id"]] for row in rows], np.int64),
-        boxes=_boxes(rows, path),
+        image=np.array([image_rows[owner] for owner in owners], np.int64),
+        boxes=boxes,
         labels=np.array([labels[category] for category in categories], np.int64),
-        crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
+        crowd=flags(crowd, _place(rows, "iscrowd", path, "annotation")),
         difficult=np.zeros(len(rows), bool),
-        areas=np.array([row.get("area", np.nan) for row in rows], np.float64),
+        areas=numbers(areas, _place(rows, "area", path, "annotation")),
     )
 
 
+def _optional(rows: Rows, key: str, default: float) -> list[Any]:
+    """A column in which a value may be absent or null."""
+    return [default if row.get(key) is None else row[key] for row in rows]
+
+
 def _boxes(rows: Rows, path: Path) -> np.ndarray:
-    for row in rows:
-        if len(row.get("bbox") or ()) != 4:
+    for k, row in enumerate(rows):
+        if not isinstance(row.get("bbox"), list) or len(row["bbox"]) != 4:
             raise ValueError(
-                f"{path}: annotation {row.get('id')} has the bbox {row.get('bbox')}, expected "
+                f"{path}: {_name(rows, k, 'annotation')} has the bbox {row.get('bbox')}, expected "
                 "four numbers: x, y, width, height"
             )
-    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    every = [number for row in rows for number in row["bbox"]]
+    place = _place(rows, "bbox", path, "annotation")
+    boxes = numbers(every, lambda k: f"{place(k // 4)}: a number").reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes

@@ -1,6 +1,7 @@
 """Reader of Pascal VOC's folders."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,17 +9,35 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from detectors.data.sources.annotations import Findings, Objects, packed
+from detectors.data.sources.annotations import (
+    Findings,
+    Objects,
+    check_pixels,
+    class_names,
+    examples,
+    packed,
+    unrepeated,
+)
 from detectors.data.sources.files import (
     SUFFIXES,
     ImageFiles,
+    as_text,
+    check_one_each,
     check_present,
+    check_sizes,
+    content,
     existing,
     expanded,
+    inside,
+    text,
     upright_size,
 )
+from detectors.data.sources.values import flags, whole_numbers
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+DECLARED = re.compile(rb"""\A\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["']""")
+WIDER = {"gb2312": "gb18030", "gbk": "gb18030"}  # what programs write under the older names
+MEMBER = re.compile(r"(.*\S)\s+(-1|0|1)")  # a line of CLASS_SPLIT.txt
 
 
 class _Object(NamedTuple):
@@ -35,6 +54,7 @@ def read_voc(
     classes: Sequence[str],
     one_based: bool,
     use_difficult: bool = False,
+    trust_paths: bool = False,
 ) -> ImageFiles:
     """The images named in ImageSets/Main/SPLIT.txt, with ids 0, 1, ... in its order.
 
@@ -47,68 +67,96 @@ def read_voc(
             here. False: coordinates are edges already.
         use_difficult: take difficult objects for ordinary ones, as SSD does for training (its
             `use_difficult_gt`); never for evaluation.
+        trust_paths: the split may name files out of the root.
 
     Raises:
-        ValueError: files are missing or malformed, or a name is not in `classes`.
+        ValueError: files are missing or malformed, a name is not in `classes`, or the boxes are
+            parts of the images; the message names the file and the object.
     """
     folder = existing(expanded(root), "VOC folder")
     findings = Findings(f"{folder} {split}")
+    names = class_names(classes, "classes")
     stems = _stems(folder, split, findings)
-    paths = _image_paths(folder / "JPEGImages", stems)
+    xmls = inside(
+        folder, [f"Annotations/{stem}.xml" for stem in stems], findings.origin, trust_paths
+    )
+    files = _picture_files(folder / "JPEGImages", stems, findings.origin)
+    paths = inside(folder, files, findings.origin, trust_paths)
     check_present(paths, findings.origin)
     sizes = []
     objects: list[_Object] = []
-    for k, (stem, image) in enumerate(zip(stems, paths, strict=True)):
-        xml = folder / "Annotations" / f"{stem}.xml"
+    for k, (xml, image) in enumerate(zip(xmls, paths, strict=True)):
         tree = _tree(xml)
-        sizes.append(_size(tree) or upright_size(image))
-        objects.extend(_objects(tree, xml, k, classes))
+        sizes.append(_size(tree, xml) or upright_size(image))
+        objects.extend(_objects(tree, xml, k, names))
     annotations = packed(
         np.arange(len(stems)),
         np.array(sizes, np.int64).reshape(-1, 2),
-        _packable(objects, one_based),
-        classes,
-        range(len(classes)),
+        _packable(objects, one_based, findings),
+        names,
+        range(len(names)),
         lambda k: objects[k].where,
         findings,
     )
     if use_difficult:
         annotations = annotations._replace(difficult=np.zeros_like(annotations.difficult))
-    return ImageFiles(annotations, paths)
+    source = ImageFiles(annotations, paths)
+    check_sizes(source, findings.origin)
+    return source
 
 
 def _stems(folder: Path, split: str, findings: Findings) -> list[str]:
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not path.exists():
-        known = sorted(file.stem for file in path.parent.glob("*.txt"))
-        raise ValueError(f"{path} does not exist; splits there: {', '.join(known) or 'none'}")
-    listed = [words[0] for line in path.read_text().splitlines() if (words := line.split())]
-    stems = list(dict.fromkeys(listed))
-    if len(stems) < len(listed):
-        seen: set[str] = set()
-        repeats = [stem for stem in listed if stem in seen or seen.add(stem)]  # type: ignore[func-returns-value]
-        findings.add("repeated lines dropped", repeats)
-    return stems
+        splits = sorted(file.stem for file in path.parent.glob("*.txt"))
+        raise ValueError(f"{path} does not exist; splits there: {', '.join(splits) or 'none'}")
+    known = {
+        file[: -len(".xml")] for file in os.listdir(existing(folder / "Annotations", "folder"))
+    }
+    lines = [line.strip() for line in text(path).splitlines() if line.strip()]
+    return unrepeated([_stem(line, known) for line in lines], "images", "repeated lines", findings)
 
 
-def _image_paths(folder: Path, stems: Iterable[str]) -> list[Path]:
-    names = os.listdir(existing(folder, "folder"))
-    files = {Path(name).stem: name for name in names if name.lower().endswith(SUFFIXES)}
-    return [folder / files.get(stem, f"{stem}.jpg") for stem in stems]
+def _stem(line: str, known: set[str]) -> str:
+    """The name in a line, which may contain spaces, or be followed by whether a class is there."""
+    member = MEMBER.fullmatch(line)
+    return member[1] if member and line not in known else line
+
+
+def _picture_files(folder: Path, stems: Iterable[str], origin: str) -> list[str]:
+    """The picture of each name, from the root on; where there is none, what it would be called."""
+    names = sorted(os.listdir(existing(folder, "folder")))
+    pictures = [Path(name) for name in names if name.lower().endswith(SUFFIXES)]
+    wanted = set(stems)
+    check_one_each([path for path in pictures if path.stem in wanted], "annotation")
+    files = {path.stem: path.name for path in pictures}
+    lost = {Path(name).stem: name for name in names}
+    unread = [lost[stem] for stem in wanted if stem not in files and stem in lost]
+    if unread:
+        raise ValueError(
+            f"{origin}: {len(unread)} images are of a kind that is not read: "
+            f"{examples(sorted(unread))}; convert them to one of {', '.join(SUFFIXES)}"
+        )
+    return [f"{folder.name}/{files.get(stem, f'{stem}.jpg')}" for stem in stems]
 
 
 def _tree(path: Path) -> ElementTree.Element:
     try:
-        return ElementTree.parse(path).getroot()
+        data = content(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist, but the split names it") from None
+    declared = DECLARED.search(data)
+    encoding = declared[1].decode().lower() if declared else "utf-8"
+    try:
+        return ElementTree.fromstring(as_text(data, path, WIDER.get(encoding, encoding)))
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}:{error.position[0]}: not valid xml ({error})") from error
 
 
-def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
+def _size(tree: ElementTree.Element, path: Path) -> tuple[int, int] | None:
     """(height, width), or None where the file does not say or says 0."""
-    height, width = (int(tree.findtext(f"size/{key}") or 0) for key in ("height", "width"))
+    texts = [tree.findtext(f"size/{key}") or "0" for key in ("height", "width")]
+    height, width = whole_numbers(texts, lambda k: f"{path}: the {('height', 'width')[k]}").tolist()
     return (height, width) if height and width else None
 
 
@@ -123,8 +171,13 @@ def _objects(
                 f"{where} is a `{name}`, expected one of {list(classes)}; correct the file or "
                 "`classes`"
             )
-        difficult = (node.findtext("difficult") or "0").strip() == "1"
+        difficult = _difficult(node, where)
         yield _Object(where, image, _box(node, where), classes.index(name), difficult)
+
+
+def _difficult(node: ElementTree.Element, where: str) -> bool:
+    written = (node.findtext("difficult") or "").strip() or 0
+    return bool(flags([written], lambda _: f"{where}: `difficult`")[0])
 
 
 def _box(node: ElementTree.Element, where: str) -> list[float]:
@@ -136,8 +189,9 @@ def _box(node: ElementTree.Element, where: str) -> list[float]:
         raise ValueError(f"{where} has the bndbox {found}, expected four numbers") from None
 
 
-def _packable(objects: Sequence[_Object], one_based: bool) -> Objects:
+def _packable(objects: Sequence[_Object], one_based: bool, findings: Findings) -> Objects:
     boxes = np.array([row.box for row in objects], np.float64).reshape(-1, 4)
+    check_pixels(boxes, lambda k: objects[k].where, findings)
     boxes[:, :2] -= one_based
     return Objects(
         image=np.array([row.image for row in objects], np.int64),

@@ -1,5 +1,7 @@
 """Reader of YOLO text files: a line `class x y width height` per object, in parts of the image."""
 
+import os
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,15 +9,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from detectors.data.sources.annotations import Findings, Objects, packed
+from detectors.data.sources.annotations import (
+    Findings,
+    Objects,
+    class_names,
+    packed,
+    unrepeated,
+)
 from detectors.data.sources.files import (
-    SUFFIXES,
     ImageFiles,
+    check_one_each,
     check_present,
     existing,
     expanded,
+    inside,
+    pictures_among,
+    text,
     upright_size,
 )
+from detectors.data.sources.values import texts, whole_numbers
+
+NOTHING = ("", "~", "null", "Null", "NULL")  # what yaml calls so
+CALLED = {"val": ("val", "valid")}  # other words for a split
 
 
 class _Line(NamedTuple):
@@ -25,27 +40,37 @@ class _Line(NamedTuple):
     box: tuple[float, float, float, float]  # centre x, centre y, width, height in [0, 1]
 
 
-def read_yolo(root: str | Path, split: str, classes: Sequence[str] | None = None) -> ImageFiles:
+def read_yolo(
+    root: str | Path,
+    split: str,
+    classes: Sequence[str] | None = None,
+    trust_paths: bool = False,
+) -> ImageFiles:
     """The images of a split, with ids 0, 1, ... in order of their path.
 
     The label file of `.../images/a.jpg` is `.../labels/a.txt`; without a folder `images` on its
     path it lies beside the image. An image without a label file has no objects.
 
     Args:
-        root: a yaml file with `names` and one entry a split (a folder, or a text file that lists
-            images; relative to its `path`), or a folder that holds images/SPLIT or SPLIT/images.
-        split: train, val or test.
+        root: a yaml file with `names` and an entry for each split (a folder, a text file that lists
+            images, or a list of these; relative to its `path`), or a folder that holds
+            images/SPLIT or SPLIT/images.
+        split: train, val or test; `valid` is read for val.
         classes: the name of every class number; None: `names` of the yaml file.
+        trust_paths: entries and lists may lead out of the folder that `path` names, which is that
+            of the yaml file where it names none.
 
     Raises:
-        ValueError: a line is not five numbers, a class is unknown, or files are missing.
+        ValueError: a line is not five numbers, a class is unknown, or files are missing; the
+            message names the file and the line.
     """
     place = existing(expanded(root), "YOLO data set")
     findings = Findings(f"{place} {split}")
     description = _description(place)
     names = _names(description, classes, place)
-    paths = _image_paths(description, place, split)
+    paths = _image_paths(description, place, split, trust_paths, findings)
     check_present(paths, findings.origin)
+    check_one_each(paths, "label file")
     sizes = np.array([upright_size(path) for path in paths], np.int64).reshape(-1, 2)
     lines = _unrepeated(list(_lines(paths, len(names), findings)), findings)
     annotations = packed(
@@ -61,60 +86,140 @@ def read_yolo(root: str | Path, split: str, classes: Sequence[str] | None = None
 
 
 def _description(place: Path) -> dict[str, Any]:
-    """What the yaml file says; nothing for a folder."""
+    """What the yaml file says, each value as it is written: `no` and `0` are texts here.
+
+    Nothing for a folder, and no key for what is null.
+    """
     if place.is_dir():
         return {}
-    content = yaml.safe_load(place.read_text())
-    if not isinstance(content, dict):
+    written = text(place)
+    try:
+        yaml.safe_load(written)  # refuses the tags that the next line would pass over
+        found = yaml.load(written, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ValueError(f"{place}{line}: not valid yaml ({problem})") from error
+    except (ValueError, RecursionError) as error:  # a date that is none; lists without end
+        raise ValueError(f"{place}: not valid yaml ({error})") from error
+    if not isinstance(found, dict):
         raise ValueError(f"{place} is no yaml file with `names`, `train` and `val`")
-    return content
+    return {key: value for key, value in found.items() if value not in NOTHING}
 
 
-def _names(description: dict[str, Any], classes: Sequence[str] | None, place: Path) -> list[str]:
-    names = description.get("names")
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise ValueError(f"{place}: `names` must number the classes 0, 1, ..., found {names}")
-        names = [names[key] for key in range(len(names))]
-    if classes is None and names is None:
+def _names(
+    description: dict[str, Any], classes: Sequence[str] | None, place: Path
+) -> tuple[str, ...]:
+    found = description.get("names")
+    if isinstance(found, dict):
+        found = _in_order(found, place)
+    if found is None and classes is None:
         raise ValueError(f"{place} does not name the classes; set `classes` to their names")
-    if classes is not None and names is not None and list(classes) != names:
+    names = None if found is None else class_names(found, f"{place}: `names`")
+    expected = None if classes is None else class_names(classes, "classes")
+    if names and expected and names != expected:
         raise ValueError(
-            f"{place} has the classes {names}, expected {list(classes)}; correct `classes`, or set "
-            "it to null to take those of the file"
+            f"{place} has the classes {list(names)}, expected {list(expected)}; correct `classes`, "
+            "or set it to null to take those of the file"
         )
-    return list(classes or names or ())
+    if names and "nc" in description:
+        (count,) = whole_numbers([description["nc"]], lambda _: f"{place}: `nc`").tolist()
+        if count != len(names):
+            raise ValueError(f"{place}: `nc` is {count}, but `names` are {len(names)}; correct it")
+    return names or expected or ()
 
 
-def _image_paths(description: dict[str, Any], place: Path, split: str) -> list[Path]:
-    found = _split_place(description, place, split)
-    if found.is_file():
-        base = found.parent
-        return [base / line.strip() for line in found.read_text().splitlines() if line.strip()]
-    paths = sorted(path for path in found.rglob("*") if path.suffix.lower() in SUFFIXES)
-    _check_stems(paths)
-    return paths
+def _in_order(names: dict[str, Any], place: Path) -> list[Any]:
+    """Names that the yaml file numbers."""
+    numbers = whole_numbers(list(names), lambda k: f"{place}: class number {k} of `names`").tolist()
+    if sorted(numbers) != list(range(len(names))):
+        raise ValueError(
+            f"{place}: `names` must number the classes 0, 1, ..., found {reprlib.repr(names)}"
+        )
+    by_number = dict(zip(numbers, names.values(), strict=True))
+    return [by_number[number] for number in range(len(names))]
 
 
-def _split_place(description: dict[str, Any], place: Path, split: str) -> Path:
-    if description:
-        if split not in description:
-            raise ValueError(f"{place} has no `{split}`; it has {', '.join(map(str, description))}")
-        base = place.parent / expanded(description.get("path", "."))
-        return existing(base / expanded(description[split]), f"`{split}` of {place}:")
-    choices = [place / "images" / split, place / split / "images"]
+def _image_paths(
+    description: dict[str, Any], place: Path, split: str, trusted: bool, findings: Findings
+) -> list[Path]:
+    root, places = _split_places(description, place, split, trusted)
+    paths: list[Path] = []
+    for found in places:
+        if found.is_file():
+            lines = [line.strip() for line in text(found).splitlines() if line.strip()]
+            paths += inside(root, lines, str(found), trusted, found.parent)
+        else:
+            below = _pictures_below(found, findings)
+            findings.add("label files without a picture", _orphans(found, below))
+            paths += below
+    return unrepeated(paths, "images", "repeated images", findings)
+
+
+def _split_places(
+    description: dict[str, Any], place: Path, split: str, trusted: bool
+) -> tuple[Path, list[Path]]:
+    """The root of the data, and the folders and lists of the split."""
+    if place.is_dir():
+        return place, [_split_folder(place, split)]
+    words = [word for word in CALLED.get(split, (split,)) if word in description]
+    if not words:
+        raise ValueError(f"{place} has no `{split}`; it has {', '.join(map(str, description))}")
+    written = description[words[0]]
+    entries = texts(
+        written if isinstance(written, list) else [written], lambda _: f"{place}: `{words[0]}`"
+    )
+    (path,) = texts([description.get("path", ".")], lambda _: f"{place}: `path`")
+    root = existing(place.parent / expanded(path), f"`path` of {place}:")
+    names = [_as_written(root, str(expanded(entry))) for entry in entries]
+    found = inside(root, names, f"`{words[0]}` of {place}", trusted)
+    return root, [existing(path, f"`{words[0]}` of {place}:") for path in found]
+
+
+def _as_written(root: Path, entry: str) -> str:
+    """The entry, but `train/images` for `../train/images` where only that is there: Roboflow's."""
+    within = entry
+    while within.startswith("../"):
+        within = within.removeprefix("../")
+    return within if not (root / entry).exists() and (root / within).exists() else entry
+
+
+def _split_folder(place: Path, split: str) -> Path:
+    words = CALLED.get(split, (split,))
+    choices = [
+        path for word in words for path in (place / "images" / word, place / word / "images")
+    ]
     for choice in choices:
         if choice.is_dir():
             return choice
     raise ValueError(f"neither {choices[0]} nor {choices[1]} exists; correct `root` or `split`")
 
 
-def _check_stems(paths: Sequence[Path]) -> None:
-    first: dict[Path, Path] = {}
-    for path in paths:
-        other = first.setdefault(path.with_suffix(""), path)
-        if other is not path:
-            raise ValueError(f"{other} and {path} share one label file; rename or delete one")
+def _pictures_below(folder: Path, findings: Findings) -> list[Path]:
+    """The pictures in a folder and the folders in it, linked ones too, each folder once."""
+    files: list[Path] = []
+    met: set[str] = set()
+    again, hidden = [], []
+    for here, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(here)) in met:
+            again.append(here)
+            folders.clear()
+            continue
+        met.add(real)
+        hidden += [Path(here, name) for name in folders if name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(here, name) for name in names]
+    findings.add("hidden folders left out", hidden)
+    findings.add("folders met once more through a link left out", again)
+    return pictures_among((file for file in files if file.suffix != ".txt"), findings)
+
+
+def _orphans(folder: Path, pictures: Sequence[Path]) -> list[Path]:
+    """Label files of a folder of pictures that none of them has."""
+    known = {_label_path(path) for path in pictures}
+    labels = _label_path(folder / "any").parent.rglob("*.txt")
+    return sorted(path for path in labels if path not in known and path.name != "classes.txt")
 
 
 def _label_path(image: Path) -> Path:
@@ -132,8 +237,8 @@ def _lines(paths: Sequence[Path], num_classes: int, findings: Findings) -> Itera
         if not label_path.exists():
             unlabelled.append(path)
             continue
-        for number, text in enumerate(label_path.read_text().splitlines(), start=1):
-            if words := text.split():
+        for number, line in enumerate(text(label_path).splitlines(), start=1):
+            if words := line.split():
                 yield _line(words, f"{label_path}:{number}", image, num_classes)
     findings.add("images without a label file, taken as images without objects", unlabelled)
 
@@ -145,7 +250,7 @@ def _line(words: list[str], where: str, image: int, num_classes: int) -> _Line:
             "height); polygons and confidences are not read, convert them to boxes first"
         )
     try:
-        label = int(words[0])
+        label = int(whole_numbers(words[:1], str)[0])
         x, y, width, height = (float(word) for word in words[1:])
     except ValueError:
         raise ValueError(
@@ -168,11 +273,9 @@ def _unrepeated(lines: Sequence[_Line], findings: Findings) -> list[_Line]:
     first: dict[tuple[object, ...], _Line] = {}
     for line in lines:
         first.setdefault(line[1:], line)
-    kept = list(first.values())
-    findings.add(
-        "repeated lines dropped", [line.where for line in lines if first[line[1:]] is not line]
-    )
-    return kept
+    repeats = [line.where for line in lines if first[line[1:]] is not line]
+    findings.drop("objects", "repeated lines", repeats)
+    return list(first.values())
 
 
 def _packable(lines: Sequence[_Line], sizes: np.ndarray) -> Objects:

@@ -18,7 +18,7 @@ def test_rows_in_any_order_are_grouped_by_image_and_keep_their_order_there() -> 
         areas=np.full(count, np.nan),
     )
     sizes = rng.integers(20, 40, (20, 2))
-    truth = packed(np.arange(20), sizes, objects, "abc", range(3), str, Findings("x"))
+    truth = packed(np.arange(20), sizes, objects, list("abc"), range(3), str, Findings("x"))
     expected = []
     for image in range(20):
         height, width = sizes[image]

@@ -25,7 +25,7 @@ ROWS = [
 def read(tmp_path, picture):
     """Reads three images with ROWS; arguments replace keys of the json."""
 
-    def run(classes=None, **changed):
+    def run(classes=None, trust_paths=False, **changed):
         for k in range(3):
             picture(tmp_path / f"{k}.jpg")
         images = [
@@ -35,7 +35,7 @@ def read(tmp_path, picture):
         content = {"images": images, "categories": categories, "annotations": ROWS} | changed
         path = tmp_path / "instances.json"
         path.write_text(json.dumps(content))
-        return read_coco(path, tmp_path, classes)
+        return read_coco(path, tmp_path, classes, trust_paths)
 
     return run
 
@@ -124,10 +124,118 @@ def test_wrong_images_stop_with_the_id(read, images, message) -> None:
         read(images=images)
 
 
+def test_numbers_may_be_text(read, caplog) -> None:
+    """Ids, flags, sizes and coordinates; `"0"` is no crowd, and `"0012"` is image 12."""
+    images = [
+        {"id": f"00{10 + k}", "file_name": f"{k}.jpg", "height": "20", "width": 30.0}
+        for k in range(3)
+    ]
+    rows = [
+        annotation(1, "0012", "7", ["1", 2, 3, 4], iscrowd="0", area="5"),
+        annotation(2, "0010", 3, [5, 5, 10, 10], iscrowd=False, area=None),
+        annotation(3, "0012", 3, [0, 0, 30, 20], iscrowd="1"),
+    ]
+    truth = read(images=images, annotations=rows).annotations
+    assert truth.image_ids.tolist() == [10, 11, 12]
+    assert truth.boxes.tolist() == [[5, 5, 15, 15], [1, 2, 4, 6], [0, 0, 30, 20]]
+    assert truth.crowd.tolist() == [False, False, True]
+    assert truth.areas.tolist() == [100, 5, 5]
+    assert "3 image ids that are text, read as numbers: 0010, 0011, 0012" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"annotations": [ROWS[0] | {"iscrowd": "maybe"}]}, "`iscrowd` of annotation 1 is 'maybe'"),
+        ({"annotations": [ROWS[0] | {"iscrowd": 2}]}, "`iscrowd` of annotation 1 is 2, expected 0"),
+        ({"annotations": [ROWS[0] | {"image_id": "a"}]}, "`image_id` of annotation 1 is 'a', exp"),
+        ({"annotations": [ROWS[0] | {"image_id": True}]}, "`image_id` of annotation 1 is True"),
+        (
+            {"annotations": [ROWS[0] | {"category_id": 7.5}]},
+            "annotation 1 is 7.5, expected a whole",
+        ),
+        ({"annotations": [ROWS[0] | {"category_id": None}]}, "annotation 1 is null, expected"),
+        ({"annotations": [ROWS[0] | {"bbox": {"x": 1}}]}, "annotation 1 has the bbox {'x': 1}"),
+        ({"annotations": [ROWS[0] | {"bbox": "1 2 3 4"}]}, "annotation 1 has the bbox 1 2 3 4"),
+        ({"annotations": [ROWS[0] | {"area": "big"}]}, "`area` of annotation 1 is 'big', expected"),
+        ({"annotations": None}, "json: `annotations` is null, expected a list of objects"),
+        ({"images": {"id": 1}}, "`images` is {'id': 1}.*, expected a list of objects"),
+        ({"categories": [{"id": "x", "name": "cat"}]}, "`id` of category x is 'x', expected a w"),
+        ({"categories": [{"id": 3, "name": None}]}, "the name of class 3 is null, expected text"),
+        ({"categories": [{"id": k, "name": "cat"} for k in (3, 7)]}, "called `cat`: 3, 7; give"),
+    ],
+)
+def test_values_of_another_type_stop_with_file_and_id(read, changed, message) -> None:
+    with pytest.raises(ValueError, match=message) as refusal:
+        read(**changed)
+    assert "instances.json" in str(refusal.value)
+
+
+def test_parts_of_the_image_are_no_pixels(read, caplog) -> None:
+    rows = [annotation(k, 10, 3, [0.1, 0.2, 0.3, 0.4]) for k in (1, 2)]
+    with pytest.raises(ValueError, match="2 of 2 boxes lie within the first pixel: annotation 1,"):
+        read(annotations=rows)
+    many = [annotation(k, 10, 3, [2, 2, 9, 9]) for k in range(3, 203)]
+    assert len(read(annotations=rows + many).annotations.boxes) == 202
+    assert "2 boxes within the first pixel kept: annotation 1, annotation 2" in caplog.text
+
+
+def test_all_objects_dropped_is_as_bad_as_none(read) -> None:
+    rows = [annotation(k, 10, 3, [9, 9, -5, -5]) for k in (1, 2)]
+    with pytest.raises(ValueError, match=r"none of the 2 boxes has an area.*annotation 1, annot"):
+        read(annotations=rows)
+    with pytest.raises(ValueError, match=r"3 images has an object.*not listed dropped: annotation"):
+        read(annotations=[annotation(1, 99, 3, [1, 1, 5, 5])])
+
+
+def test_what_is_used_of_what_is_there_is_said_in_one_line(read, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        read()
+        read(annotations=[*ROWS, ROWS[0], annotation(4, 10, 3, [3, 3, 0, 5])])
+    clean, mended = caplog.messages
+    assert "3 of 3 images used, 3 of 3 objects used" in clean
+    assert "3 of 3 images used, 3 of 5 objects used; 1 repeated annotations dropped:" in mended
+
+
+def test_sizes_are_compared_with_the_pictures_before_a_run(read) -> None:
+    images = [picture_row(10, "0.jpg"), picture_row(12, "1.jpg", 480)]
+    with pytest.raises(
+        ValueError, match=r"1 of 2 pictures.*1\.jpg.* 30 wide and 20 high.*30 x 480"
+    ):
+        read(images=images)
+    images = [picture_row(10, "0.jpg"), picture_row(12, "1.jpg") | {"width": None}]
+    with pytest.raises(ValueError, match=r"json: `width` of image 12 is null, expected a whole"):
+        read(images=images)
+
+
+def test_paths_do_not_lead_out_of_the_folder_unless_trusted(read, tmp_path, picture) -> None:
+    outside = picture(tmp_path.with_name("outside") / "x.jpg")
+    for name in (str(outside), "../outside/x.jpg", "a/../../outside/x.jpg"):
+        images = [picture_row(10, "0.jpg"), picture_row(12, name)]
+        with pytest.raises(ValueError, match=r"json: 1 paths lead out of .*data.trust_paths=true"):
+            read(images=images)
+    source = read(images=[*images[:1], picture_row(12, str(outside))], trust_paths=True)
+    assert source.path(1) == str(outside)
+    assert read(images=[picture_row(10, "0.jpg"), picture_row(12, "a/../1.jpg")]).path(1) == str(
+        tmp_path / "1.jpg"
+    )
+
+
+def test_a_file_that_is_two_images_is_told(read, caplog) -> None:
+    read(images=[picture_row(10, "0.jpg"), picture_row(12, "0.jpg")])
+    assert "1 files that are several images, each with its own objects: 0.jpg" in caplog.text
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"images": [],\n oops}')
     with pytest.raises(ValueError, match=r"x\.json:2: not valid json"):
+        read_coco(path, tmp_path)
+    path.write_bytes(b'{"images": "\xe9"}')
+    with pytest.raises(ValueError, match=r"x\.json: not UTF-8"):
+        read_coco(path, tmp_path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"x\.json: lists within lists"):
         read_coco(path, tmp_path)
     path.write_text("[]")
     with pytest.raises(ValueError, match="has no `images`"):

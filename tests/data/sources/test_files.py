@@ -1,11 +1,16 @@
 """Pictures of any format and orientation are read, and damaged ones are refused."""
 
+import os
 import pickle
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from detectors.data.sources.base import Unreadable
 from detectors.data.sources.files import (
     ImageFiles,
     expanded,
@@ -64,11 +69,12 @@ def test_a_truncated_picture_is_refused_by_name(tmp_path, suffix, keep) -> None:
         source.image(0)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_header_and_the_pixels_agree_on_the_upright_size(
-    tmp_path, picture, orientation
+    tmp_path, picture, orientation, suffix
 ) -> None:
-    path = picture(tmp_path / "a.jpg", orientation=orientation)
+    path = picture(tmp_path / f"a.{suffix}", orientation=orientation)
     assert read_pictures(path).image(0).shape[:2] == upright_size(path)
     assert upright_size(path) == ((20, 30) if orientation < 5 else (30, 20))
 
@@ -110,6 +116,72 @@ def test_pictures_are_found_in_files_folders_and_globs(tmp_path, picture, text) 
     assert len(read_pictures(tmp_path / "b.jpg")) == 1
     with pytest.raises(ValueError, match="no picture there"):
         read_pictures(tmp_path / "*.gif")
+
+
+def test_signs_of_a_pattern_in_a_name_mean_themselves(tmp_path, picture) -> None:
+    for folder in ("set [1]", "set 1"):
+        picture(tmp_path / folder / "a*.png")
+    for source in ("set [1]", "set [1]/*.png", "set [1]/a*.png", "set [[]1]/*.png"):
+        found = read_pictures(tmp_path / source)
+        assert [found.path(k) for k in range(len(found))] == [str(tmp_path / "set [1]" / "a*.png")]
+
+
+def test_several_sources_and_numbers_as_names(tmp_path, picture, caplog, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "0" / "a.png")
+    picture(tmp_path / "b.png")
+    assert len(read_pictures(["0/a.png", "b.png", 0])) == 2
+    assert "2 of 3 images used; 1 files named twice dropped: 0/a.png" in caplog.text
+    assert len(read_pictures(0)) == 1
+    for source in (1, [], [None], True, None, 0.5, "nowhere"):
+        with pytest.raises(ValueError, match=r"no picture there|expected a file, a folder"):
+            read_pictures(source)
+
+
+def test_what_is_left_out_is_told(tmp_path, picture, text, caplog) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / ".b.png")
+    text(tmp_path / "c.gif", "GIF89a")
+    os.mkfifo(tmp_path / "d.jpg")
+    assert len(read_pictures(tmp_path)) == 1
+    (message,) = caplog.messages
+    assert "1 of 3 images used; 1 hidden files dropped: " in message
+    assert "c.gif" in message
+    assert "1 pipes or broken links dropped: " in message
+    with pytest.raises(ValueError, match=r"no picture there.*pipes or broken links dropped"):
+        read_pictures(tmp_path / "d.jpg")
+
+
+def test_a_pipe_is_refused_where_a_picture_was(tmp_path, picture) -> None:
+    """Opening one would wait for a writer that never comes."""
+    path = picture(tmp_path / "a.jpg")
+    source = read_pictures(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(Unreadable, match=r"a\.jpg is a folder, pipe or device"):
+        source.image(0)
+    with pytest.raises(Unreadable, match=r"a\.jpg is a folder, pipe or device"):
+        upright_size(path)
+    path.unlink()
+    with pytest.raises(Unreadable, match=r"a\.jpg: damaged.*No such file"):
+        source.image(0)
+
+
+def test_a_picture_that_pil_takes_for_a_bomb_is_read(tmp_path, picture, monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_pictures(picture(tmp_path / "a.png")).image(0).shape == (20, 30, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_picture_that_opencv_takes_for_a_bomb_is_refused_by_name(tmp_path) -> None:
+    path = tmp_path / "a.png"
+    header = struct.pack(">II5B", 2**20, 2**20, 1, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+    with pytest.raises(Unreadable, match=r"a\.png: damaged"):
+        ImageFiles(unannotated(np.array([[2**20, 2**20]])), [path]).image(0)
 
 
 def test_an_unset_data_folder_is_named_with_the_remedy(monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """VOC folders: the origin of coordinates, difficult objects, and what people get wrong."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ SIZE = "<size><width>30</width><height>20</height></size>"
 CLASSES = ["cat", "dog"]
 
 
-def voc_object(name: str, box: tuple, difficult: int = 0) -> str:
+def voc_object(name: str, box: tuple, difficult: object = 0) -> str:
     corners = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
     inner = "".join(f"<{key}>{value}</{key}>" for key, value in corners)
     return (
@@ -96,6 +97,107 @@ def test_zero_size_outside_and_repeats_are_reported_once(voc, text, caplog) -> N
 def test_what_makes_no_sense_stops_with_the_file(voc, body, message) -> None:
     with pytest.raises(ValueError, match=message):
         read_voc(voc({"a": body}), "train", CLASSES, False)
+
+
+def body_of(*boxes: tuple, size: str = SIZE) -> str:
+    return size + "".join(voc_object("cat", box) for box in boxes)
+
+
+def test_difficult_is_true_in_any_spelling(voc) -> None:
+    words = ["1", "0", "True", "false", " 1 ", ""]
+    body = SIZE + "".join(voc_object("cat", (1, 1, 9, 9), word) for word in words)
+    found = read_voc(voc({"a": body}), "train", CLASSES, False).annotations.difficult
+    assert found.tolist() == [True, False, True, False, True, False]
+    body = SIZE + voc_object("cat", (1, 1, 9, 9), "perhaps")
+    with pytest.raises(ValueError, match=r"a\.xml object 1: `difficult` is 'perhaps', expected 0"):
+        read_voc(voc({"a": body}), "train", CLASSES, False)
+
+
+@pytest.mark.parametrize("one_based", [False, True])
+def test_parts_of_the_image_are_no_pixels(voc, one_based) -> None:
+    root = voc({"a": body_of((0.1, 0.2, 0.5, 0.6), (0, 0, 0.5, 1))})
+    with pytest.raises(ValueError, match=r"2 of 2 boxes lie within the first pixel: .*a\.xml obj"):
+        read_voc(root, "train", CLASSES, one_based)
+
+
+def test_sizes_may_have_a_point_and_are_compared_with_the_pictures(voc) -> None:
+    size = "<size><width>30.0</width><height>20.0</height></size>"
+    truth = read_voc(voc({"a": body_of((1, 1, 5, 5), size=size)}), "train", CLASSES, False)
+    assert truth.annotations.sizes.tolist() == [[20, 30]]
+    for size, message in (
+        (
+            "<size><width>30.5</width><height>20</height></size>",
+            r"a\.xml: the width is '30.5', exp",
+        ),
+        (
+            "<size><width>wide</width><height>20</height></size>",
+            r"a\.xml: the width is 'wide', exp",
+        ),
+        (
+            "<size><width>640</width><height>480</height></size>",
+            r"1 of 1 pictures .*a\.jpg.* 30 wide and 20 high.* 640 x 480",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_voc(voc({"a": body_of((1, 1, 5, 5), size=size)}), "train", CLASSES, False)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gb2312", "GBK", "Shift_JIS", "iso-8859-1", "utf-16", "utf-8"]
+)
+def test_an_xml_is_read_in_the_encoding_that_it_declares(voc, encoding) -> None:
+    name = "caf\u00e9" if encoding == "iso-8859-1" else "\u732b"
+    root = voc({"a": SIZE})
+    body = f"<annotation>{SIZE}{voc_object(name, (1, 1, 5, 5))}</annotation>"
+    head = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+    (root / "Annotations" / "a.xml").write_bytes((head + body).encode(encoding))
+    assert read_voc(root, "train", [name], False).annotations.labels.tolist() == [0]
+
+
+def test_an_xml_in_another_encoding_is_named(voc) -> None:
+    xml = voc({"a": SIZE}) / "Annotations" / "a.xml"
+    xml.write_bytes(b"<annotation>\n<name>caf\xe9</name></annotation>")
+    with pytest.raises(
+        ValueError, match=r"a\.xml:2: not the text in utf-8.*save the file as UTF-8"
+    ):
+        read_voc(xml.parents[1], "train", CLASSES, False)
+    xml.write_bytes(b"<?xml version='1.0' encoding='klingon'?><annotation/>")
+    with pytest.raises(ValueError, match=r"a\.xml:1: the encoding klingon is unknown"):
+        read_voc(xml.parents[1], "train", CLASSES, False)
+
+
+def test_lists_with_marks_spaces_and_flags_are_read(voc, text) -> None:
+    root = voc({name: body_of((1, 1, 5, 5)) for name in ("a", "a 1", "a -1", "b c")})
+    path = root / "ImageSets" / "Main" / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\r\na 1\r\nb c\r\nb c -1\r\n")
+    source = read_voc(root, "train", CLASSES, False)
+    assert [Path(source.path(k)).stem for k in range(len(source))] == ["a", "a 1", "b c"]
+
+
+def test_two_pictures_of_one_annotation_and_other_kinds_are_refused(voc, picture) -> None:
+    root = voc({"a": body_of((1, 1, 5, 5))})
+    picture(root / "JPEGImages" / "b.png")
+    picture(root / "JPEGImages" / "b.jpg")  # not in the split
+    read_voc(root, "train", CLASSES, False)
+    picture(root / "JPEGImages" / "a.png")
+    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png share one annotation"):
+        read_voc(root, "train", CLASSES, False)
+    (root / "JPEGImages" / "a.png").unlink()
+    (root / "JPEGImages" / "a.jpg").rename(root / "JPEGImages" / "a.gif")
+    with pytest.raises(ValueError, match=r"1 images are of a kind that is not read: a\.gif"):
+        read_voc(root, "train", CLASSES, False)
+
+
+def test_a_split_does_not_lead_out_of_the_folder(voc, text) -> None:
+    root = voc({"a": body_of((1, 1, 5, 5))})
+    text(root / "ImageSets" / "Main" / "train.txt", "../../elsewhere/a\n")
+    with pytest.raises(ValueError, match=r"1 paths lead out of .*elsewhere/a.*trust_paths=true"):
+        read_voc(root, "train", CLASSES, False)
+
+
+def test_two_classes_of_one_name_are_refused(voc) -> None:
+    with pytest.raises(ValueError, match="2 classes are called `cat`: 0, 2; give each"):
+        read_voc(voc({"a": SIZE}), "train", ["cat", "dog", "cat"], False)
 
 
 def test_missing_files_stop_with_their_name(voc, text) -> None:
