@@ -1,4 +1,4 @@
-"""Find objects in pictures: a file, a folder or a glob."""
+"""Find objects in pictures: a file, a folder, a glob, or a list of these."""
 
 import logging
 from pathlib import Path
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Draw what the checkpoint's detector finds and write it as COCO results."""
+    check_unused(Path(cfg.run_dir) / "pictures")
     source = read_pictures(cfg.source)
     folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
     checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, folder))
@@ -39,6 +40,19 @@ def main(cfg: DictConfig) -> None:
     write_images(source, folder)
     write_pictures(source, shown, checkpoint["classes"], folder / "pictures")
     _log.info("%d detections in %d pictures: %s", len(shown.scores), len(source), folder)
+
+
+def check_unused(pictures: Path) -> None:
+    """Refuse to mix the pictures of two runs.
+
+    Raises:
+        ValueError: there is something in the folder.
+    """
+    if pictures.is_dir() and any(pictures.iterdir()):
+        raise ValueError(
+            f"{pictures} has the pictures of an earlier run: choose another hydra.run.dir, or "
+            "remove that folder"
+        )
 
 
 @torch.inference_mode()
@@ -68,7 +82,7 @@ def write_pictures(
     source: ImageFiles, found: PackedDetections, classes: list[str], folder: Path
 ) -> None:
     """One picture with boxes for each in `source`, under its own name."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for row in track(range(len(source)), "drawing", transient=True):
         mine = found.image_ids == source.annotations.image_ids[row]
         boxes, scores, labels = found.boxes[mine], found.scores[mine], found.labels[mine]
