@@ -131,14 +131,14 @@ def packed(
     findings.add(
         "boxes clipped to their image", [where(k) for k in np.flatnonzero(outside & real).tolist()]
     )
-    lost = [where(k) for k in range(len(real)) if not real[k]]
+    lost = [where(k) for k in np.flatnonzero(~real).tolist()]
     findings.drop("objects", "boxes without area", lost)
-    if not real.any():
+    if len(lost) == len(boxes):
         raise ValueError(
             f"{findings.origin}: none of the {len(lost)} boxes has an area inside its image: "
             f"{examples(lost)}; correct the order and the unit of their numbers"
         )
-    findings.log(images=len(image_ids), objects=int(real.sum()))
+    findings.log(images=len(image_ids), objects=len(boxes) - len(lost))
     rows = np.flatnonzero(real)
     rows = rows[np.argsort(objects.image[rows], kind="stable")]
     boxes = boxes[rows]
