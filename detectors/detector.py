@@ -9,6 +9,7 @@ from detectors.backbones import Backbone
 from detectors.contracts import check_contract
 from detectors.heads import Head
 from detectors.necks import Neck
+from detectors.ops.convolution import narrow_in_float32
 from detectors.postprocess import PostProcess
 from detectors.structures import Candidates, Detections, Targets
 
@@ -61,7 +62,8 @@ class Detector(nn.Module):
             frames: [B, 4] the part of each image that the picture fills; all of it if None.
         """
         frames = _whole(images) if frames is None else frames
-        output = self.head(self.features(images), frames, targets)
+        with narrow_in_float32():
+            output = self.head(self.features(images), frames, targets)
         return self.head.loss(output, targets)
 
     def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detectors.ops.convolution import narrow_in_float32
 from detectors.structures import FeatureSpec
 
 
@@ -36,5 +37,6 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 3, H, W] uint8, or float in 0..255, to [B, C] float32."""
-        features = self.backbone((images.float() - self.mean) / self.std)[-1]
+        with narrow_in_float32():
+            features = self.backbone((images.float() - self.mean) / self.std)[-1]
         return self.logits(F.adaptive_avg_pool2d(features, 1)).flatten(1).float()
