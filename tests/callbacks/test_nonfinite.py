@@ -8,15 +8,22 @@ from detectors.callbacks.nonfinite import NonFiniteStop
 
 
 class Diverging(LightningModule):
-    """Its box loss is NaN from batch `bad` on; the learning rate halves with every step."""
+    """Its box loss is NaN from batch `bad` on; the learning rate halves with every step.
 
-    def __init__(self, bad: int) -> None:
+    From batch `spoiled` on, the gradients of `second` and all before it are not finite.
+    """
+
+    def __init__(self, bad: int, spoiled: int = 99) -> None:
         super().__init__()
-        self.bad = bad
+        self.bad, self.spoiled = bad, spoiled
         self.weight = torch.nn.Parameter(torch.ones(1))
+        self.second, self.third = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict:
-        box = self.weight.sum() * (torch.nan if batch_idx >= self.bad else 1.0)
+        hidden = self.weight * self.second
+        if batch_idx >= self.spoiled:
+            hidden.register_hook(lambda gradient: gradient * torch.inf)
+        box = hidden.sum() * (torch.nan if batch_idx >= self.bad else 1.0) + self.third.sum()
         terms = {"class": self.weight.sum().detach(), "box": box.detach()}
         return {"loss": box, "terms": terms}
 
@@ -28,7 +35,7 @@ class Diverging(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-def train(folder: Path, bad: int, callback: NonFiniteStop) -> Trainer:
+def train(folder: Path, bad: int, callback: NonFiniteStop, spoiled: int = 99) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -39,9 +46,10 @@ def train(folder: Path, bad: int, callback: NonFiniteStop) -> Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
+        gradient_clip_val=1.0,
     )
     loader = torch.utils.data.DataLoader(torch.zeros(5, 1))
-    trainer.fit(Diverging(bad), loader, loader)
+    trainer.fit(Diverging(bad, spoiled), loader, loader)
     return trainer
 
 
@@ -62,3 +70,19 @@ def test_rare_looks_name_the_first_bad_step_and_come_before_validation(
 
 def test_finite_training_ends(tmp_path: Path) -> None:
     assert train(tmp_path, 99, NonFiniteStop(every=2)).global_step == 5
+
+
+@pytest.mark.parametrize("cheap", [True, False])
+def test_a_gradient_is_blamed_where_the_loss_is_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap: bool
+) -> None:
+    """The step after has a NaN for a loss, but that is not what is to blame."""
+    monkeypatch.setattr(NonFiniteStop, "_costs_nothing", staticmethod(lambda module: cheap))
+    message = r"gradient of second, and of 1 parameters more, is not finite at training step 2 "
+    with pytest.raises(FloatingPointError, match=message + r"\(learning rate 0\.25\), though the "):
+        train(tmp_path, 99, NonFiniteStop(every=100), spoiled=2)
+
+
+def test_a_loss_is_blamed_before_its_gradients(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"loss term box .* step 2 "):
+        train(tmp_path, 2, NonFiniteStop(), spoiled=2)
