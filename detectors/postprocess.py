@@ -62,7 +62,9 @@ class Suppression(PostProcess):
         score_threshold: pairs need a higher score.
         per_level: pairs kept of each feature level before suppression.
         detections: most detections of an image.
-        smallest: boxes with a shorter side, in pixels after clipping, are dropped.
+        smallest: boxes with a shorter side, in pixels, are dropped before the suppression.
+        clip_first: whether boxes are clipped before the suppression, as in torchvision; else it
+            compares whole boxes, as in darknet, and the detections are clipped.
     """
 
     def __init__(
@@ -72,16 +74,18 @@ class Suppression(PostProcess):
         per_level: int,
         detections: int,
         smallest: float = 0.0,
+        clip_first: bool = True,
     ) -> None:
         super().__init__()
         self.suppressor = suppressor
         self.score_threshold, self.smallest = score_threshold, smallest
         self.per_level, self.detections = per_level, detections
+        self.clip_first = clip_first
 
     @torch.no_grad()
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
-        return _best(self.suppressor(self.rank(candidates, frames)), self.detections)
+        return _best(self.suppressor(self.rank(candidates, frames)), self.detections, frames)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_level` (prior, class) pairs of each level, merged and sorted by score."""
@@ -100,7 +104,8 @@ class Suppression(PostProcess):
             ranked = gather_rows(boxes.flatten(1, 2), pair)
         else:
             ranked = gather_rows(boxes, prior)
-        ranked = clip(ranked, frames[:, None])
+        if self.clip_first:
+            ranked = clip(ranked, frames[:, None])
         valid = (merged > self.score_threshold) & (sides(ranked) >= self.smallest).all(-1)
         return Ranked(ranked, merged, labels, valid, prior, priors)
 
@@ -121,16 +126,22 @@ class SuppressionByClass(PostProcess):
     """Threshold, best priors per class, suppression within each, best detections (SSD, sec. 3.7).
 
     Args:
-        suppressor, score_threshold, detections: as `Suppression`.
+        suppressor, score_threshold, detections, clip_first: as `Suppression`.
         per_class: priors kept of each class before suppression.
     """
 
     def __init__(
-        self, suppressor: Suppressor, score_threshold: float, per_class: int, detections: int
+        self,
+        suppressor: Suppressor,
+        score_threshold: float,
+        per_class: int,
+        detections: int,
+        clip_first: bool = True,
     ) -> None:
         super().__init__()
         self.suppressor, self.score_threshold = suppressor, score_threshold
         self.per_class, self.detections = per_class, detections
+        self.clip_first = clip_first
 
     @torch.no_grad()
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
@@ -138,7 +149,7 @@ class SuppressionByClass(PostProcess):
         batch = len(candidates.boxes)
         left = self.suppressor(self.rank(candidates, frames))
         by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:-1]]
-        return _best(Ranked._make((*by_image, left.priors)), self.detections)
+        return _best(Ranked._make((*by_image, left.priors)), self.detections, frames)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
@@ -150,19 +161,20 @@ class SuppressionByClass(PostProcess):
             ranked = gather_rows(boxes.transpose(1, 2).flatten(0, 1), prior)
         else:
             ranked = gather_rows(boxes, prior.view(len(boxes), -1)).view(*prior.shape, 4)
-        ranked = clip(ranked, frames.repeat_interleave(classes, 0)[:, None])
+        if self.clip_first:
+            ranked = clip(ranked, frames.repeat_interleave(classes, 0)[:, None])
         labels = torch.arange(classes, device=scores.device).repeat(len(boxes))
         labels = labels[:, None].expand_as(prior)
         return Ranked(ranked, best, labels, best > self.score_threshold, prior, priors)
 
 
-def _best(ranked: Ranked, detections: int) -> Detections:
-    """The highest scores among the valid ones."""
+def _best(ranked: Ranked, detections: int, frames: Tensor) -> Detections:
+    """The highest scores among the valid ones, boxes clipped."""
     kept = ranked.scores.masked_fill(~ranked.valid, -1.0)
     best, index = _stable_top(kept, min(detections, kept.shape[1]))
     valid = ranked.valid.gather(1, index)
     return Detections(
-        boxes=gather_rows(ranked.boxes, index),
+        boxes=clip(gather_rows(ranked.boxes, index), frames[:, None]),
         scores=best.masked_fill(~valid, 0.0),
         labels=ranked.labels.gather(1, index),
         valid=valid,

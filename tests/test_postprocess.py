@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from detectors.postprocess import Greedy, Peaks, Suppression
+from detectors.config.paths import CONF
+from detectors.postprocess import Greedy, Peaks, Suppression, SuppressionByClass
 from detectors.structures import Candidates, Detections, Priors
 from tests.examples import points, random_boxes
 
@@ -131,6 +133,38 @@ def test_boxes_are_cut_to_the_picture_before_they_meet() -> None:
     given = few([(-10, 0, 10, 10), (0, 0, 20, 10)], [[0.9], [0.8]])
     assert len(listed(simple()(given, torch.tensor([[-50.0, 0, 50, 50]])))) == 2
     assert listed(simple()(given, torch.tensor([[0.0, 0, 10, 10]]))) == [(0, 0.9, HERE)]
+
+
+CUT = (0, 100, 60, 200), (0, 100, 100, 200)
+
+
+@pytest.mark.parametrize(("clip_first", "kept"), [(True, CUT[:1]), (False, CUT)])
+def test_whole_boxes_meet_where_the_family_says_so_and_are_then_cut(
+    clip_first: bool, kept: tuple
+) -> None:
+    """IoU .233 of the whole boxes, .6 of the cut ones; darknet keeps both at .45."""
+    given = few([(-200, 100, 60, 200), (-10, 100, 100, 200)], [[0.9], [0.8]])
+    canvas = torch.tensor([[0.0, 0, 416, 416]])
+    for part in (
+        Suppression(Greedy(0.45), 0.0, 9, 9, clip_first=clip_first),
+        SuppressionByClass(Greedy(0.45), 0.0, 9, 9, clip_first=clip_first),
+    ):
+        assert tuple(box for _, _, box in listed(part(given, canvas))) == kept
+
+
+@pytest.mark.parametrize(
+    ("families", "clip_first"),
+    [
+        (["yolov1", "yolov2", "yolov3", "yolov4", "centernet"], False),
+        (["ssd300", "retinanet", "faster_rcnn", "fcos"], True),
+    ],
+)
+def test_each_family_cuts_as_its_release(families: list[str], clip_first: bool) -> None:
+    for family in families:
+        parts = OmegaConf.load(CONF / f"model/{family}.yaml").defaults
+        (name,) = (part["override /postprocess"] for part in parts if "postprocess" in str(part))
+        postprocess = OmegaConf.load(CONF / f"postprocess/{name}.yaml")
+        assert postprocess.clip_first == clip_first, family
 
 
 def test_boxes_with_a_side_too_small_are_dropped_after_cutting() -> None:
