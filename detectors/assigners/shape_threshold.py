@@ -18,9 +18,11 @@ class ShapeThreshold(Assigner):
 
     darknet's yolo layer with `iou_thresh` (`src/yolo_layer.c`; YOLOv4, sec. 3.4 "multiple anchors
     for a single ground truth"). Only the cell of the centre is looked at, once per level. A prior
-    that several objects want gets all of their classes, and as darknet it is drawn to each of their
-    boxes, with a weight of one over the number of its classes; losses that do not look at `pairs`
-    see the last object's box.
+    that several objects want gets all of their classes, and as in darknet it is drawn to each of
+    their boxes: where the threshold is below 1 with a weight of one over the number of its classes,
+    else in full (`averages_yolo_deltas`). With label smoothing darknet divides by the number of
+    classes whose delta is positive, which are nearly all; here by those of the objects. Losses that
+    do not look at `pairs` see the last object's box.
 
     Args:
         threshold: least IoU, exclusive, of the shapes on a common centre; 1 leaves only the best.
@@ -79,9 +81,10 @@ class ShapeThreshold(Assigner):
         """All assigned pairs; `shape` [B, M, N] is negative elsewhere."""
         value, prior = shape.topk(min(self.most, shape.shape[2]), dim=2)
         boxes = targets.boxes[:, :, None].expand(*prior.shape, 4)
-        prior = prior.flatten(1)
-        classes = scores.sum(-1).clamp(min=1).gather(1, prior)
-        return Pairs(prior, boxes.flatten(1, 2), (value.flatten(1) >= 0).float() / classes)
+        prior, weight = prior.flatten(1), (value.flatten(1) >= 0).float()
+        if self.threshold < 1:
+            weight = weight / scores.sum(-1).clamp(min=1).gather(1, prior)
+        return Pairs(prior, boxes.flatten(1, 2), weight)
 
 
 def several(assigner: Assigner, threshold: float) -> ShapeThreshold:

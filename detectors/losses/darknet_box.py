@@ -28,12 +28,12 @@ class DarknetCIoU(LossTerm):
 
     Args:
         weight: of the whole term.
-        limit: `max_delta`, 5 in YOLOv4.
+        limit: `max_delta`, 5 in YOLOv4; without one, as in YOLOv4-tiny, nothing is cut.
     """
 
     deltas = "box"
 
-    def __init__(self, weight: float, limit: float) -> None:
+    def __init__(self, weight: float, limit: float = math.inf) -> None:
         super().__init__()
         self.weight, self.limit = weight, limit
 

@@ -13,6 +13,7 @@ from detectors.coders import Yolo
 from detectors.heads.criterion import Criterion
 from detectors.losses.box import IoULoss
 from detectors.losses.classification import BinaryCrossEntropy
+from detectors.losses.darknet_box import DarknetCIoU
 from detectors.losses.quality import Objectness
 from detectors.losses.reduction import per_image
 from detectors.priors import BoxGrid
@@ -128,6 +129,7 @@ def _darknet(
                             (i, j, stride, cfg.scale_x_y[level], cfg.anchors[n]),
                             truths,
                             delta_of.get((j, i, mask_n), []),
+                            cfg.iou_thresh < 1,
                             loss,
                         )
                         row += 1
@@ -135,7 +137,7 @@ def _darknet(
     return {name: term / len(objects) for name, term in loss.items()}
 
 
-def _one_prediction(x, place, truths, mine, loss) -> None:
+def _one_prediction(x, place, truths, mine, averaged, loss) -> None:
     i, j, stride, s, (anchor_w, anchor_h) = place
     pred = [
         (i + s * x[0].sigmoid() - (s - 1) / 2) * stride,
@@ -154,8 +156,9 @@ def _one_prediction(x, place, truths, mine, loss) -> None:
     labels = {truths[t][1] for t in mine}
     for c in range(CLASSES):
         loss["class"] = loss["class"] + _bce(x[5 + c], float(c in labels))
-    for t in mine:  # accumulated, then divided by the number of positive classes
-        term = IOU_NORMALIZER * (1 - _ciou(pred, truths[t][0])) / len(labels)
+    share = len(labels) if averaged else 1  # positive classes, by which the sum is divided
+    for t in mine:
+        term = IOU_NORMALIZER * (1 - _ciou(pred, truths[t][0])) / share
         loss["box"] = loss["box"] + term
 
 
@@ -283,3 +286,55 @@ def test_a_shape_that_no_level_has_takes_the_object() -> None:
     # The first has the unused shape; the second has one that stands on both levels.
     assert found.positive.sum() == 2
     assert found.matched[found.positive].tolist() == [1, 1]
+
+
+TINY_ANCHORS = ((23, 27), (37, 58), (81, 82))  # of stride 16; the first shape is not used there
+
+
+def _tiny_descent(prior: int, raw: list[float], *objects: tuple[int, list[float]]) -> list[float]:
+    """What YOLOv4-tiny adds to one prior's four numbers, at 416 pixels, cell (13, 13).
+
+    `objects` are classes and centre boxes relative to the canvas; all other numbers are 0, class
+    logits -4.
+    """
+    features = [torch.zeros(1, 1, 26, 26)]
+    priors = BoxGrid([list(TINY_ANCHORS)])(features, [FeatureSpec(1, 16)])
+    row = (13 * 26 + 13) * 3 + prior
+    count = priors.boxes.shape[1]
+    deltas = torch.zeros(1, count, 4)
+    deltas[0, row] = torch.tensor(raw)
+    deltas.requires_grad_()
+    logits = torch.full((1, count, 80), -4.0)
+    predictions = Predictions(logits, deltas, torch.zeros(1, count), priors)
+    center = 416 * torch.tensor([box for _, box in objects])
+    found = Targets(
+        boxes=torch.cat([center[:, :2] - center[:, 2:] / 2, center[:, :2] + center[:, 2:] / 2], -1)[
+            None
+        ],
+        labels=torch.tensor([[label for label, _ in objects]]),
+        valid=torch.ones(1, len(objects), dtype=torch.bool),
+        ignore=torch.zeros(1, len(objects), dtype=torch.bool),
+    )
+    assigner = ShapeThreshold(1.0, ignore=0.7, gate=0.25, unused=[(10, 14)], most=3)
+    criterion = Criterion(80, Yolo(1.05), {"box": DarknetCIoU(0.07)}, per_image)
+    boxes = criterion.coder.decode(deltas, priors)
+    assignment = assigner(predictions, boxes.detach(), found)
+    assert assignment.positive[0].nonzero().flatten().tolist() == [row]
+    loss = criterion(predictions, boxes, found, assignment)["box"]
+    (gradient,) = torch.autograd.grad(loss, deltas)
+    return (-gradient[0, row]).tolist()
+
+
+def test_tiny_draws_a_prior_in_full_to_each_of_two_classes() -> None:
+    """Numbers of darknet's C code; with `iou_thresh` below 1 they would be half as large."""
+    both = (3, [0.51, 0.51, 0.2, 0.3]), (7, [0.515, 0.505, 0.21, 0.28])
+    found = _tiny_descent(2, [0.0] * 4, *both)
+    assert found == pytest.approx([-0.37612, -0.02600, 0.55828, 0.88427], abs=2e-5)
+
+
+def test_tiny_cuts_no_number_of_the_gradient() -> None:
+    """darknet's C code on an object of 4 x 100 pixels; YOLOv4 would stop at 5."""
+    found = _tiny_descent(
+        0, [-0.7039, -0.9874, -1.7492, 1.3093], (0, [0.51, 0.51, 4 / 416, 100 / 416])
+    )
+    assert found[0] == pytest.approx(-9.324, abs=2e-3)
