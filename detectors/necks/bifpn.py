@@ -18,7 +18,10 @@ class BiFPN(Neck):
 
     If the priors expect more levels than the backbone delivers, coarser ones are added: the first
     is the backbone's coarsest level after a 1x1 convolution and pooling, and each further one is
-    pooled from the one before (`resample_feature_map` in `efficientdet_arch.py` of the release).
+    pooled from the one before (`resample_feature_map` in `efficientdet_arch.py` of the release). As
+    there, a level of the backbone is brought to the width anew for each of the first two paths that
+    it enters: one 1x1 convolution for the path down, one for the path up, which the finest does not
+    enter.
 
     Args:
         specs: levels of the backbone, finest first; each stride is twice the one before.
@@ -47,8 +50,11 @@ class BiFPN(Neck):
         self.lateral = nn.ModuleList(
             ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in entering
         )
-        self.paths = nn.Sequential(
-            *(_TwoPaths(len(self.specs), channels, norm, act) for _ in range(repeats))
+        self.lateral_up = nn.ModuleList(
+            ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in specs[1:]
+        )
+        self.paths = nn.ModuleList(
+            _TwoPaths(len(self.specs), channels, norm, act) for _ in range(repeats)
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -58,7 +64,11 @@ class BiFPN(Neck):
             levels[-1] = halved(levels[-1])
         while len(levels) < len(self.specs):
             levels.append(halved(levels[-1]))
-        return self.paths(levels)
+        rising = [lateral(x) for lateral, x in zip(self.lateral_up, features[1:], strict=True)]
+        rising = [levels[0], *rising, *levels[self.given :]]
+        for path in self.paths:
+            levels = rising = path(levels, rising)
+        return levels
 
 
 class _TwoPaths(nn.Module):
@@ -74,7 +84,11 @@ class _TwoPaths(nn.Module):
             _Node(3 if level < levels - 1 else 2, channels, norm, act) for level in range(1, levels)
         )
 
-    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+    def forward(self, inputs: list[Tensor], rising: list[Tensor]) -> list[Tensor]:
+        """Levels, finest first, of those that enter the path down and those that the path up sees.
+
+        Of `rising` the finest is not looked at.
+        """
         between = inputs[-1:]
         for node, level in zip(reversed(self.down), reversed(inputs[:-1]), strict=True):
             coarser = F.interpolate(between[0], size=level.shape[-2:])
@@ -82,7 +96,7 @@ class _TwoPaths(nn.Module):
         outputs = between[:1]
         for index, node in enumerate(self.up, start=1):
             middle = [between[index]] if index < len(self.up) else []
-            outputs.append(node([inputs[index], *middle, halved(outputs[-1])]))
+            outputs.append(node([rising[index], *middle, halved(outputs[-1])]))
         return outputs
 
 

@@ -16,13 +16,17 @@ def _priors(levels: int) -> SimpleNamespace:
 
 
 def test_nodes_are_joined_as_in_the_paper() -> None:
-    """EfficientDet, fig. 2d and the equations below it, on three levels."""
+    """EfficientDet, fig. 2d and the equations below it, on three levels.
+
+    In the first cell the release's path up has laterals of its own.
+    """
     neck = BiFPN(SPECS, _priors(3), None, nn.Identity, channels=4, repeats=1).double()
     features = [
         torch.randn(1, spec.channels, 16 // 2**i, 24 // 2**i, dtype=torch.float64)
         for i, spec in enumerate(SPECS)
     ]
     p3, p4, p5 = (lateral(x) for lateral, x in zip(neck.lateral, features, strict=True))
+    up4, up5 = (lateral(x) for lateral, x in zip(neck.lateral_up, features[1:], strict=True))
     path = neck.paths[0]
 
     def conv(node: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -36,9 +40,33 @@ def test_nodes_are_joined_as_in_the_paper() -> None:
 
     middle = conv(path.down[1], (p4 + larger(p5)) / 2.0001)
     out3 = conv(path.down[0], (p3 + larger(middle)) / 2.0001)
-    out4 = conv(path.up[0], (p4 + middle + smaller(out3)) / 3.0001)
-    out5 = conv(path.up[1], (p5 + smaller(out4)) / 2.0001)
+    out4 = conv(path.up[0], (up4 + middle + smaller(out3)) / 3.0001)
+    out5 = conv(path.up[1], (up5 + smaller(out4)) / 2.0001)
     for found, expected in zip(neck(features), [out3, out4, out5], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_the_first_cell_has_six_laterals_and_later_ones_none() -> None:
+    """Of EfficientDet's five levels: P3, twice P4 and P5, and P6 of P5."""
+    neck = BiFPN(SPECS, _priors(5), None, nn.ReLU, channels=5, repeats=2)
+    sources = [
+        layer.in_channels
+        for layer in neck.modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels != 5
+    ]
+    assert sorted(sources) == [4, 6, 6, 8, 8, 8]
+
+
+def test_repeated_paths_see_the_outputs_of_the_one_before_twice() -> None:
+    neck = BiFPN(SPECS, _priors(3), None, nn.ReLU, channels=4, repeats=2)
+    features = [
+        torch.randn(1, spec.channels, 16 // 2**i, 16 // 2**i) for i, spec in enumerate(SPECS)
+    ]
+    first, second = neck.paths
+    entered = []
+    first.register_forward_hook(lambda module, inputs, outputs: entered.append(outputs))
+    given = neck(features)
+    for found, expected in zip(given, second(entered[0], entered[0]), strict=True):
         torch.testing.assert_close(found, expected)
 
 
