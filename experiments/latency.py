@@ -18,10 +18,11 @@ from omegaconf import OmegaConf
 from rich.progress import track
 from rich.table import Table
 
-from detectors.engine.checkpoint import load_checkpoint, restored_data, restored_detector
 from detectors.engine.console import console
 from detectors.engine.hardware import has_bf16, torch_device
+from detectors.engine.restoring import restored_data, restored_detector
 from detectors.structures import Batch
+from detectors.weights.checkpoint import load_checkpoint
 from experiments.measuring import seconds_in_turn
 
 

@@ -16,7 +16,7 @@ from detectors.config.instantiate import instantiate
 from detectors.data.collate import collated
 from detectors.detector import Detector
 from detectors.engine.build import configured_job, initial_detector, words_of_job
-from detectors.engine.checkpoint import load_checkpoint, resumed_from, stored_weights
+from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import check_canvases
 from detectors.engine.console import console
 from detectors.heads.dense import DenseHead
@@ -24,6 +24,7 @@ from detectors.structures import Batch, Targets
 from detectors.visualization.assignment import Count, Level, counts, levels
 from detectors.visualization.assignment_pictures import level_picture
 from detectors.visualization.pictures import contact_sheet
+from detectors.weights.checkpoint import load_checkpoint, stored_weights
 
 _log = logging.getLogger(__name__)
 

@@ -8,15 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.instantiate import instantiate
 from detectors.engine import run_folder
-from detectors.engine.checkpoint import (
-    checkpoint_file,
-    load_checkpoint,
-    restored_data,
-    restored_detector,
-    restored_tta,
-)
+from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.evaluation import evaluate, value_of
+from detectors.engine.restoring import restored_data, restored_detector, restored_tta
 from detectors.module import LitData, LitDetector
+from detectors.weights.checkpoint import load_checkpoint
 
 _log = logging.getLogger(__name__)
 

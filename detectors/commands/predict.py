@@ -11,15 +11,12 @@ from rich.progress import track
 
 from detectors.data.sources.files import ImageFiles, read_pictures
 from detectors.engine import run_folder
-from detectors.engine.checkpoint import (
-    checkpoint_file,
-    load_checkpoint,
-    restored_data,
-    restored_detector,
-)
+from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.hardware import number_format, torch_device
+from detectors.engine.restoring import restored_data, restored_detector
 from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
 from detectors.visualization.pictures import drawn
+from detectors.weights.checkpoint import load_checkpoint
 
 _log = logging.getLogger(__name__)
 

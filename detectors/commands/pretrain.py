@@ -8,10 +8,11 @@ import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detectors.classification.module import LitClassifier
 from detectors.config.instantiate import instantiate
+from detectors.config.links import with_links
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
@@ -57,7 +58,7 @@ def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:
         cutmix=None if cfg.cutmix is None else instantiate(cfg, "cutmix"),
         label_smoothing=cfg.label_smoothing,
         seed=cfg.seed,
-        config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+        config=with_links(cfg),
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
     )

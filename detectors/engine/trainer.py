@@ -10,10 +10,11 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from detectors.config.instantiate import instantiate
+from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
@@ -90,7 +91,7 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
         optimizer,
         schedule,
         seed=cfg.seed,
-        config=OmegaConf.to_container(cfg, resolve=True),  # type: ignore[arg-type]
+        config=with_links(cfg),
         channels_last=cfg.channels_last,
         compiled=cfg.compile,
         batch_tricks=batch_tricks,

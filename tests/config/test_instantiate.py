@@ -6,7 +6,6 @@ import detectors
 from detectors.config.compose import compose
 from detectors.config.instantiate import check_keys, instantiate
 from detectors.config.overrides import check_slots
-from detectors.config.trust import check_trusted
 
 
 def test_command_line_wins_over_trick_over_family() -> None:
@@ -44,11 +43,6 @@ def test_part_that_the_model_does_not_use_is_refused() -> None:
             check_slots(cfg, [word])
 
 
-def test_checkpoint_of_another_version_is_told_as_such() -> None:
-    with pytest.raises(ValueError, match=r"heads\.old\.Head'.*another version"):
-        check_trusted({"_target_": "detectors.heads.old.Head"}, [])
-
-
 def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
     partial = {"_target_": "torch.nn.Conv2d", "_partial_": True, "kernel_sise": 3}
     with pytest.raises(ValueError, match=r"model\.neck\.kernel_sise: .* mean 'kernel_size'"):
@@ -62,31 +56,6 @@ def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
     ):
         check_keys({"neck": node}, "model")
     check_keys({"neck": node | {"_partial_": True}}, "model")
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "os.system",
-        "torch.hub.load",
-        "torch.nn.modules.module.torch.load",
-        "torch.nn.functional.relu",
-        "detectors.module.torch.load",
-        "detectors.commands.train.main",
-        "detectors.engine.build.build",
-        "detectors.config.compose.compose",
-        "mine.Neck",
-    ],
-)
-def test_checkpoint_may_not_name_other_code(target: str) -> None:
-    with pytest.raises(ValueError, match="trust"):
-        check_trusted({"model": {"neck": [{"_target_": target}]}}, [])
-
-
-def test_checkpoint_may_name_our_code_and_what_is_trusted() -> None:
-    ours = ("detectors.necks.fpn.FPN", "torch.nn.BatchNorm2d", "detectors.layers.norm.group_norm")
-    check_trusted([{"_target_": target} for target in ours], [])
-    check_trusted({"_target_": "collections.OrderedDict"}, ["collections"])
 
 
 def test_build_takes_settings_and_leaves_hydra_alone() -> None:

@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
+from detectors.config.links import followed
 from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
 from detectors.engine.anchors import with_anchors
-from detectors.engine.checkpoint import restored_detector
+from detectors.engine.restoring import restored_detector
 from detectors.engine.trainer import assemble
 
 WORDS = ["size=small", "trick=[kmeans_anchors]", "data.train.read.count=40", "run_dir=."]
@@ -64,11 +65,11 @@ def test_a_checkpoint_has_the_numbers_and_needs_no_data() -> None:
     cfg = compose([*WORDS, "model=yolov3", "device=cpu", "data.num_workers=0"])
     module, _, _ = assemble(with_anchors(cfg))
     config = module.config
-    shapes = config["model"]["head"]["priors"]["shapes"]
+    shapes = followed(config, "model.head.priors.shapes")
     assert shapes == priors("model=yolov3")["shapes"]
     assert config["clustering"] is None
     state = {f"detector.{name}": value for name, value in module.detector.state_dict().items()}
-    model = {"config": {"model": config["model"]}, "state_dict": state}
+    model = {"config": config, "state_dict": state}
     assert restored_detector(model, []).head.priors.shapes == shapes  # type: ignore[union-attr]
     done = OmegaConf.create(config)
     assert with_anchors(done) is done

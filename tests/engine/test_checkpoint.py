@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from detectors.config.compose import compose
-from detectors.engine.checkpoint import load_checkpoint, restored_tta
+from detectors.engine.restoring import restored_tta
 from detectors.structures import CHECKPOINT_FORMAT
 from detectors.tta import FlipAverage, MultiScaleTTA
+from detectors.weights.checkpoint import load_checkpoint
 
 
 def asked(trick: str, *words: str, **changed: Any) -> nn.Module:
