@@ -26,15 +26,16 @@ class PAA(Assigner):
     most likely one of the lower component, as in the release, or all of them where that has none.
     Nothing is ignored.
 
-    The mixture starts at the least and the largest loss with variances of one and equal weights,
-    as in the release, and takes exactly `steps` steps of expectation and maximisation, where the
-    release stops at a change of 1e-3 or after 100 steps.
+    The mixture starts at the least and the largest loss with variances of one and equal weights and
+    is fitted in double precision until the mean log-likelihood changes by less than 1e-3, as in the
+    release, whose limit is 100 steps of expectation and maximisation. All objects take as many
+    steps; those of which nothing moves any more stay as they are.
 
     Args:
         score: of classes, as the detector ranks by it.
         overlap: least IoU of a candidate.
         k: candidates of each level.
-        steps: of expectation and maximisation.
+        steps: of expectation and maximisation at most.
         alpha, gamma: of the focal loss.
         point_side: strides of the square that a point stands for.
     """
@@ -46,7 +47,7 @@ class PAA(Assigner):
         score: Score,
         overlap: float = 0.1,
         k: int = 9,
-        steps: int = 10,
+        steps: int = 50,
         alpha: float = 0.25,
         gamma: float = 2.0,
         point_side: float = 8.0,
@@ -111,23 +112,27 @@ def below_peak(loss: Tensor, steps: int) -> Tensor:
 
     Args:
         loss: [..., K]; inf where there is none.
-        steps: of expectation and maximisation.
+        steps: of expectation and maximisation at most.
     """
     real = loss < torch.inf
-    values = torch.where(real, loss, 0.0)
+    values = torch.where(real, loss, 0.0).double()
     logs = fitted(values, real, steps)
     lower = real & (logs[..., 0, :] >= logs[..., 1, :])
     likely = torch.where(lower, logs.logsumexp(-2), -torch.inf)
-    # Two values of one component are equally far from its mean: rounding must not choose.
-    peak = lower & (likely >= likely.amax(-1, keepdim=True) - 1e-3)
+    peak = lower & (likely == likely.amax(-1, keepdim=True))
     limit = torch.where(peak, values, torch.inf).amin(-1, keepdim=True)
     return real & (values <= limit)  # without a lower one the limit is infinite
+
+
+TOLERANCE = 1e-3  # scikit-learn's, of the mean log-likelihood
 
 
 def fitted(values: Tensor, real: Tensor, steps: int) -> Tensor:
     """Log-densities [..., 2, K] of values [..., K] in two weighted Gaussians fitted to them.
 
-    The first starts at the least value. Variances are raised by 1e-6, as in scikit-learn.
+    The first starts at the least value. As in scikit-learn, whose `GaussianMixture` the release
+    calls, variances are raised by 1e-6, and the step that finds itself within the tolerance is
+    still taken.
     """
     ends = (
         torch.where(real, values, torch.inf).amin(-1),
@@ -135,14 +140,32 @@ def fitted(values: Tensor, real: Tensor, steps: int) -> Tensor:
     )
     mean = torch.stack(ends, dim=-1)[..., None].nan_to_num(0.0, 0.0, 0.0)
     variance, weight = torch.ones_like(mean), torch.full_like(mean, 0.5)
-    values, count = values[..., None, :], real.sum(-1)[..., None, None].clamp(min=1)
+    values, real = values[..., None, :], real[..., None, :]
+    count = real.sum(-1, keepdim=True).clamp(min=1)
+    likelihood = torch.full_like(mean[..., :1, :], -torch.inf)
+    moving = torch.ones_like(likelihood, dtype=torch.bool)
     for _ in range(steps):
-        share = _log_density(values, mean, variance, weight).softmax(-2) * real[..., None, :]
-        size = share.sum(-1, keepdim=True) + 1e-6
-        mean = (share * values).sum(-1, keepdim=True) / size
-        variance = (share * (values - mean).square()).sum(-1, keepdim=True) / size + 1e-6
-        weight = size / count
+        logs = _log_density(values, mean, variance, weight)
+        before, likelihood = likelihood, _mean(logs.logsumexp(-2, keepdim=True), real, count)
+        following = _maximised(values, logs.softmax(-2) * real, count)
+        mean, variance, weight = (
+            torch.where(moving, new, old)
+            for new, old in zip(following, (mean, variance, weight), strict=True)
+        )
+        moving = moving & ((likelihood - before).abs() >= TOLERANCE)
     return _log_density(values, mean, variance, weight)
+
+
+def _mean(values: Tensor, real: Tensor, count: Tensor) -> Tensor:
+    return torch.where(real, values, 0.0).sum(-1, keepdim=True) / count
+
+
+def _maximised(values: Tensor, share: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means, variances and weights [..., 2, 1] of values [..., 1, K] shared out by [..., 2, K]."""
+    size = share.sum(-1, keepdim=True) + 10 * torch.finfo(share.dtype).eps
+    mean = (share * values).sum(-1, keepdim=True) / size
+    variance = (share * (values - mean).square()).sum(-1, keepdim=True) / size + 1e-6
+    return mean, variance, size / count
 
 
 def _log_density(values: Tensor, mean: Tensor, variance: Tensor, weight: Tensor) -> Tensor:
