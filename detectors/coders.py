@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import centers, from_center, sides
-from detectors.structures import Priors
+from detectors.structures import PriorRows, Priors
 
 EPSILON = 1e-6
 
@@ -22,8 +22,11 @@ class Coder(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
-        """Deltas [..., N, 4] of boxes [..., N, 4]; always four, whatever `numbers` is."""
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """Deltas [..., N, 4] of boxes [..., N, 4]; always four, whatever `numbers` is.
+
+        Where a prior has several objects, its rows come as `PriorRows`, with strides [B, N].
+        """
 
     @abstractmethod
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
@@ -43,7 +46,7 @@ class Delta(Coder):
         super().__init__()
         self.weights = tuple(weights)
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """Deltas [..., N, 4] of boxes [..., N, 4]; finite even between boxes without area."""
         side = sides(priors.boxes).clamp(min=EPSILON)  # padding among proposals is empty
         shift = (centers(boxes) - centers(priors.boxes)) / side
@@ -64,16 +67,16 @@ class Distance(Coder):
     Distances are `relu(deltas)`, as in the improved FCOS whose targets are divided by the stride.
     """
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """Distances [..., N, 4]; negative where the point lies outside the box."""
         center = centers(priors.boxes)
         distances = torch.cat([center - boxes[..., :2], boxes[..., 2:] - center], dim=-1)
-        return distances / priors.stride[:, None]
+        return distances / priors.stride[..., None]
 
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4]."""
         center = centers(priors.boxes)
-        distances = deltas.relu() * priors.stride[:, None]
+        distances = deltas.relu() * priors.stride[..., None]
         return torch.cat([center - distances[..., :2], center + distances[..., 2:]], dim=-1)
 
 
@@ -93,7 +96,7 @@ class DistanceDistribution(Coder):
         self.numbers = 4 * (bins + 1)
         self.register_buffer("places", torch.arange(bins + 1.0), persistent=False)
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """Distances [..., N, 4] as of `Distance`."""
         return Distance().encode(boxes, priors)
 
@@ -126,9 +129,9 @@ class Yolo(Coder):
             )
         self.scale, self.reach = scale, reach
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """Raw (tx, ty, tw, th) [..., N, 4] of boxes whose centre lies in the prior's cell."""
-        cells = (centers(boxes) - centers(priors.boxes)) / priors.stride[:, None]
+        cells = (centers(boxes) - centers(priors.boxes)) / priors.stride[..., None]
         inside = (cells / self._scales(priors) + 0.5).clamp(EPSILON, 1 - EPSILON)
         growth = torch.log(sides(boxes).clamp(min=EPSILON) / sides(priors.boxes))
         return torch.cat([torch.logit(inside), growth], dim=-1)
@@ -136,29 +139,25 @@ class Yolo(Coder):
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4]."""
         cells = self._scales(priors) * (deltas[..., :2].sigmoid() - 0.5)
-        center = centers(priors.boxes) + cells * priors.stride[:, None]
+        center = centers(priors.boxes) + cells * priors.stride[..., None]
         return from_center(
             center, sides(priors.boxes) * deltas[..., 2:].clamp(max=self.limit).exp()
         )
 
-    def _scales(self, priors: Priors) -> Tensor | float:
+    def _scales(self, priors: Priors | PriorRows) -> Tensor | float:
         if not self.reach:
             return self._of_levels(priors)
-        return self._of_levels(priors) + 2 * self.reach / priors.stride[:, None]
+        return self._of_levels(priors) + 2 * self.reach / priors.stride[..., None]
 
-    def _of_levels(self, priors: Priors) -> Tensor | float:
+    def _of_levels(self, priors: Priors | PriorRows) -> Tensor | float:
         if not isinstance(self.scale, list):
             return self.scale
-        if len(self.scale) != len(priors.level_sizes):
+        if isinstance(priors, Priors) and len(self.scale) != len(priors.level_sizes):
             raise ValueError(
                 f"{len(self.scale)} scales {self.scale} for {len(priors.level_sizes)} levels of "
                 "priors: give the coder one scale per level, or one number for all"
             )
-        per_level = [
-            torch.full((size, 1), scale, device=priors.boxes.device)
-            for size, scale in zip(priors.level_sizes, self.scale, strict=True)
-        ]
-        return torch.cat(per_level)
+        return torch.tensor(self.scale, device=priors.boxes.device)[priors.level][..., None]
 
 
 class CenterOffset(Coder):
@@ -167,15 +166,15 @@ class CenterOffset(Coder):
     Priors are points in the middle of their cells.
     """
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """(offset x, offset y, width, height) [..., N, 4]."""
         shift = centers(boxes) - centers(priors.boxes)
-        stride = priors.stride[:, None]
+        stride = priors.stride[..., None]
         return torch.cat([shift / stride + 0.5, sides(boxes) / stride], dim=-1)
 
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4]."""
-        stride = priors.stride[:, None]
+        stride = priors.stride[..., None]
         center = centers(priors.boxes) + (deltas[..., :2] - 0.5) * stride
         return from_center(center, deltas[..., 2:].clamp(min=0) * stride)
 
@@ -188,14 +187,14 @@ class YoloV1(Coder):
     one does no harm.
     """
 
-    def encode(self, boxes: Tensor, priors: Priors) -> Tensor:
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """(offset x, offset y, root of width, root of height) [..., N, 4]."""
-        shift = (centers(boxes) - centers(priors.boxes)) / priors.stride[:, None]
+        shift = (centers(boxes) - centers(priors.boxes)) / priors.stride[..., None]
         share = (sides(boxes) / sides(priors.boxes)).clamp(min=0)
         return torch.cat([shift + 0.5, share.sqrt()], dim=-1)
 
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4]."""
-        shift = (deltas[..., :2] - 0.5) * priors.stride[:, None]
+        shift = (deltas[..., :2] - 0.5) * priors.stride[..., None]
         side = deltas[..., 2:].square() * sides(priors.boxes)
         return from_center(centers(priors.boxes) + shift, side)

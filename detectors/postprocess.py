@@ -328,5 +328,4 @@ def _higher(groups: Tensor) -> Tensor:
 
 def _levels(ranked: Ranked) -> Tensor:
     """Feature level of each candidate, [B, K] int64."""
-    ends = torch.tensor(ranked.priors.level_sizes, device=ranked.prior.device).cumsum(0)
-    return torch.bucketize(ranked.prior, ends, right=True)
+    return ranked.priors.level[ranked.prior]

@@ -8,6 +8,7 @@ NamedTuples are pytrees: they compile, pin, collate and move between devices as 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 CHECKPOINT_FORMAT = 2  # raised when configs inside older checkpoints can no longer be read
@@ -103,6 +104,20 @@ class Priors(NamedTuple):
     level_sizes: tuple[int, ...]  # priors per level, finest first; sums to N
     canvas: tuple[int, int]  # (height, width) of the network input in pixels
 
+    @property
+    def level(self) -> Tensor:
+        """[N] int64, the level on which each prior lies, 0 the finest."""
+        levels = torch.arange(len(self.level_sizes), device=self.boxes.device)
+        return torch.cat([levels[i : i + 1].expand(n) for i, n in enumerate(self.level_sizes)])
+
+
+class PriorRows(NamedTuple):
+    """Some of the priors, others for each image, in any order; what a coder may look at."""
+
+    boxes: Tensor  # [B, P, 4]
+    stride: Tensor  # [B, P]
+    level: Tensor  # [B, P] int64
+
 
 class Predictions(NamedTuple):
     """The output of a dense head for every prior, float32."""
@@ -130,6 +145,7 @@ class Pairs(NamedTuple):
     prior: Tensor  # [B, P] int64
     boxes: Tensor  # [B, P, 4] of the objects
     weight: Tensor  # [B, P] float32; 0 where a row is no pair
+    deltas: Tensor | None = None  # [B, P, 4] what the boxes are encoded to, once matched
 
 
 class Assignment(NamedTuple):
@@ -153,8 +169,7 @@ class Matched(NamedTuple):
     labels: Tensor  # [B, N] int64, class of the matched object
     positive: Tensor  # [B, N] float32 0 or 1
     counted: Tensor  # [B, N] float32 0 or 1: positive or background, not ignored
-    normalizer: Tensor  # [B] what the summed loss of each image is divided by
-    pairs: Pairs | None = None  # as in `Assignment`
+    pairs: Pairs | None = None  # as in `Assignment`, with deltas
 
 
 class Detections(NamedTuple):

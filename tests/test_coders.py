@@ -9,7 +9,8 @@ from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
 from detectors.coders import CenterOffset, Delta, Distance, Yolo
 from detectors.ops.boxes import centers, sides
-from detectors.structures import Priors
+from detectors.ops.selection import gather_rows
+from detectors.structures import PriorRows, Priors
 from tests.examples import points, random_boxes, shapes
 
 SIDES = [[(10.0, 13.0), (33.0, 23.0)], [(62.0, 45.0), (20.0, 61.0)]]
@@ -201,3 +202,13 @@ def test_reach_of_grid_sensitivity_is_that_of_yolov4s_three_scales() -> None:
 def test_grid_sensitivity_is_not_given_twice(scale: float | list[float]) -> None:
     with pytest.raises(ValueError, match="already"):
         Yolo(scale, reach=0.8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rows_of_priors_encode_as_the_priors_do(name: str) -> None:
+    coder, priors = CASES[name]
+    count = priors.boxes.shape[1]
+    boxes, index = random_boxes(2, count), torch.randint(count, (2, 30))
+    rows = PriorRows(gather_rows(priors.boxes, index), priors.stride[index], priors.level[index])
+    expected = gather_rows(coder.encode(boxes, priors), index)
+    torch.testing.assert_close(coder.encode(gather_rows(boxes, index), rows), expected)

@@ -62,7 +62,7 @@ class Complete(Plain):
     """The same, with all that a `LossTerm` has."""
 
     needs_quality = needs_background = selects = False
-    score_activation, deltas = "logistic", None
+    score_activation, deltas, counts = "logistic", None, "priors"
 
 
 class Halves(nn.Module):

@@ -140,18 +140,19 @@ def test_loss_of_two_is_what_each_gives_alone(detector: Detector) -> None:
     pair = case(5, 2)
     detector.eval()
     stages = zip(*(criteria(detector, one) for one in (pair, *pair.alone())), strict=True)
-    for (both, normalizer), *alone in stages:
+    for (both, divisors), *alone in stages:
         for name, term in both.items():
-            sums = [losses[name] * by for losses, by in alone]  # before they were divided
-            same({name: term}, {name: (torch.cat(sums) / normalizer).sum()})
+            sums = [losses[name] * by[name] for losses, by in alone]  # before they were divided
+            same({name: term}, {name: (torch.cat(sums) / divisors[name]).sum()})
 
 
-def criteria(detector: Detector, given: Case) -> list[tuple[dict[str, Tensor], Tensor]]:
+def criteria(detector: Detector, given: Case) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """Loss terms of each stage, and what each image's were divided by, [B]."""
     found = []
 
     def keep(criterion: Criterion, arguments: tuple, losses: dict[str, Tensor]) -> None:
-        found.append((losses, criterion.match(*arguments).normalizer))
+        matched = criterion.match(*arguments)
+        found.append((losses, criterion.divisors(matched, torch.ones_like(matched.counted))))
 
     parts = [part for part in detector.modules() if isinstance(part, Criterion)]
     hooks = [part.register_forward_hook(keep) for part in parts]

@@ -6,42 +6,58 @@ from torch import Tensor
 from detectors.assigners import Assigner
 from detectors.assigners.best_shape import cells_away
 from detectors.assigners.ties import assignable, last, multi_hot
-from detectors.ops.boxes import sides
-from detectors.structures import Assignment, Predictions, Targets
+from detectors.ops.boxes import clip, sides
+from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
 class Gaussian(Assigner):
     """The cell of the centre is positive; its neighbours are softly so (CenterNet, sec. 3).
 
     Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,
-    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of two objects in one
-    cell the later one keeps the box.
+    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of several objects in one
+    cell each is paired with it, as in the release; losses that do not look at `pairs` see the last
+    one's box.
 
     Args:
         radius: "released" reproduces the published models, "exact" is what the paper describes.
         overlap: IoU that a box shifted by r still has.
+        margin: cells at the right and lower border that boxes are cut off from, so that their
+            centre and radius are those of the rest; the release cuts boxes to the size of its
+            output less one. Objects of which nothing is left are not assigned. 0: none.
     """
 
-    def __init__(self, radius: str = "released", overlap: float = 0.7) -> None:
+    def __init__(self, radius: str = "released", overlap: float = 0.7, margin: float = 1.0) -> None:
         super().__init__()
         if radius not in RADII:
             raise ValueError(f"radius {radius!r} is unknown: choose one of {sorted(RADII)}")
-        self.radius, self.overlap = RADII[radius], overlap
+        self.radius, self.overlap, self.margin = RADII[radius], overlap, margin
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
-        """Assignment of [B, N] points, with class targets in [0, 1]."""
-        priors, real = predictions.priors, assignable(targets)
-        away = cells_away(priors, targets.boxes).abs()
-        side = sides(targets.boxes) / priors.stride[0]
+        """Assignment of [B, N] points, with class targets in [0, 1] and pairs."""
+        priors, objects = predictions.priors, self._shown(targets.boxes, predictions.priors)
+        real = assignable(targets) & (sides(objects) > 0).all(-1)
+        away = cells_away(priors, objects).abs()
+        side = sides(objects) / priors.stride[0]
         radius = self.radius(side.ceil(), self.overlap).floor().clamp(min=0)[:, :, None]
         sigma = (2 * radius + 1) / 6
         heat = torch.exp(-away.square().sum(-1) / (2 * sigma.square()))  # [B, M, N]
         drawn = real[:, :, None] & (away.amax(-1) <= radius)
         heat = torch.where(drawn & (heat >= HEAT_EPSILON), heat, 0.0)
-        matched, positive = last((away == 0).all(-1) & real[:, :, None])
+        home = (away == 0).all(-1) & real[:, :, None]
+        matched, positive = last(home)
         scores = multi_hot(heat, targets.labels, predictions.logits.shape[-1])
-        return Assignment(matched, positive, torch.zeros_like(positive), scores)
+        pairs = Pairs(home.int().argmax(2), objects, real.float())
+        return Assignment(matched, positive, torch.zeros_like(positive), scores, pairs)
+
+    def _shown(self, objects: Tensor, priors: Priors) -> Tensor:
+        """Objects [B, M, 4] cut at the border; as they are without a margin."""
+        if not self.margin:
+            return objects
+        height, width = priors.canvas
+        edge = self.margin * priors.stride[0]
+        frame = torch.stack([0 * edge, 0 * edge, width - edge, height - edge])
+        return clip(objects, frame)
 
 
 HEAT_EPSILON = 1.1920929e-07  # float32's; smaller values are drawn as zero

@@ -1,6 +1,7 @@
 """Puts predictions beside their targets and weighs what the loss terms say of them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,18 @@ from torch import Tensor, nn
 from detectors.coders import Coder
 from detectors.contracts import check_contract
 from detectors.losses import LossNormalizer, LossTerm, LossWeight, Mining
+from detectors.losses.box import of_priors, paired_objects
 from detectors.losses.reduction import total
 from detectors.ops.selection import gather_rows
-from detectors.structures import Assignment, Matched, Predictions, Targets
+from detectors.structures import (
+    Assignment,
+    Matched,
+    Pairs,
+    Predictions,
+    PriorRows,
+    Priors,
+    Targets,
+)
 
 LossWeights = Mapping[str, Mapping[str, LossWeight]]
 
@@ -60,12 +70,24 @@ class Criterion(nn.Module):
         """
         matched = self.match(predictions, boxes, targets, assignment)
         costs = {name: self._costs(name, matched) for name in self.losses}
-        normalizer = matched.normalizer
+        kept = torch.ones_like(matched.counted)
         if self.mining is not None:
             kept = self.mining(torch.stack(list(costs.values())).sum(0).detach(), matched)
             costs = {name: cost * kept for name, cost in costs.items()}
-            normalizer = self.loss_normalizer(matched.positive * kept, matched.counted * kept)
-        return {name: total(cost, normalizer) for name, cost in costs.items()}
+        divisors = self.divisors(matched, kept)
+        return {name: total(cost, divisors[name]) for name, cost in costs.items()}
+
+    def divisors(self, matched: Matched, kept: Tensor) -> dict[str, Tensor]:
+        """What the costs of each image are divided by, [B] for each term; `kept` [B, N] is 0 or 1.
+
+        Terms that count alike share one, which asks other devices once.
+        """
+        kinds = dict.fromkeys(term.counts for term in self.losses.values())
+        found = {
+            kind: self.loss_normalizer(_counts(kind, matched) * kept, matched.counted * kept)
+            for kind in kinds
+        }
+        return {name: found[term.counts] for name, term in self.losses.items()}
 
     def _costs(self, name: str, matched: Matched) -> Tensor:
         """What each prior costs by one term, [B, N]."""
@@ -85,7 +107,6 @@ class Criterion(nn.Module):
         scores = assignment.scores
         if scores is None:
             scores = self._one_hot(labels, positive)
-        counted = (~assignment.ignored).float()
         return Matched(
             predictions=predictions,
             boxes=boxes,
@@ -94,14 +115,31 @@ class Criterion(nn.Module):
             target_scores=scores,
             labels=labels,
             positive=positive.float(),
-            counted=counted,
-            normalizer=self.loss_normalizer(positive.float(), counted),
-            pairs=assignment.pairs,
+            counted=(~assignment.ignored).float(),
+            pairs=self._encoded(assignment.pairs, predictions.priors),
         )
+
+    def _encoded(self, pairs: Pairs | None, priors: Priors) -> Pairs | None:
+        """The pairs with deltas."""
+        if pairs is None:
+            return None
+        rows = PriorRows(
+            gather_rows(priors.boxes, pairs.prior),
+            priors.stride[pairs.prior],
+            priors.level[pairs.prior],
+        )
+        return pairs._replace(deltas=self.coder.encode(pairs.boxes, rows))
 
     def _one_hot(self, labels: Tensor, positive: Tensor) -> Tensor:
         classes = torch.arange(self.num_classes, device=labels.device)
         return ((labels[..., None] == classes) & positive[..., None]).float()
+
+
+def _counts(kind: Any, matched: Matched) -> Tensor:
+    """What a `LossTerm` counts of each prior, [B, N] float32."""
+    if kind == "peaks":
+        return (matched.target_scores == 1).float().sum(-1)
+    return matched.positive if kind == "priors" else of_priors(paired_objects(matched)[1], matched)
 
 
 def present(losses: Mapping[str, LossTerm | None]) -> dict[str, LossTerm]:

@@ -27,6 +27,11 @@ class LossTerm(nn.Module, ABC):
         "side; None if it looks at none",
     ] = None
     selects: Annotated[bool, "whether it chooses which priors count, so that no mining may"] = False
+    counts: Annotated[
+        Literal["priors", "objects", "peaks"],
+        "what of a positive prior the normaliser counts: the prior, the objects that it is paired "
+        "with, or the classes whose target is one",
+    ] = "priors"
 
     @abstractmethod
     def forward(self, matched: Matched) -> Tensor:
@@ -61,7 +66,7 @@ class LossNormalizer(Protocol):
         """[B], above zero; the same for one process as for many.
 
         Args:
-            positive: [B, N] float32: 1 for priors that have an object.
+            positive: [B, N] float32: 1 for priors that have an object, or what a `LossTerm` counts.
             counted: [B, N] float32: 1 for priors that are not ignored.
         """
         ...

@@ -20,7 +20,7 @@ class SmoothL1(LossTerm):
         weights: of the four numbers.
     """
 
-    deltas = "box"
+    deltas, counts = "box", "objects"
 
     def __init__(self, beta: float, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
         super().__init__()
@@ -28,10 +28,11 @@ class SmoothL1(LossTerm):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        deltas = matched.predictions.deltas
-        loss = F.smooth_l1_loss(deltas, matched.target_deltas, reduction="none", beta=self.beta)
-        weighted = (loss * loss.new_tensor(self.weights)).sum(-1)
-        return weighted * matched.positive
+        deltas = paired(matched.predictions.deltas, matched)
+        target, weight = paired_deltas(matched)
+        loss = F.smooth_l1_loss(deltas, target, reduction="none", beta=self.beta)
+        costs = (loss * loss.new_tensor(self.weights)).sum(-1)
+        return of_priors(costs * weight, matched)
 
 
 class IoULoss(LossTerm):
@@ -41,6 +42,8 @@ class IoULoss(LossTerm):
         kind: "iou", "giou", "diou", "ciou" or "eiou", see `ops.boxes.aligned_iou`.
         weight: of the whole term.
     """
+
+    counts = "objects"
 
     def __init__(self, kind: IoUKind, weight: float = 1.0) -> None:
         super().__init__()
@@ -65,6 +68,14 @@ def paired_objects(matched: Matched) -> tuple[Tensor, Tensor]:
     return matched.pairs.boxes, matched.pairs.weight
 
 
+def paired_deltas(matched: Matched) -> tuple[Tensor, Tensor]:
+    """What the boxes of `paired_objects` are encoded to, [B, P, 4], and their weights."""
+    if matched.pairs is None:
+        return matched.target_deltas, matched.positive
+    assert matched.pairs.deltas is not None  # a criterion has encoded them
+    return matched.pairs.deltas, matched.pairs.weight
+
+
 def of_priors(costs: Tensor, matched: Matched) -> Tensor:
     """Costs [B, P] of the pairs, summed for each prior: [B, N]."""
     if matched.pairs is None:
@@ -79,7 +90,7 @@ class YoloBox(LossTerm):
     (darknet, src/yolo_layer.c; the gradient "truth minus prediction" of YOLOv3, sec. 2.1).
     """
 
-    deltas = "box"
+    deltas, counts = "box", "objects"
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -87,12 +98,13 @@ class YoloBox(LossTerm):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        deltas, target = matched.predictions.deltas, matched.target_deltas
+        deltas = paired(matched.predictions.deltas, matched)
+        (target, weight), (objects, _) = paired_deltas(matched), paired_objects(matched)
         center = F.binary_cross_entropy_with_logits(
             deltas[..., :2], target[..., :2].sigmoid(), reduction="none"
         )
         side = (deltas[..., 2:] - target[..., 2:]).square() / 2
         height, width = matched.predictions.priors.canvas
-        importance = 2 - area(matched.target_boxes) / (height * width)
+        importance = 2 - area(objects) / (height * width)
         loss = importance * torch.cat([center, side], dim=-1).sum(-1)
-        return self.weight * loss * matched.positive
+        return self.weight * of_priors(loss * weight, matched)

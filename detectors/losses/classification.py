@@ -106,12 +106,16 @@ class GaussianFocal(LossTerm):
     """Penalty-reduced focal loss on a heat map (CenterNet, eq. 1; CornerNet, eq. 1).
 
     Where the target Y is one: `-(1 - p)^alpha log p`; elsewhere `-(1 - Y)^beta p^alpha log(1 - p)`.
-    Logits are used throughout, where the released code clamps p to [1e-4, 1 - 1e-4].
+    Logits are used throughout, where the released code clamps p to [1e-4, 1 - 1e-4]. As there, what
+    is divided by is the number of targets that are one: two where objects of two classes share a
+    cell.
 
     Args:
         alpha, beta: exponents.
         weight: of the whole term.
     """
+
+    counts = "peaks"
 
     def __init__(self, alpha: float = 2.0, beta: float = 4.0, weight: float = 1.0) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class DarknetCIoU(LossTerm):
         limit: `max_delta`, 5 in YOLOv4; without one, as in YOLOv4-tiny, nothing is cut.
     """
 
-    deltas = "box"
+    deltas, counts = "box", "objects"
 
     def __init__(self, weight: float, limit: float = math.inf) -> None:
         super().__init__()

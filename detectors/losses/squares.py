@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detectors.layers.progress import Timed
 from detectors.losses import LossTerm
+from detectors.losses.box import of_priors, paired, paired_deltas
 from detectors.ops.boxes import aligned_iou
 from detectors.structures import Matched, Progress
 
@@ -42,7 +43,7 @@ class SquaredClass(LossTerm):
 class SquaredBox(LossTerm):
     """On the four numbers as they are predicted (YOLOv1, eq. 3, first two lines)."""
 
-    deltas = "box"
+    deltas, counts = "box", "objects"
 
     def __init__(self, weight: float = 5.0) -> None:
         super().__init__()
@@ -50,8 +51,9 @@ class SquaredBox(LossTerm):
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
-        error = (matched.target_deltas - matched.predictions.deltas).square().sum(-1)
-        return self.weight / 2 * error * matched.positive
+        target, weight = paired_deltas(matched)
+        error = (target - paired(matched.predictions.deltas, matched)).square().sum(-1)
+        return self.weight / 2 * of_priors(error * weight, matched)
 
 
 class SquaredObjectness(LossTerm):

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 from detectors.assigners.gaussian import RADII, Gaussian
+from detectors.coders import CenterOffset
+from detectors.heads.criterion import Criterion
+from detectors.losses.box import SmoothL1
+from detectors.losses.classification import GaussianFocal
+from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment, Targets
 from tests.examples import assignable_rows, points, predictions, random_targets, targets
 
@@ -65,7 +70,7 @@ def draw(plane: Tensor, column: int, line: int, radius: int) -> None:
 def assigned(objects: Targets, kind: str = "released") -> Assignment:
     priors = points([4])
     raw = predictions(priors, len(objects.boxes), CLASSES)
-    return Gaussian(kind)(raw, priors.boxes, objects)
+    return Gaussian(kind, margin=0)(raw, priors.boxes, objects)
 
 
 def planes(found: Assignment) -> Tensor:
@@ -137,7 +142,7 @@ def test_classes_have_planes_of_their_own() -> None:
     assert (heat == 1.0).sum((1, 2)).tolist() == [1, 0, 1]
 
 
-def test_of_two_in_one_cell_the_later_keeps_the_box_and_one_peak_remains() -> None:
+def test_of_two_in_one_cell_the_later_is_matched_and_one_peak_remains() -> None:
     found = assigned(targets([(1, 0, 0, 18, 18), (1, 1, 1, 19, 19)]))
     assert found.positive.sum() == 1
     assert found.matched[found.positive].tolist() == [1]
@@ -151,6 +156,49 @@ def test_a_centre_on_the_border_or_beyond_still_has_its_peak(center: tuple) -> N
     found = assigned(targets([(0, x - 9, y - 9, x + 9, y + 9)]))
     assert found.positive.sum() == 1
     assert torch.equal(planes(found)[0].flatten() == 1.0, found.positive[0])
+
+
+def test_boxes_end_a_cell_before_the_right_and_lower_border() -> None:
+    """As in the release: the map has 16 cells, boxes go from 0 to 15."""
+    given = targets([(0, -10, 30, 70, 90), (1, 61, 20, 90, 40), (2, 8, 8, 20, 24)])
+    cut = targets([(0, 0, 30, 60, 60), (2, 8, 8, 20, 24)])
+    priors = points([4])
+    found = Gaussian()(predictions(priors, 1, CLASSES), priors.boxes, given)
+    expected = assigned(cut)
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.positive, expected.positive)
+    assert found.pairs.weight[0, :4].tolist() == [1, 0, 1, 0]
+    assert found.pairs.boxes[0, 0].tolist() == [0, 30, 60, 60]
+
+
+BOTH = (3, 100, 100, 200, 180), (7, 110, 96, 191, 186)  # in one cell
+TWINS = BOTH[0], (3, *BOTH[1][1:])
+
+
+@pytest.mark.parametrize(("pair", "peaks"), [(BOTH, 2), (TWINS, 1)], ids=["two classes", "one"])
+def test_two_in_one_cell_cost_what_they_cost_in_the_release(pair: tuple, peaks: int) -> None:
+    """`models/losses.py`: the focal loss divided by peaks, L1 of both objects by twice two."""
+    objects, priors, label = targets(pair), points([4], 512, 512), 10
+    raw = predictions(priors, 1, label)
+    losses = {"class": GaussianFocal(), "box": SmoothL1(0.0, [0.5, 0.5, 0.05, 0.05])}
+    criterion = Criterion(label, CenterOffset(), losses, per_batch_positives)
+    boxes = criterion.coder.decode(raw.deltas, priors)
+    assignment = Gaussian()(raw, boxes, objects)
+    found = criterion(raw, boxes, objects, assignment)
+    heat, p = assignment.scores[0], raw.logits[0].sigmoid()
+    assert (heat == 1).sum() == peaks
+    focal = torch.where(
+        heat == 1,
+        (1 - p) ** 2 * p.log(),
+        (1 - heat) ** 4 * p**2 * (1 - p).log(),
+    )
+    torch.testing.assert_close(found["class"], -focal.sum() / peaks, rtol=1e-4, atol=0)
+    cell, cost = 35 * 128 + 37, 0.0
+    for _, x1, y1, x2, y2 in pair:
+        truth = [(x1 + x2) / 8 - 37, (y1 + y2) / 8 - 35, (x2 - x1) / 4, (y2 - y1) / 4]
+        off = [abs(a - b) for a, b in zip(raw.deltas[0, cell].tolist(), truth, strict=True)]
+        cost += (off[0] + off[1] + 0.1 * (off[2] + off[3])) / (2 * 2)
+    assert found["box"].item() == pytest.approx(cost, rel=1e-4)
 
 
 def test_unknown_radius_names_the_known_ones() -> None:

@@ -42,7 +42,6 @@ def matched(*images: str, classes: int = CLASSES) -> Matched:
         labels=labels,
         positive=positive.float(),
         counted=torch.tensor([[float(state != "i") for state in image] for image in images]),
-        normalizer=torch.ones(len(images)),
     )
 
 
@@ -55,9 +54,9 @@ def matched_for(term: nn.Module, *images: str) -> Matched:
     return given._replace(predictions=given.predictions._replace(logits=logits))
 
 
-def value(term: nn.Module, given: Matched) -> Tensor:
-    """The scalar that a criterion makes of the term."""
-    return total(term(given), given.normalizer)
+def value(term: nn.Module, given: Matched, divisor: Tensor | None = None) -> Tensor:
+    """The scalar that a criterion makes of the term; images are divided by [B], or not at all."""
+    return total(term(given), torch.ones(len(given.boxes)) if divisor is None else divisor)
 
 
 def gradients(term: nn.Module, given: Matched) -> Leaves:

@@ -3,10 +3,11 @@
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from detectors.losses.box import IoULoss, SmoothL1, YoloBox
 from detectors.losses.squares import SquaredBox
-from detectors.structures import Matched
+from detectors.structures import Matched, Pairs
 from tests.examples import random_boxes
 from tests.losses.loss_examples import gradients, matched, value
 
@@ -127,3 +128,20 @@ def test_the_right_box_costs_nothing(kind: str) -> None:
     )
     right = given.predictions._replace(deltas=given.target_deltas)
     assert value(SmoothL1(0.1), given._replace(predictions=right)) == 0
+
+
+TERMS = [SmoothL1(0.1), YoloBox(), SquaredBox(), IoULoss("giou")]
+
+
+@pytest.mark.parametrize("term", TERMS, ids=[type(term).__name__ for term in TERMS])
+def test_a_prior_of_two_objects_costs_what_each_of_them_does(term: nn.Module) -> None:
+    given = matched("+--")
+    other = given._replace(target_boxes=given.target_boxes + 1, target_deltas=-given.target_deltas)
+    pairs = Pairs(
+        prior=torch.tensor([[0, 0, 2]]),
+        boxes=torch.stack([one.target_boxes[0, 0] for one in (given, other, other)])[None],
+        weight=torch.tensor([[1.0, 0.5, 0.0]]),
+        deltas=torch.stack([one.target_deltas[0, 0] for one in (given, other, other)])[None],
+    )
+    both = term(given._replace(pairs=pairs))
+    torch.testing.assert_close(both, term(given) + term(other) / 2)

@@ -28,7 +28,6 @@ def _matched(logits: Tensor, positive: Tensor, counted: Tensor, labels: Tensor) 
         labels=labels,
         positive=positive.float(),
         counted=counted.float(),
-        normalizer=positive.sum().clamp(min=1).expand(IMAGES),
     )
 
 
@@ -54,7 +53,7 @@ def _naive(logits: Tensor, positive: Tensor, counted: Tensor, labels: Tensor) ->
                 negatives.append(normal - row[0])
         negatives.sort(key=lambda loss: -loss.item())
         losses += negatives[: 3 * int(positive[image].sum())]
-    return torch.stack(losses).sum() / max(1, int(positive.sum()))
+    return torch.stack(losses).sum()
 
 
 def test_equals_the_rule_as_loops_with_its_gradient() -> None:
