@@ -1,6 +1,7 @@
 """Find objects in pictures: a file, a folder, a glob, or a list of these."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
     write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])
     write_images(source, folder)
+    write_categories(checkpoint, folder)
     write_pictures(source, shown, checkpoint["classes"], folder / "pictures")
     _log.info("%d detections in %d pictures: %s", len(shown.scores), len(source), folder)
 
@@ -73,6 +75,13 @@ def write_images(source: ImageFiles, folder: Path) -> None:
     ids = source.annotations.image_ids.tolist()
     names = [{"id": i, "file_name": source.path(row)} for row, i in enumerate(ids)]
     run_folder.write_json(folder / "images.json", names)
+
+
+def write_categories(checkpoint: Mapping[str, Any], folder: Path) -> None:
+    """`categories.json`: which class each category_id of the detections is."""
+    pairs = zip(checkpoint["category_ids"], checkpoint["classes"], strict=True)
+    categories = [{"id": number, "name": name} for number, name in pairs]
+    run_folder.write_json(folder / "categories.json", categories)
 
 
 def write_pictures(

@@ -7,6 +7,7 @@ computed before a config is stored, and refused where a file asks for it.
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -89,6 +90,16 @@ def merged(config: Any, old: Any, new: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(new, dict) or "_target_" in new:
         return new
     return {**old, **{key: merged(config, old.get(key), child) for key, child in new.items()}}
+
+
+def replaced(config: Any, key: str, value: Any) -> Any:
+    """A copy of the config with another value at a key; parents that are links are followed."""
+    copy = deepcopy(dict(config))
+    outer, _, last = key.rpartition(".")
+    node = found(copy, outer) if outer else copy
+    link = _LINK.fullmatch(node) if isinstance(node, str) else None
+    (found(copy, link[1]) if link else node)[last] = value
+    return copy
 
 
 def _check(node: Any, place: str) -> None:

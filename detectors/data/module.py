@@ -18,6 +18,7 @@ from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source
+from detectors.data.sources.relabelled import Relabelled
 from detectors.structures import Annotations
 
 Reader = Callable[[], Source]
@@ -26,7 +27,8 @@ Reader = Callable[[], Source]
 class DetectionData:
     """Loaders of `Batch`; nothing is read before it is needed, each split once.
 
-    `module.LitData` hands it to a Lightning `Trainer` and sets `place`.
+    `module.LitData` hands it to a Lightning `Trainer` and sets `place`. Who has a model that was
+    trained already sets `order`, the names of its labels: then the data have these labels.
 
     Args:
         train: reads the training split.
@@ -99,13 +101,14 @@ class DetectionData:
         self.min_objects = min_objects
         self.trust_paths = trust_paths
         self.place = (0, 1)  # rank of this process, and how many there are
+        self.order: tuple[str, ...] | None = None  # names of a model's labels
         self._sources: dict[Reader, Source] = {}
         self._caches: dict[str, Cache] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The name of every label."""
-        return self.expected or self.annotations("val").classes
+        return self.order or self.expected or self.annotations("val").classes
 
     def source(self, split: str) -> Source:
         """The pictures of "train", "val" or "test", read at the first call."""
@@ -113,8 +116,15 @@ class DetectionData:
         if reader not in self._sources:
             source = reader()
             self._check_classes(split, source.annotations.classes)
-            self._sources[reader] = source
+            self._sources[reader] = self._ordered(split, source)
         return self._sources[reader]
+
+    def _ordered(self, split: str, source: Source) -> Source:
+        """The source with the labels of the model, if there is one."""
+        if self.order in (None, source.annotations.classes):
+            return source
+        assert self.order is not None
+        return Relabelled(source, self.order, split)
 
     def annotations(self, split: str) -> Annotations:
         return self.source(split).annotations
@@ -126,6 +136,8 @@ class DetectionData:
                 f"{self.num_classes}; set data.num_classes={len(found)}"
             )
         known = {source.annotations.classes for source in self._sources.values()}
+        if self.order is not None:  # each split is compared with the model
+            known = set()
         for expected in known | ({self.expected} if self.expected else set()):
             if found != expected:
                 raise ValueError(f"{split} has the classes {found}, expected {expected}")

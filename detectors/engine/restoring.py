@@ -8,13 +8,18 @@ from torch import nn
 
 from detectors.classification.classifier import Classifier
 from detectors.config.instantiate import instantiate, made
-from detectors.config.links import followed, found, merged, targets, with_links
+from detectors.config.links import followed, found, merged, replaced, targets, with_links
 from detectors.config.trust import check_trusted
 from detectors.detector import Detector
 from detectors.weights.checkpoint import stored_weights
 from detectors.weights.initial import unread
 
-MADE_BY_THE_COMMAND = ("trainer", "callback", "logger", "metrics", "tta")
+OF_THE_COMMAND = (  # keys that do not change data
+    *("callback", "ckpt_path", "device", "logger", "metrics", "objective", "precision"),
+    *("run_dir", "split", "trainer", "trust", "tta"),
+)
+TRAINING = ("augment", "mix", "closing", "balance", "multiscale")  # keys of data
+MARK = "<what a word sets>"
 
 
 def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> Detector:
@@ -63,24 +68,65 @@ def restored_tta(
     return made(node, "tta", detector=detector)
 
 
-def restored_data(checkpoint: Mapping[str, Any], changes: DictConfig, trust: Sequence[str]) -> Any:
-    """The data module of the checkpoint, changed.
+def restored_data(
+    checkpoint: Mapping[str, Any],
+    changes: DictConfig,
+    trust: Sequence[str],
+    words: Sequence[str] = (),
+    split: str = "val",
+) -> Any:
+    """The data module of the checkpoint, changed, with the labels that its model knows.
 
     Args:
         changes: a config with another `data` node, or with some keys of it. A new node keeps the
             old resize if it has none. What a link names is read in `changes` first, and a key that
             is changed changes whatever refers to it.
+        words: overrides that made the changes; each must reach what the evaluation reads.
+        split: that will be evaluated.
 
     Raises:
-        ValueError: the classes of new data are not those that the model knows, or the checkpoint's
-            config names code that is not trusted.
+        ValueError: the classes of new data are not those that the model knows, a word changes
+            nothing, or the checkpoint's config names code that is not trusted.
     """
     changed = with_links(changes)
-    node = followed(_merged(checkpoint["config"], changed), "data")
+    config = _merged(checkpoint["config"], changed)
+    node = followed(config, "data")
     check_trusted(node, trust, reading=True, named=_named(changed))
+    _check_words(config, words, split)
     data = made(node, "data")
-    _check_classes(checkpoint, data)
+    known = followed(checkpoint["config"], "num_classes")
+    if data.num_classes != known:
+        raise ValueError(
+            f"the checkpoint's model knows {known} classes, the data have {data.num_classes}"
+        )
+    data.order = tuple(checkpoint["classes"])
     return data
+
+
+def _check_words(config: Mapping[str, Any], words: Sequence[str], split: str) -> None:
+    """Refuse words for data that the evaluation of the split does not read.
+
+    Raises:
+        ValueError: names the word.
+    """
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        top, _, rest = key.partition(".")
+        added = word.startswith("+") and top not in (*OF_THE_COMMAND, "data", "hydra")
+        if (added or (top == "data" and rest)) and not _read(config, key, split):
+            raise ValueError(
+                f"{word}: the evaluation of {split} reads nothing that depends on {key}; set what "
+                f"it reads, such as +data.{split}.KEY or +data.resize.size"
+            )
+
+
+def _read(config: Mapping[str, Any], key: str, split: str) -> bool:
+    """Whether the data of a split depend on a key: a mark in its place is found in them."""
+    marked = replaced(config, key, MARK)
+    node = followed(marked, "data")
+    own = "val" if split == "test" and node.get("test") is None else split
+    unread = {*TRAINING, "train", "val", "test"} - {own}
+    return MARK in str({name: value for name, value in node.items() if name not in unread})
 
 
 def _merged(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,14 +139,5 @@ def _merged(config: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, 
 
 def _named(changed: Mapping[str, Any]) -> Collection[str]:
     """Constructors that the user's words name for data."""
-    rest = {key: node for key, node in changed.items() if key not in MADE_BY_THE_COMMAND}
+    rest = {key: node for key, node in changed.items() if key not in OF_THE_COMMAND}
     return set(targets(rest))
-
-
-def _check_classes(checkpoint: Mapping[str, Any], data: Any) -> None:
-    known, given = followed(checkpoint["config"], "num_classes"), data.num_classes
-    if given != known:
-        raise ValueError(f"the checkpoint's model knows {known} classes, the data have {given}")
-    names = tuple(checkpoint["classes"])
-    if data.expected is not None and tuple(data.expected) != names:
-        raise ValueError(f"the model was trained on the classes {names}, not on {data.expected}")

@@ -87,6 +87,9 @@ def test_predict_draws_and_writes_coco_results(
     found = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(images) == len(list((tmp_path / "out" / "pictures").iterdir())) == 2
     assert {row["image_id"] for row in found} <= {image["id"] for image in images}
+    named = json.loads((tmp_path / "out" / "categories.json").read_text())
+    assert [row["name"] for row in named] == torch.load(best, weights_only=True)["classes"]
+    assert {row["category_id"] for row in found} <= {category["id"] for category in named}
 
 
 def test_assign_reads_the_trained_detector(

@@ -147,6 +147,20 @@ def test_each_split_is_read_once_and_only_when_needed(files, data) -> None:
     assert calls == ["read"]
 
 
+def test_labels_are_those_of_the_model_that_the_data_are_for(data) -> None:
+    plain, mapped = data(), data()
+    mapped.order = ("dog", "cat")
+    assert mapped.classes == ("dog", "cat")
+    for split in ("val", "train"):
+        truth, own = plain.annotations(split), mapped.annotations(split)
+        assert own.category_ids == (2, 1)
+        assert np.array_equal(own.labels, 1 - truth.labels)
+    mapped = data()
+    mapped.order = ("cat", "emu")
+    with pytest.raises(ValueError, match="the model does not know dog, and emu of the model"):
+        mapped.annotations("val")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
