@@ -32,6 +32,7 @@ class Sample(NamedTuple):
     to_original: np.ndarray  # [4] float32 scale x, y and shift x, y: original = box * scale + shift
     frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills
     dropped: int = 0  # objects left out because a mix had more than it keeps
+    unreadable: tuple[int, ...] = ()  # numbers of pictures that others took the place of
 
 
 class Annotations(NamedTuple):
@@ -75,6 +76,7 @@ class Batch(NamedTuple):
     to_original: Tensor  # [B, 4] scale x, y and shift x, y: original = box * scale + shift
     ids: Tensor  # [B] int64
     dropped: Tensor | None = None  # [B] int64, objects that mixes had too many of
+    unreadable: Tensor | None = None  # [n] int64, numbers of pictures that others replaced
 
 
 class LabelledImages(NamedTuple):
@@ -82,6 +84,7 @@ class LabelledImages(NamedTuple):
 
     images: Tensor  # [B, 3, H, W] uint8; normalised on the device
     labels: Tensor  # [B] int64 in 0..C-1
+    unreadable: Tensor | None = None  # [n] int64, as in `Batch`
 
 
 class Progress(NamedTuple):

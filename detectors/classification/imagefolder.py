@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 from detectors.classification.crops import CenterSquare
 from detectors.data.augment import Transform
 from detectors.data.augment.transforms import Resize, Stretch
-from detectors.data.loading import check_loading, loader_arguments
+from detectors.data.collate import rows_of
+from detectors.data.loading import Loader, check_loading, loader_arguments
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import examples
-from detectors.data.sources.files import SUFFIXES, decoded, existing, expanded
+from detectors.data.sources.files import SUFFIXES, decoded, encoded, existing, expanded
+from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
 from detectors.random_streams import stream
 from detectors.structures import LabelledImages, Sample
 
@@ -89,10 +92,10 @@ class LabelledFiles:
         """[H, W, 3] uint8 RGB.
 
         Raises:
-            ValueError: the file is damaged.
+            Unreadable: the file is damaged or gone.
         """
         path = str(self.folder / os.fsdecode(self.names[index]))
-        return decoded(np.fromfile(path, np.uint8), path, upright=True)
+        return decoded(encoded(path), path, upright=True)
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -104,8 +107,10 @@ def _pictures(folder: Path) -> list[str]:
     return pictures
 
 
-class LabelledDataset(Dataset[tuple[np.ndarray, int]]):
+class LabelledDataset(Dataset[tuple[np.ndarray, int, tuple[int, ...]]]):
     """Pictures [S, S, 3] and labels, a pure function of the seed and the key (epoch, index).
+
+    With them come the numbers of pictures that could not be read, of which they take the place.
 
     Args:
         files: what is read.
@@ -113,6 +118,7 @@ class LabelledDataset(Dataset[tuple[np.ndarray, int]]):
         resizes: brings a picture to the size of the run, and to that of its finish.
         change: epoch from which the second one is used.
         seed: of all that is drawn.
+        tally: how many pictures may be unreadable; None: none.
     """
 
     def __init__(
@@ -122,20 +128,27 @@ class LabelledDataset(Dataset[tuple[np.ndarray, int]]):
         resizes: tuple[Resize, Resize],
         change: int,
         seed: int,
+        tally: Tally | None = None,
     ) -> None:
         self.files, self.transforms, self.seed = files, dict(transforms), seed
-        self.resizes, self.change = resizes, change
+        self.resizes, self.change, self.tally = resizes, change, tally
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int, tuple[int, ...]]:
         epoch, index = key
-        sample = without_objects(self.files.image(index), index)
+        make = partial(self._labelled, epoch, index)
+        (image, label), lost = first_readable(index, len(self), self.tally, make)
+        return image, label, lost
+
+    def _labelled(self, epoch: int, index: int, row: int) -> tuple[np.ndarray, int]:
+        """A picture and its label, with the draws of the place `index`."""
+        sample = without_objects(self.files.image(row), row)
         for name, transform in self.transforms.items():
             sample = transform(sample, stream(self.seed, epoch, index, name=name))
         resize = self.resizes[epoch >= self.change]
-        return resize(sample).image, int(self.files.labels[index])
+        return resize(sample).image, int(self.files.labels[row])
 
 
 def without_objects(image: np.ndarray, index: int) -> Sample:
@@ -174,9 +187,12 @@ class ImageFolder(LightningDataModule):
         batch_size: images per device.
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
+        max_unreadable: share of the training pictures in whose place the next one may be taken
+            because they cannot be read; each is named once. A validation stops at any.
+        read_all: decode all pictures before a run, to find those that cannot be read.
 
     Raises:
-        ValueError: batch_size or num_workers is out of its range; or, when read, a folder is
+        ValueError: a number is out of its range; or, when read, a folder is
             absent or empty, or classes are not those expected.
     """
 
@@ -190,9 +206,12 @@ class ImageFolder(LightningDataModule):
         batch_size: int = 128,
         num_workers: int = 2,
         seed: int = 0,
+        max_unreadable: float = 0.01,
+        read_all: bool = False,
     ) -> None:
         super().__init__()
         check_loading(batch_size, num_workers)
+        check_share(max_unreadable)
         self.root = root
         self.num_classes = num_classes
         self.sizes = (image_size, finish.size if finish else image_size)
@@ -201,6 +220,8 @@ class ImageFolder(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.max_unreadable = max_unreadable
+        self.read_all = read_all
         self.files: dict[str, LabelledFiles] = {}
 
     @property
@@ -214,6 +235,9 @@ class ImageFolder(LightningDataModule):
             root = existing(expanded(self.root), "data.root")
             files = {split: LabelledFiles(root / split) for split in ("train", "val")}
             self._check_classes(files["train"].classes, files["val"].classes)
+            rank, world = self._place()
+            for split, found in files.items() if self.read_all else ():
+                check_readable(found, range(rank, len(found), world), split)
             self.files = files
 
     def _check_classes(self, train: Sequence[str], val: Sequence[str]) -> None:
@@ -232,20 +256,25 @@ class ImageFolder(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         files = self.files["train"]
         sampler = EpochSampler(len(files), self.batch_size, self.seed, *self._place())
-        data = self._dataset("train", self.augment, Stretch)
+        data = self._dataset("train", self.augment, Stretch, Tally(files, self.max_unreadable))
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
     def val_dataloader(self) -> DataLoader:
         sampler = EpochShareSampler(len(self.files["val"]), *self._place())
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         data = self._dataset("val", {}, CenterSquare)
-        return DataLoader(data, sampler=sampler, **self._arguments())
+        return Loader(data, sampler=sampler, **self._arguments())
 
     def _dataset(
-        self, split: str, transforms: Mapping[str, Transform], resize: Callable[[int], Resize]
+        self,
+        split: str,
+        transforms: Mapping[str, Transform],
+        resize: Callable[[int], Resize],
+        tally: Tally | None = None,
     ) -> LabelledDataset:
         resizes = resize(self.sizes[0]), resize(self.sizes[1])
-        return LabelledDataset(self.files[split], transforms, resizes, self._change(), self.seed)
+        files, change = self.files[split], self._change()
+        return LabelledDataset(files, transforms, resizes, change, self.seed, tally)
 
     def _change(self) -> int:
         """Epoch of the second size."""
@@ -260,8 +289,8 @@ class ImageFolder(LightningDataModule):
         return loader_arguments(self.batch_size, self.num_workers, collated)
 
 
-def collated(pairs: Sequence[tuple[np.ndarray, int]]) -> LabelledImages:
+def collated(samples: Sequence[tuple[np.ndarray, int, tuple[int, ...]]]) -> LabelledImages:
     """A batch; images are in channels-last memory, which is how they lie when decoded."""
-    images, labels = zip(*pairs, strict=True)
+    images, labels, unreadable = zip(*samples, strict=True)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return LabelledImages(batch, torch.tensor(labels))
+    return LabelledImages(batch, torch.tensor(labels), rows_of(unreadable))

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from detectors.config.instantiate import instantiate
+from detectors.data.dataset import DetectionDataset
 from detectors.data.module import DetectionData
 from detectors.data.sampling import EpochSampler
 from detectors.engine.build import configured_job
@@ -39,9 +40,13 @@ def first_samples(data: DetectionData, epoch: int, count: int) -> list[Sample]:
     """The first samples of an epoch, as a training with this seed gets them."""
     loader = data.train_dataloader()
     assert isinstance(loader.sampler, EpochSampler)
+    assert isinstance(loader.dataset, DetectionDataset)
+    assert loader.dataset.tally is not None
     loader.sampler.set_epoch(epoch)
     keys = list(loader.sampler)[:count]
-    return [loader.dataset[key] for key in keys]
+    samples = [loader.dataset[key] for key in keys]
+    loader.dataset.tally.count(row for sample in samples for row in sample.unreadable)
+    return samples
 
 
 def sheet(samples: Sequence[Sample], classes: Sequence[str], columns: int) -> Image.Image:

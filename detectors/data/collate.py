@@ -33,7 +33,13 @@ def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
         to_original=torch.from_numpy(np.stack([sample.to_original for sample in samples])),
         ids=torch.tensor([sample.id for sample in samples]),
         dropped=torch.tensor([sample.dropped for sample in samples]),
+        unreadable=rows_of([sample.unreadable for sample in samples]),
     )
+
+
+def rows_of(parts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """[n] int64, the numbers of all parts."""
+    return torch.tensor([row for part in parts for row in part], dtype=torch.int64)
 
 
 class Parcel:

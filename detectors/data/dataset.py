@@ -17,6 +17,7 @@ from detectors.data.augment.transforms import (
 from detectors.data.cache import Cache
 from detectors.data.closing import Closing
 from detectors.data.sources.base import Source
+from detectors.data.unreadable import Tally, first_readable
 from detectors.random_streams import stream
 from detectors.structures import Sample
 
@@ -35,6 +36,9 @@ class DetectionDataset(Dataset[Sample]):
     adding or removing one leaves the draws of the others unchanged. The partners of a mix are drawn
     from all images, and augmented by draws of their own. An index of `len(self)` or more is a
     picture once more, its number the remainder, with other draws.
+
+    Where there is a `tally`, the next picture takes the place of one that cannot be read, with the
+    same draws, and the sample tells so; else that is an error.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class DetectionDataset(Dataset[Sample]):
         mixes: Mapping[str, Mix] | None = None,
         closing: Closing | None = None,
         cache: Cache | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.source = source
         self.transforms = dict(transforms)
@@ -56,6 +61,7 @@ class DetectionDataset(Dataset[Sample]):
             check_contract(mix, Mix)
         self.closing = closing
         self.cache = cache
+        self.tally = tally
         self.resize_first = scale_free(self.transforms)
 
     def __len__(self) -> int:
@@ -78,12 +84,22 @@ class DetectionDataset(Dataset[Sample]):
                     self._prepared(partner, resize, epoch, index, f"{name}/{k}/")
                     for k, partner in enumerate(partners)
                 ]
-                sample = mix([sample, *others], rng)
+                lost = [row for part in (sample, *others) for row in part.unreadable]
+                sample = mix([sample, *others], rng)._replace(unreadable=tuple(lost))
         return sample
 
     def _prepared(self, picture: int, resize: Resize, epoch: int, index: int, place: str) -> Sample:
         """A picture augmented for its place in the sample `index`, then resized."""
 
+        def prepared(row: int) -> Sample:
+            return self._augmented(row, resize, epoch, index, place)
+
+        sample, lost = first_readable(picture, len(self), self.tally, prepared)
+        return sample._replace(unreadable=lost)
+
+    def _augmented(
+        self, picture: int, resize: Resize, epoch: int, index: int, place: str
+    ) -> Sample:
         def augmented(sample: Sample) -> Sample:
             for name, transform in self.transforms.items():
                 sample = transform(sample, stream(self.seed, epoch, index, name=place + name))

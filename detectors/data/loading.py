@@ -1,12 +1,38 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
 import torch
+from torch.utils.data import DataLoader
 
-from detectors.data.ranges import at_least, check
+from detectors.data.ranges import check, whole
+
+
+class Loader(DataLoader):
+    """A loader that counts pictures which others replaced, where its data set has a `tally`.
+
+    An error of a worker is told as it was raised, in one line.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        tally = getattr(self.dataset, "tally", None)
+        for batch in _told_plainly(super().__iter__()):
+            if tally is not None:
+                tally.count(batch.unreadable.tolist())
+            yield batch
+
+
+def _told_plainly(batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches; torch writes the trace of a worker into the message, and this takes it out."""
+    try:
+        yield from batches
+    except ValueError as error:
+        if not str(error).startswith("Caught "):
+            raise
+        last = str(error).rstrip().splitlines()[-1]
+        raise type(error)(last.partition(": ")[2]) from error
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:
@@ -15,7 +41,7 @@ def check_loading(batch_size: int, num_workers: int) -> None:
     Raises:
         ValueError: `batch_size` is below 1, or `num_workers` below 0.
     """
-    check("data", at_least("batch_size", batch_size, 1), at_least("num_workers", num_workers, 0))
+    check("data", whole("batch_size", batch_size, 1), whole("num_workers", num_workers, 0))
 
 
 def loader_arguments(

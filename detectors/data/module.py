@@ -12,13 +12,15 @@ from detectors.data.cache import Cache
 from detectors.data.closing import Closing
 from detectors.data.collate import collated, parcel
 from detectors.data.dataset import DetectionDataset, cached_sizes
-from detectors.data.loading import check_loading, loader_arguments
+from detectors.data.loading import Loader, check_loading, loader_arguments
 from detectors.data.multiscale import Multiscale
+from detectors.data.ranges import check, whole
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source
 from detectors.data.sources.relabelled import Relabelled
+from detectors.data.unreadable import Tally, check_readable, check_share
 from detectors.structures import Annotations
 
 Reader = Callable[[], Source]
@@ -35,7 +37,7 @@ class DetectionData:
         val: reads the validation split.
         num_classes: what the model was told; checked against the data.
         resize: brings pictures onto the canvas of the network, for all splits.
-        test: reads the test split; None: the validation split.
+        test: reads the test split; None: there is none.
         classes: names expected; None: those of the data.
         augment: named transforms of the training pictures, in their order; None: without it.
         mix: named mixes of several augmented training pictures, in their order; None: without it.
@@ -49,12 +51,16 @@ class DetectionData:
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
         min_objects: rows of the smallest bucket of targets; larger ones double it.
+        max_unreadable: share of the training pictures in whose place the next one may be taken
+            because they cannot be read; each is named once. An evaluation stops at any.
+        read_all: decode all pictures before a run, to find those that cannot be read.
         trust_paths: what the config hands to the readers; it stands here so that one word serves
             all splits.
 
     Raises:
-        ValueError: batch_size, num_workers or cache is none of those known, or `closing` has no mix
-            to end; or, when read, the splits disagree with `num_classes`, `classes` or each other.
+        ValueError: a number is out of its range, cache is none of those known, or `closing` has no
+            mix to end; or, when read, the splits disagree with `num_classes`, `classes` or each
+            other.
     """
 
     def __init__(
@@ -75,12 +81,16 @@ class DetectionData:
         num_workers: int = 2,
         seed: int = 0,
         min_objects: int = 8,
+        max_unreadable: float = 0.01,
+        read_all: bool = False,
         trust_paths: bool = False,
     ) -> None:
         check_loading(batch_size, num_workers)
+        check("data", whole("min_objects", min_objects, 1), whole("seed", seed, 0))
+        check_share(max_unreadable)
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
-        self.readers = {"train": train, "val": val, "test": test or val}
+        self.readers = {"train": train, "val": val, "test": test}
         self.num_classes = num_classes
         self.resize = resize
         self.expected = None if classes is None else class_names(classes, "data.classes")
@@ -99,6 +109,8 @@ class DetectionData:
         self.num_workers = num_workers
         self.seed = seed
         self.min_objects = min_objects
+        self.max_unreadable = max_unreadable
+        self.read_all = read_all
         self.trust_paths = trust_paths
         self.place = (0, 1)  # rank of this process, and how many there are
         self.order: tuple[str, ...] | None = None  # names of a model's labels
@@ -111,8 +123,18 @@ class DetectionData:
         return self.order or self.expected or self.annotations("val").classes
 
     def source(self, split: str) -> Source:
-        """The pictures of "train", "val" or "test", read at the first call."""
-        reader = self.readers[split]
+        """The pictures of "train", "val" or "test", read at the first call.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        reader = self.readers.get(split)
+        if reader is None:
+            here = ", ".join(name for name, reader in self.readers.items() if reader is not None)
+            raise ValueError(
+                f"the data have no split {split}: use one of {here}, or let data.{split} say how "
+                "it is read"
+            )
         if reader not in self._sources:
             source = reader()
             self._check_classes(split, source.annotations.classes)
@@ -146,7 +168,10 @@ class DetectionData:
         """Reads the splits of the stage, so that what is wrong shows before the first step."""
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
         for split in needed.get(stage, ("val",)):
-            self.source(split)
+            source = self.source(split)
+            if self.read_all:
+                rank, world = self.place
+                check_readable(source, range(rank, len(source), world), split)
 
     def canvases(self) -> set[tuple[int, int]]:
         """All (height, width) in pixels that batches may have."""
@@ -167,6 +192,7 @@ class DetectionData:
             self.mix,
             self.closing,
             self._cache("train", self.augment, self.multiscale is not None),
+            Tally(source, self.max_unreadable),
         )
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
@@ -180,10 +206,10 @@ class DetectionData:
         return self.val_dataloader()
 
     def plain_loader(self, source: Source, cache: Cache | None = None) -> DataLoader:
-        """Every picture of a source once, in order, without augmentation."""
+        """Every picture of a source once, in order, without augmentation; none is replaced."""
         sampler = ShareSampler(len(source), *self.place)
         data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
-        return DataLoader(data, sampler=sampler, **self._arguments())
+        return Loader(data, sampler=sampler, **self._arguments())
 
     def _cache(
         self, split: str, transforms: Mapping[str, Transform], sides_change: bool

@@ -1,5 +1,8 @@
 """Checks that the numbers given to data and augmentation lie in their ranges."""
 
+import math
+from typing import Any
+
 Rule = tuple[bool, str]  # whether it is kept, and what was expected and found
 
 
@@ -18,22 +21,37 @@ def check(name: str, *rules: Rule) -> None:
             raise ValueError(f"{name}: expected {expected}")
 
 
+def finite(value: Any) -> bool:
+    """Whether it is a number at all, and not NaN or infinite."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+
+
 def within(word: str, value: float, interval: str) -> Rule:
     """A number in an interval written as usual: "[0, 1)" leaves out the 1."""
+    expected = f"{word} in {interval}, found {value}"
+    if not finite(value):
+        return False, expected
     low, high = map(float, interval[1:-1].split(","))
     above_low = value > low or (value == low and interval[0] == "[")
     below_high = value < high or (value == high and interval[-1] == "]")
-    return above_low and below_high, f"{word} in {interval}, found {value}"
+    return above_low and below_high, expected
 
 
 def at_least(word: str, value: float, least: float) -> Rule:
     """A number that is no smaller than another."""
-    return value >= least, f"{word} >= {least}, found {value}"
+    return finite(value) and value >= least, f"{word} >= {least}, found {value}"
 
 
 def above(word: str, value: float, limit: float) -> Rule:
     """A number that is greater than another."""
-    return value > limit, f"{word} > {limit}, found {value}"
+    return finite(value) and value > limit, f"{word} > {limit}, found {value}"
+
+
+def whole(word: str, value: int, least: int) -> Rule:
+    """A whole number that is no smaller than another."""
+    kept = finite(value) and isinstance(value, int) and value >= least
+    return kept, f"a whole number {word} >= {least}, found {value}"
 
 
 def chance(probability: float) -> Rule:
@@ -48,4 +66,4 @@ def showing(visible: float) -> Rule:
 
 def number(most: int) -> Rule:
     """The most objects that are kept."""
-    return at_least("most", most, 1)
+    return whole("most", most, 1)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
+from detectors.data.loading import Loader
 from detectors.data.multiscale import Multiscale
 from detectors.data.repeat_factor import repeated
 from detectors.random_streams import stream
@@ -99,7 +99,7 @@ class ShareSampler(DistributedSampler):
         return iter(self.indices)
 
 
-class ResumableLoader(DataLoader):
+class ResumableLoader(Loader):
     """A loader over an EpochSampler that a checkpoint can hold within an epoch.
 
     Its state is the number of batches handed out, which Lightning stores and restores. After each

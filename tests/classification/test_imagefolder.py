@@ -88,6 +88,23 @@ def test_a_damaged_picture_is_named(root: Path) -> None:
         list(data.val_dataloader())
 
 
+def test_the_next_picture_takes_the_place_of_a_damaged_one_with_its_label(root: Path) -> None:
+    (root / "train" / "cat" / "3.png").write_bytes(b"no picture")
+    data = folder(root, max_unreadable=0.2)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    image, label, lost = loader.dataset[0, 2]
+    assert (label, lost) == (1, (2,))
+    assert (image == loader.dataset[0, 3][0]).all()
+    assert len(list(loader)) == 2
+    data = folder(root)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"^1 of 5 training pictures .*: .*cat.3\.png: damaged"):
+        data.train_dataloader().dataset[0, 2]
+    with pytest.raises(ValueError, match=r"^1 of 5 train pictures cannot be read: .*cat.3\.png"):
+        folder(root, read_all=True).setup("fit")
+
+
 def test_a_finish_needs_epochs_before_it() -> None:
     assert Finish(448, 10, 0.001).start(170) == 160
     for epochs in (10, 3, -1, None):

@@ -121,8 +121,8 @@ def test_a_transform_set_to_null_is_off(data) -> None:
 
 def test_evaluation_shows_every_picture_once_in_order_with_the_way_back(data) -> None:
     module = data(num_workers=1)
-    batches = list(module.test_dataloader())
-    truth = module.annotations("test")
+    batches = list(module.val_dataloader())
+    truth = module.annotations("val")
     assert torch.cat([batch.ids for batch in batches]).tolist() == truth.image_ids.tolist()
     back = []
     for batch in batches:
@@ -139,7 +139,7 @@ def test_each_split_is_read_once_and_only_when_needed(files, data) -> None:
         calls.append("read")
         return read_coco(*files)
 
-    module = data(train=reader, val=reader)
+    module = data(train=reader, val=reader, test=reader)
     assert not calls
     for stage in ("fit", "test"):
         module.setup(stage)
@@ -257,6 +257,35 @@ def test_configured_real_data_gives_batches(data_root, name) -> None:
 def test_an_empty_batch_is_refused_at_once(data) -> None:
     with pytest.raises(ValueError, match="batch_size >= 1, found 0"):
         data(batch_size=0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"min_objects": 0},  # would be doubled for ever
+        {"min_objects": 2.5},
+        {"batch_size": 1.5},
+        {"num_workers": True},
+        {"seed": -1},
+        {"max_unreadable": 1},
+        {"max_unreadable": "all"},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_name(data, changed) -> None:
+    ((word, value),) = changed.items()
+    with pytest.raises(ValueError, match=f"^data: expected .*{word} .*found {value}$"):
+        data(**changed)
+
+
+def test_a_split_that_is_not_there_is_refused(data) -> None:
+    with pytest.raises(ValueError, match=r"no split test: use one of train, val, or let data.test"):
+        data().setup("test")
+
+
+def test_names_of_classes_are_text(data) -> None:
+    with pytest.raises(ValueError, match=r"data.classes: the name of class 1 is null"):
+        data(classes=["cat", None])
+    assert data(classes=["cat", "dog"]).classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("name", ["voc", "voc0712", "coco", "yolo"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detectors.data.ranges import above, at_least, check, within
+from detectors.data.ranges import above, at_least, check, whole, within
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,13 @@ from detectors.data.ranges import above, at_least, check, within
         (at_least("count", 0, 1), False),
         (above("scale", 0, 0), False),
         (above("scale", 0.1, 0), True),
+        (above("scale", float("inf"), 0), False),
+        (above("scale", "2", 0), False),
+        (at_least("count", True, 1), False),
+        (within("share", None, "[0, 1]"), False),
+        (whole("count", 2, 2), True),
+        (whole("count", 2.0, 1), False),
+        (whole("count", True, 1), False),
     ],
 )
 def test_ends_belong_to_an_interval_or_not(rule: tuple[bool, str], kept: bool) -> None:
