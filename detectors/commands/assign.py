@@ -17,7 +17,7 @@ from detectors.data.collate import collated
 from detectors.detector import Detector
 from detectors.engine.build import configured_job, initial_detector, words_of_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import check_canvases
+from detectors.engine.checks import check_canvases, check_classes
 from detectors.engine.console import console
 from detectors.heads.dense import DenseHead
 from detectors.structures import Batch, Targets
@@ -66,6 +66,7 @@ def assigners(names: Sequence[str]) -> dict[str, Assigner]:
 
 def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
     """The detector, with the weights of `ckpt_path` if given, and the first pictures as a batch."""
+    check_classes(cfg)
     torch.manual_seed(cfg.seed)
     file = resumed_from(cfg, Path(cfg.run_dir))
     detector = initial_detector(cfg)

@@ -16,7 +16,7 @@ from detectors.config.links import with_links
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import DETECTION, check_data
+from detectors.engine.checks import DETECTION, check_classes, check_data
 from detectors.engine.evaluation import value_of
 from detectors.engine.trainer import finish
 from detectors.weights.initial import initial_model
@@ -45,6 +45,7 @@ def main(cfg: DictConfig) -> float:
 
 def assemble(cfg: DictConfig) -> tuple[LitClassifier, Any, Trainer]:
     """Module, data and trainer; all that the config describes is made before any data is read."""
+    check_classes(cfg)
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     classifier: Any = initial_model(cfg)
     optimizer = instantiate(cfg, "optimizer")

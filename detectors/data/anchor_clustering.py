@@ -7,6 +7,8 @@ from detectors.ops.numpy_boxes import shape_iou
 from detectors.random_streams import stream
 from detectors.structures import Annotations
 
+SAME = 0.99  # IoU from which two shapes are one
+
 
 def canvas_shapes(annotations: Annotations, resize: Resize) -> np.ndarray:
     """[n, 2] width and height of every box after the resize, in pixels; crowds are left out."""
@@ -32,7 +34,8 @@ def clustered_shapes(
         [count, 2] sorted by area, and a number in (0, 1].
 
     Raises:
-        ValueError: there are fewer different boxes than shapes asked for.
+        ValueError: there are fewer different boxes than shapes asked for, or so few that two of the
+            shapes are the same but for rounding.
     """
     different = len(np.unique(shapes, axis=0))
     if not 1 <= count <= different:
@@ -40,7 +43,18 @@ def clustered_shapes(
     rng = stream(seed, name="anchor clustering")
     found = [_refined(shapes, _start(shapes, count, rng), rounds) for _ in range(restarts)]
     best, fit = max(found, key=lambda result: result[1])
+    _check_distinct(best)
     return best[np.argsort(best.prod(axis=1), kind="stable")], fit
+
+
+def _check_distinct(shapes: np.ndarray) -> None:
+    overlap = np.triu(shape_iou(shapes[:, None], shapes), 1)
+    if overlap.max(initial=0) > SAME:
+        first, second = shapes[list(np.unravel_index(overlap.argmax(), overlap.shape))].round(2)
+        raise ValueError(
+            f"{len(shapes)} shapes were asked for, but two of those found are one: "
+            f"{first.tolist()} and {second.tolist()}; the boxes are of fewer sizes, ask for fewer"
+        )
 
 
 def _start(shapes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from detectors.data.ranges import at_least, check
+from detectors.data.ranges import check, whole
 from detectors.random_streams import stream
 
 
@@ -26,7 +26,7 @@ class Multiscale:
         multiples = bool(sides) and all(side >= 32 and not side % 32 for side in sides)
         like = "sides, multiples of 32, the coarsest stride, for example [320, 352, 384]"
         strides = multiples, f"{like}, found {list(sides)}"
-        check("multiscale", strides, at_least("every", every, 1))
+        check("multiscale", strides, whole("every", every, 1))
         self.sides, self.every = tuple(sides), every
 
     def side(self, seed: int, epoch: int, batch: int) -> int:

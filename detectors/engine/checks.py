@@ -72,6 +72,19 @@ def check_batch_tricks(
             raise ValueError(f"batch_tricks.{name}: {error}") from error
 
 
+def check_classes(cfg: DictConfig) -> None:
+    """Refuse a model of another number of classes than its data have.
+
+    Raises:
+        ValueError: the two numbers differ.
+    """
+    if cfg.num_classes != cfg.data.num_classes:
+        raise ValueError(
+            f"num_classes={cfg.num_classes}, but the data have data.num_classes="
+            f"{cfg.data.num_classes}: leave num_classes out, the data decide"
+        )
+
+
 DETECTION = "detectors.data.module.DetectionData"
 CLASSIFICATION = "detectors.classification.imagefolder.ImageFolder"
 

@@ -18,7 +18,13 @@ from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
-from detectors.engine.checks import check_batch_tricks, check_callbacks, check_canvases, check_tta
+from detectors.engine.checks import (
+    check_batch_tricks,
+    check_callbacks,
+    check_canvases,
+    check_classes,
+    check_tta,
+)
 from detectors.engine.hardware import accelerator_of, number_format
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
@@ -75,6 +81,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     """Module, data and trainer; all that the config describes is made before any data is read."""
+    check_classes(cfg)
     outline, tta = sketch(cfg), tta_of(cfg)
     data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
     check_callbacks(trainer)

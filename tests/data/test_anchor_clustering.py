@@ -38,6 +38,16 @@ def test_as_many_shapes_as_boxes_fit_exactly_and_more_are_refused() -> None:
         clustered_shapes(shapes, 4)
 
 
+@pytest.mark.parametrize("digits", [6, 16])
+def test_objects_of_one_size_but_for_rounding_are_refused(digits: int) -> None:
+    """200 objects of 50 x 50 in 640 pixels, written as decimals of so many digits."""
+    centres = np.round((np.random.default_rng(0).integers(0, 590, 200) + 25) / 640, digits)
+    half = np.round(50 / 640, digits) / 2
+    widths = (centres + half) * 640 - (centres - half) * 640
+    with pytest.raises(ValueError, match=r"two of those found are one: \[50.0, 50.0\]|different"):
+        clustered_shapes(np.stack([widths, np.roll(widths, 1)], axis=1), 9)
+
+
 def test_boxes_are_measured_on_the_canvas_without_crowds() -> None:
     """A 10 x 20 box in 50 x 100 pixels and one of its size in 100 x 100."""
     truth = unannotated(np.array([[50, 100], [100, 100]]))._replace(

@@ -75,6 +75,12 @@ def test_a_checkpoint_has_the_numbers_and_needs_no_data() -> None:
     assert with_anchors(done) is done
 
 
+def test_another_number_of_classes_than_the_data_have_is_refused() -> None:
+    cfg = compose([*WORDS[:1], "model=yolov3", "num_classes=7", "run_dir=."])
+    with pytest.raises(ValueError, match=r"num_classes=7, but the data have data\.num_classes=4"):
+        assemble(cfg)
+
+
 def test_without_the_trick_nothing_is_read() -> None:
     cfg = compose(["model=yolov3", "data.train.read.count=0"])
     assert with_anchors(cfg) is cfg

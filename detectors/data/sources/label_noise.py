@@ -36,7 +36,7 @@ class LabelNoise:
         missing: float = 0.0,
         seed: int = 0,
     ) -> None:
-        shares = within("wrong_class", wrong_class, "[0, 1]"), within("missing", missing, "[0, 1]")
+        shares = within("wrong_class", wrong_class, "[0, 1]"), within("missing", missing, "[0, 1)")
         check("label noise", *shares, within("jitter", jitter, "[0, 0.5)"))
         source = read()
         if wrong_class > 0 and len(source.annotations.classes) < 2:

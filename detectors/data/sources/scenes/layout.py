@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.data.ranges import at_least, check, within
+from detectors.data.ranges import Rule, at_least, check, finite, whole, within
 from detectors.data.sources.scenes import shapes
 
 _TRIES = 12  # places offered to an object before it is given up
@@ -84,22 +84,32 @@ class Layout:
     imbalance: float = 0.0
 
     def __post_init__(self) -> None:
-        least, most = self.objects
-        small, large = self.sizes
-        counts = 0 <= least <= most, f"0 <= fewest <= most objects, found {self.objects}"
-        extents = 0 < small <= large < 1, f"0 < least <= greatest < 1 as sizes, found {self.sizes}"
         check(
             "scene layout",
-            at_least("side", self.side, 16),
+            whole("side", self.side, 16),
+            whole("num_classes", self.num_classes, 1),
             within("num_classes", self.num_classes, f"[1, {len(shapes.NAMES)}]"),
-            counts,
-            extents,
-            at_least("stretch", self.stretch, 1),
+            self._counts(),
+            self._extents(),
+            within("stretch", self.stretch, "[1, 100]"),
             within("crowding", self.crowding, "[0, 1]"),
             within("occlusion", self.occlusion, "[0, 1)"),
             within("truncation", self.truncation, "[0, 0.5]"),
             at_least("imbalance", self.imbalance, 0),
         )
+
+    def _counts(self) -> Rule:
+        expected = f"0 <= fewest <= most objects and a most of 1 or more, found {self.objects}"
+        if len(self.objects) != 2 or not all(whole("", n, 0)[0] for n in self.objects):
+            return False, expected
+        least, most = self.objects
+        return least <= most and most >= 1, expected
+
+    def _extents(self) -> Rule:
+        expected = f"0 < least <= greatest < 1 as sizes, found {self.sizes}"
+        if len(self.sizes) != 2 or not all(finite(size) for size in self.sizes):
+            return False, expected
+        return 0 < self.sizes[0] <= self.sizes[1] < 1, expected
 
     @property
     def columns(self) -> int:

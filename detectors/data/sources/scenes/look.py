@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from detectors.data.ranges import above, at_least, check, within
+from detectors.data.ranges import check, within
 from detectors.random_streams import stream
 
 _SUBPIXEL = 4  # binary digits that cv2 keeps after the point
@@ -40,8 +40,8 @@ class Look:
             "scene look",
             within("contrast", self.contrast, "[0, 1]"),
             within("colour_cue", self.colour_cue, "[0, 1]"),
-            at_least("blur", self.blur, 0),
-            above("brightness", self.brightness, 0),
+            within("blur", self.blur, "[0, 100]"),
+            within("brightness", self.brightness, "(0, 100]"),
         )
 
     def paint(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detectors.data.ranges import at_least, check
+from detectors.data.ranges import check, whole
 from detectors.data.sources.scenes import shapes
 from detectors.data.sources.scenes.layout import Arrangement, Layout
 from detectors.data.sources.scenes.look import Look
@@ -35,7 +35,7 @@ class Scenes:
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f"scenes: split must be one of {sorted(_SPLITS)}, got {split!r}")
-        check("scenes", at_least("count", count, 1), at_least("seed", seed, 0))
+        check("scenes", whole("count", count, 1), whole("seed", seed, 0))
         self._layout, self._look = layout, look
         self._entropy = (seed, _SPLITS[split])
         self._objects = _joined(
