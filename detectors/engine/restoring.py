@@ -124,8 +124,7 @@ def _read(config: Mapping[str, Any], key: str, split: str) -> bool:
     """Whether the data of a split depend on a key: a mark in its place is found in them."""
     marked = replaced(config, key, MARK)
     node = followed(marked, "data")
-    own = "val" if split == "test" and node.get("test") is None else split
-    unread = {*TRAINING, "train", "val", "test"} - {own}
+    unread = {*TRAINING, "train", "val", "test"} - {split}
     return MARK in str({name: value for name, value in node.items() if name not in unread})
 
 

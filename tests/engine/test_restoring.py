@@ -30,7 +30,9 @@ def root(data: Any, split: str = "val") -> str:
 def test_what_refers_to_a_changed_key_changes_with_it(checkpoint: dict[str, Any]) -> None:
     assert root(restored(checkpoint, "")) == "old.yaml"
     data = restored(checkpoint, "+data.train.root=NOWHERE.yaml")
-    assert (root(data), root(data, "test")) == ("NOWHERE.yaml", "NOWHERE.yaml")
+    assert root(data) == "NOWHERE.yaml"
+    with pytest.raises(ValueError, match="no split test: use one of train, val"):
+        data.source("test")
     assert root(restored(checkpoint, "+data.val.root=new.yaml")) == "new.yaml"
     assert restored(checkpoint, "+image_size=96").canvases() == {(96, 96)}
     assert restored(checkpoint, "+seed=7").seed == 7
@@ -67,9 +69,11 @@ def test_links_of_a_checkpoint_without_any_are_not_guessed(checkpoint: dict[str,
 
 
 def test_each_split_reads_its_own_keys(checkpoint: dict[str, Any]) -> None:
-    assert root(restored(checkpoint, "+data.val.root=new", split="test"), "test") == "new"
-    with pytest.raises(ValueError, match="evaluation of test reads nothing"):
-        restored(checkpoint, "+data.train.split=other", split="test")
+    both = {**checkpoint, "config": with_links(compose([*WORDS, "data.test=${data.val}"]))}
+    assert root(restored(both, "+data.val.root=new", split="test"), "test") == "new"
+    for word, known in (("+data.train.split=other", both), ("+data.val.root=new", checkpoint)):
+        with pytest.raises(ValueError, match="evaluation of test reads nothing"):
+            restored(known, word, split="test")
 
 
 def test_another_number_of_classes_is_refused(checkpoint: dict[str, Any]) -> None:
