@@ -80,7 +80,8 @@ def class_names(names: Any, origin: str, ids: Sequence[int] | None = None) -> tu
             f"{origin}: the class names are {reprlib.repr(names)}, expected a list: [cat, dog]"
         )
     numbers = range(len(names)) if ids is None else ids
-    found = texts(names, lambda k: f"{origin}: the name of class {numbers[k]}")
+    written = texts(names, lambda k: f"{origin}: the name of class {numbers[k]}")
+    found = [name.strip() for name in written]
     for name, count in Counter(found).items():
         if count > 1:
             same = [number for number, other in zip(numbers, found, strict=True) if other == name]

@@ -294,13 +294,15 @@ def inside(
     """
     if trusted:
         return [(start or root) / name for name in names]
-    base = os.path.join(os.path.abspath(root), "")
+    bases = tuple(
+        os.path.join(whole, "") for whole in (os.path.abspath(root), os.path.realpath(root))
+    )
     # Without `..`, which the system would follow from the target of a link.
     paths = [Path(os.path.normpath((start or root) / name)) for name in names]
     outside = [
         name
         for name, path in zip(names, paths, strict=True)
-        if not os.path.join(os.path.abspath(path), "").startswith(base)
+        if not os.path.join(os.path.abspath(path), "").startswith(bases)
     ]
     if outside:
         raise ValueError(
@@ -314,17 +316,20 @@ def pictures_among(paths: Iterable[Path], findings: Findings) -> list[Path]:
     """Those files that are pictures of a kind that is read, in order; notes what else is there."""
     kept: list[Path] = []
     other: list[Path] = []
-    hidden, odd = [], []
+    hidden, odd, folders = [], [], []
     for path in sorted(paths):
         known = path.suffix.lower() in SUFFIXES
         if path.name.startswith("."):
             hidden += [path] * known
+        elif path.is_dir():
+            folders.append(path)
         elif not path.is_file():
             odd += [path] * known
         else:
             (kept if known else other).append(path)
     findings.drop("images", "hidden files", hidden)
     findings.drop("images", "pipes or broken links", odd)
+    findings.add("folders not looked into", folders)
     findings.add(f"files of another kind than {', '.join(SUFFIXES)} left out", other)
     return kept
 
@@ -367,7 +372,7 @@ def _matches(path: Path) -> list[Path]:
         base /= rest.pop(0)
     if rest:
         return list(base.glob(str(Path(*rest))))
-    return [base] if not base.is_dir() else [p for p in base.iterdir() if not p.is_dir()]
+    return list(base.iterdir()) if base.is_dir() else [base]
 
 
 def unannotated(sizes: np.ndarray) -> Annotations:

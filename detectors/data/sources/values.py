@@ -19,7 +19,10 @@ def whole_numbers(values: Sequence[Any], where: Where) -> np.ndarray:
     Raises:
         ValueError: a value is no whole number, or too large; the message names its place.
     """
-    return np.array(_read(values, where, _whole, "a whole number"), np.int64)
+    found = _as_they_are(values, {int}, np.int64)
+    if found is None:
+        found = np.array(_read(values, where, _whole, "a whole number"), np.int64)
+    return found
 
 
 def numbers(values: Sequence[Any], where: Where) -> np.ndarray:
@@ -28,7 +31,10 @@ def numbers(values: Sequence[Any], where: Where) -> np.ndarray:
     Raises:
         ValueError: a value is no number; the message names its place.
     """
-    return np.array(_read(values, where, _number, "a number"), np.float64)
+    found = _as_they_are(values, {int, float}, np.float64)
+    if found is None:
+        found = np.array(_read(values, where, _number, "a number"), np.float64)
+    return found
 
 
 def flags(values: Sequence[Any], where: Where) -> np.ndarray:
@@ -41,12 +47,22 @@ def flags(values: Sequence[Any], where: Where) -> np.ndarray:
 
 
 def texts(values: Sequence[Any], where: Where) -> list[str]:
-    """Each a text that is not empty, without space around it; a number stands for its digits.
+    """Each a text that is not blank; a number stands for its digits.
 
     Raises:
         ValueError: a value is neither; the message names its place.
     """
     return _read(values, where, _text, "text; put it in quotes")
+
+
+def _as_they_are(values: Sequence[Any], kinds: set[type], dtype: type) -> np.ndarray | None:
+    """The values at once where all have the types they should, as in most files; else None."""
+    if not set(map(type, values)) <= kinds:
+        return None
+    try:
+        return np.array(values, dtype)
+    except OverflowError:
+        return None
 
 
 def _read(
@@ -95,6 +111,6 @@ def _flag(value: Any) -> bool:
 def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
-    if not (text := str(value).strip()):
+    if not str(value).strip():
         raise ValueError
-    return text
+    return str(value)

@@ -34,7 +34,7 @@ def read(tmp_path, picture):
         categories = [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}]
         content = {"images": images, "categories": categories, "annotations": ROWS} | changed
         path = tmp_path / "instances.json"
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding="utf-8-sig")  # with a byte order mark
         return read_coco(path, tmp_path, classes, trust_paths)
 
     return run
@@ -149,6 +149,7 @@ def test_numbers_may_be_text(read, caplog) -> None:
         ({"annotations": [ROWS[0] | {"iscrowd": "maybe"}]}, "`iscrowd` of annotation 1 is 'maybe'"),
         ({"annotations": [ROWS[0] | {"iscrowd": 2}]}, "`iscrowd` of annotation 1 is 2, expected 0"),
         ({"annotations": [ROWS[0] | {"image_id": "a"}]}, "`image_id` of annotation 1 is 'a', exp"),
+        ({"annotations": [ROWS[0] | {"image_id": 2**63}]}, "`image_id` of annotation 1 is 92"),
         ({"annotations": [ROWS[0] | {"image_id": True}]}, "`image_id` of annotation 1 is True"),
         (
             {"annotations": [ROWS[0] | {"category_id": 7.5}]},

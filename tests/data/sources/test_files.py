@@ -143,8 +143,10 @@ def test_what_is_left_out_is_told(tmp_path, picture, text, caplog) -> None:
     picture(tmp_path / ".b.png")
     text(tmp_path / "c.gif", "GIF89a")
     os.mkfifo(tmp_path / "d.jpg")
+    picture(tmp_path / "below" / "e.png")
     assert len(read_pictures(tmp_path)) == 1
     (message,) = caplog.messages
+    assert "1 folders not looked into: " in message
     assert "1 of 3 images used; 1 hidden files dropped: " in message
     assert "c.gif" in message
     assert "1 pipes or broken links dropped: " in message

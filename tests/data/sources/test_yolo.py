@@ -188,6 +188,10 @@ def test_a_list_does_not_lead_out_of_the_folder_unless_trusted(yolo, text, pictu
         with pytest.raises(ValueError, match=r"list\.txt: 1 paths lead out.*trust_paths=true"):
             read_yolo(root / "data.yaml", "train")
         assert len(read_yolo(root / "data.yaml", "train", trust_paths=True)) == 2
+    linked = root.with_name("linked")
+    linked.symlink_to(root)
+    text(root / "list.txt", f"{root / 'images/train/a.jpg'}\n")
+    assert len(read_yolo(linked / "data.yaml", "train")) == 1
 
 
 def test_linked_folders_are_read_once(yolo, picture, text, caplog) -> None:
