@@ -1,8 +1,8 @@
-"""Makes the objects that a config describes, and refuses keys that they do not take."""
+"""Makes the objects that a config describes, and refuses keys and values they do not take."""
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import hydra
@@ -11,12 +11,14 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.spelling import did_you_mean
+from detectors.config.values import check_value, is_node, signature
 
+_ANYTHING = inspect.Parameter("anything", inspect.Parameter.VAR_KEYWORD, annotation=Any)
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
 
 def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
-    """The object that the node `key` describes, all of its keys checked first.
+    """The object that the node `key` describes, all of its keys and values checked first.
 
     Raises:
         ValueError: a part cannot be made; the message names its place in the config.
@@ -28,10 +30,16 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
 def made(node: Any, place: str, **arguments: object) -> Any:
     """The object that plain containers describe; `place` is where messages say they stand.
 
+    Without a `_target_` they are named parts, and so is what they make.
+
     Raises:
         ValueError: as `instantiate`.
     """
-    check_keys({**node, **arguments} if arguments else node, place)
+    how = {key: value for key, value in arguments.items() if key.startswith("_")}
+    check_node({**node, **how}, place, arguments.keys() - how.keys())
+    if not is_node(node):
+        for name, child in node.items():
+            check_value(f"{place}.{name}", child, Callable)
     try:
         return hydra.utils.instantiate(node, _convert_="all", **arguments)
     except HydraException as error:
@@ -43,15 +51,18 @@ def _told(key: str, error: HydraException) -> str:
     below = _FULL_KEY.findall(str(error))
     place = ".".join([key, *below[:1]])
     cause = error.__cause__
-    if isinstance(cause, ValueError):
+    if isinstance(cause, ValueError) or type(cause).__module__.startswith("lightning."):
         return f"{place}: {cause}"
     return f"{place}: {error if cause is None else repr(cause)}"
 
 
-def check_keys(node: Any, path: str) -> None:
-    """Refuse a key that the constructor under it does not know, and one that it lacks.
+def check_node(node: Any, path: str, given: Collection[str] = ()) -> None:
+    """Refuse a key that the constructor under it does not know or lacks, and a value unlike it.
 
     Partials are looked at too, though what they lack may come later.
+
+    Args:
+        given: parameters whose values come from elsewhere.
 
     Raises:
         ValueError: names the path, and the likely spelling and what there is, or what is missing.
@@ -59,21 +70,29 @@ def check_keys(node: Any, path: str) -> None:
     children = node.items() if isinstance(node, Mapping) else enumerate(node)
     for name, child in children:
         if isinstance(child, (Mapping, list)):
-            check_keys(child, f"{path}.{name}")
-    if isinstance(node, Mapping) and "_target_" in node:
-        _check_target(node, path)
+            check_node(child, f"{path}.{name}")
+    if is_node(node):
+        _check_target(node, path, given)
 
 
-def _check_target(node: Mapping[str, Any], path: str) -> None:
-    known = _parameters(node["_target_"], path)
-    if known is None:
+def _check_target(node: Mapping[str, Any], path: str, given: Collection[str]) -> None:
+    target = _found(node["_target_"], path)
+    takes = signature(target)
+    known = None if takes is None else _names(takes)
+    keys = [key for key in node if not str(key).startswith("_")]
+    for key in [*keys, *given]:
+        if known is not None and key not in known:
+            raise ValueError(
+                f"{path}.{key}: {node['_target_']} has no parameter {key!r}."
+                f"{did_you_mean(str(key), known)} It takes: {', '.join(known) or 'nothing'}"
+            )
+    if takes is None:
         return
-    for key in [key for key in node if key not in known and not key.startswith("_")]:
-        raise ValueError(
-            f"{path}.{key}: {node['_target_']} has no parameter {key!r}.{did_you_mean(key, known)} "
-            f"It takes: {', '.join(known) or 'nothing'}"
-        )
-    missing = [k for k in _required(node["_target_"]) if k not in node]
+    for key in keys:
+        taker = takes.parameters.get(key, _ANYTHING)
+        if node[key] is not None or taker.default is not None:
+            check_value(f"{path}.{key}", node[key], taker.annotation)
+    missing = [k for k in _required(takes) if k not in node and k not in given]
     if missing and not node.get("_partial_") and "_args_" not in node:
         raise ValueError(
             f"{path}: {node['_target_']} needs {', '.join(map(repr, missing))}, which nothing here "
@@ -81,20 +100,21 @@ def _check_target(node: Mapping[str, Any], path: str) -> None:
         )
 
 
-def _required(target: str) -> list[str]:
-    """Names of parameters without a default."""
-    parameters = inspect.signature(get_object(target)).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-
-
-def _parameters(target: str, path: str) -> list[str] | None:
-    """Names that the target takes; None where it takes any."""
+def _found(target: Any, path: str) -> Any:
     try:
-        signature = inspect.signature(get_object(target))
-    except (ImportError, AttributeError) as error:
+        return get_object(target)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(f"{path}._target_: cannot import {target!r}: {error}") from error
-    except ValueError:  # a constructor written in C
-        return None
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    anything = inspect.Parameter.VAR_KEYWORD in kinds
-    return None if anything else [name for name in signature.parameters if name != "self"]
+
+
+def _names(takes: inspect.Signature) -> list[str] | None:
+    """Names of all parameters; None where it takes any."""
+    anything = any(p.kind is p.VAR_KEYWORD for p in takes.parameters.values())
+    return None if anything else list(takes.parameters)
+
+
+def _required(takes: inspect.Signature) -> list[str]:
+    """Names of parameters without a default."""
+    parameters = takes.parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]

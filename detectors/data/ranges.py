@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+from detectors.ranges import Within
+
 Rule = tuple[bool, str]  # whether it is kept, and what was expected and found
 
 
@@ -29,13 +31,8 @@ def finite(value: Any) -> bool:
 
 def within(word: str, value: float, interval: str) -> Rule:
     """A number in an interval written as usual: "[0, 1)" leaves out the 1."""
-    expected = f"{word} in {interval}, found {value}"
-    if not finite(value):
-        return False, expected
-    low, high = map(float, interval[1:-1].split(","))
-    above_low = value > low or (value == low and interval[0] == "[")
-    below_high = value < high or (value == high and interval[-1] == "]")
-    return above_low and below_high, expected
+    kept = finite(value) and value in Within(interval)
+    return kept, f"{word} in {interval}, found {value}"
 
 
 def at_least(word: str, value: float, least: float) -> Rule:

@@ -25,10 +25,10 @@ def torch_device(device: str) -> torch.device:
     return torch.device("cuda" if accelerator_of(device) in ("gpu", "cuda") else "cpu")
 
 
-def number_format(precision: str, accelerator: str) -> str:
+def number_format(precision: str | int, accelerator: str) -> str:
     """The precision for Lightning; "auto" is bf16 if the hardware computes in it, else float32."""
     if precision != "auto":
-        return precision
+        return str(precision)
     chosen = "bf16-mixed" if has_bf16(accelerator) else "32-true"
     _log.info("precision=auto: %s on this %s", chosen, accelerator)
     return chosen

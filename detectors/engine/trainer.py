@@ -5,7 +5,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import lightning
 from lightning.pytorch import Callback, Trainer
@@ -16,6 +16,7 @@ from torch import nn
 from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
+from detectors.config.values import check_value
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
 from detectors.engine.checks import (
@@ -28,6 +29,7 @@ from detectors.engine.checks import (
 from detectors.engine.hardware import accelerator_of, number_format
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
+from detectors.ranges import Count, Weight, Whole, Within
 
 # Lightning's warnings about its own code, and about what is on purpose here.
 IRRELEVANT = (
@@ -37,6 +39,23 @@ IRRELEVANT = (
     ".*sync_dist=True.*",  # losses shown are the first process's: waiting for all costs each step
     ".*Checkpoint directory .* exists and is not empty.*",
 )
+
+# Its arguments for which words of ours stand, and the ranges of those that would go wrong late.
+OURS = {"accelerator": "device", "logger": "logger"}
+Part = Annotated[float, Within("(0, 1]")]
+RANGES = {
+    "max_epochs": Count | Literal[-1] | None,
+    "max_steps": Count | Literal[-1],
+    "limit_train_batches": Count | Part,
+    "limit_val_batches": Count | Part,
+    "limit_test_batches": Count | Part,
+    "accumulate_grad_batches": Count,
+    "check_val_every_n_epoch": Count | None,
+    "log_every_n_steps": Count,
+    "num_sanity_val_steps": Whole | Literal[-1],
+    "gradient_clip_val": Weight | None,
+    "num_nodes": Count,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -62,21 +81,24 @@ def trainer(
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
     accelerator = accelerator_of(device)
-    return Trainer(
-        accelerator=accelerator,
-        precision=number_format(precision, accelerator),  # type: ignore[arg-type]
-        callbacks=list((callbacks or {}).values()),
-        logger=list((loggers or {}).values()),
-        enable_model_summary=False,
-        **settings,
-    )
+    given = {
+        "accelerator": accelerator,
+        "precision": number_format(precision, accelerator),
+        "callbacks": list((callbacks or {}).values()),
+        "logger": list((loggers or {}).values()),
+        "enable_model_summary": False,
+    }
+    return Trainer(**{**given, **settings})
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
-    known = list(inspect.signature(Trainer).parameters)
-    for key in settings:
+    known = inspect.signature(Trainer).parameters
+    for key, value in settings.items():
+        if key in OURS:
+            raise ValueError(f"trainer.{key}: say {OURS[key]}=... instead")
         if key not in known:
             raise ValueError(f"Lightning's Trainer has no {key!r}.{did_you_mean(key, known)}")
+        check_value(f"trainer.{key}", value, RANGES.get(key, known[key].annotation))
 
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:

@@ -4,8 +4,8 @@ from omegaconf import OmegaConf
 
 import detectors
 from detectors.config.compose import compose
-from detectors.config.instantiate import check_keys, instantiate
-from detectors.config.overrides import check_slots
+from detectors.config.instantiate import check_node, instantiate
+from detectors.config.words import check_slots
 
 
 def test_command_line_wins_over_trick_over_family() -> None:
@@ -46,7 +46,7 @@ def test_part_that_the_model_does_not_use_is_refused() -> None:
 def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
     partial = {"_target_": "torch.nn.Conv2d", "_partial_": True, "kernel_sise": 3}
     with pytest.raises(ValueError, match=r"model\.neck\.kernel_sise: .* mean 'kernel_size'"):
-        check_keys({"neck": partial}, "model")
+        check_node({"neck": partial}, "model")
 
 
 def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
@@ -54,8 +54,8 @@ def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
     with pytest.raises(
         ValueError, match=r"model\.neck: torch.* needs 'kernel_size'.*neck\.kernel_"
     ):
-        check_keys({"neck": node}, "model")
-    check_keys({"neck": node | {"_partial_": True}}, "model")
+        check_node({"neck": node}, "model")
+    check_node({"neck": node | {"_partial_": True}}, "model")
 
 
 def test_build_takes_settings_and_leaves_hydra_alone() -> None:
