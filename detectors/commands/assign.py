@@ -13,9 +13,10 @@ from detectors.assigners import Assigner
 from detectors.commands.preview import first_samples
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
+from detectors.config.words import words_of_job
 from detectors.data.collate import collated
 from detectors.detector import Detector
-from detectors.engine.build import configured_job, initial_detector, words_of_job
+from detectors.engine.build import configured_job, initial_detector
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import check_canvases, check_classes
 from detectors.engine.console import console
@@ -33,11 +34,6 @@ Pictures = list[list[Level]]  # the levels of each picture
 
 def main(cfg: DictConfig) -> Path:
     """Write the sheet and print how many priors the objects got; the file."""
-    if cfg.count < 1 or cfg.epoch < 0:
-        raise ValueError(
-            f"found count={cfg.count} and epoch={cfg.epoch}, expected a picture and an epoch from "
-            "0 on"
-        )
     cfg = configured_job(cfg)
     others = assigners(cfg.compare)
     detector, batch = prepared(cfg)

@@ -21,11 +21,6 @@ _log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> Path:
     """Write the sheet and say what is on it; the file."""
-    if cfg.count < 1 or cfg.columns < 1 or cfg.epoch < 0:
-        raise ValueError(
-            f"found count={cfg.count}, columns={cfg.columns} and epoch={cfg.epoch}, expected a "
-            "picture, a column and an epoch from 0 on"
-        )
     cfg = configured_job(cfg)
     data = instantiate(cfg, "data")
     samples = first_samples(data, cfg.epoch, cfg.count)

@@ -11,7 +11,8 @@ from rich.progress import track
 
 from detectors.config.overrides import GRID_PAGE
 from detectors.config.paths import CONF
-from detectors.engine.build import configured, words_of_job
+from detectors.config.words import words_of_job
+from detectors.engine.build import configured
 from detectors.engine.console import console
 from detectors.engine.trainer import assemble
 from detectors.structures import Targets

@@ -1,39 +1,105 @@
 """Composes a config from overrides."""
 
+import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, ClassVar
 
 import hydra
+import yaml
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from detectors.config.paths import CONF
+from detectors.config.paths import CONF, config_dirs, key
 from detectors.config.spelling import unknown_choice
 
+_REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
-def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
-    """The config `name` under these overrides; a running Hydra job is left as it was.
+
+def compose(words: Sequence[str], name: str = "train") -> DictConfig:
+    """The config `name` under these words; a running Hydra job is left as it was.
 
     Raises:
-        ValueError: Hydra refuses an override, or a choice is unknown.
+        ValueError: Hydra refuses a word or a file, or a choice is unknown.
     """
-    if told := unknown_choice(overrides):
+    if told := unknown_choice(words):
         raise ValueError(told)
+    made = _composed if any(config_dirs(words)) else _composed_once
     try:
-        with _own_hydra():
-            return hydra.compose(name, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+        return copy.deepcopy(made((*words, *lifted(words)), name))
+    except _REFUSALS as error:
+        raise ValueError(str(error) or str(error.__cause__)) from error
+
+
+def _composed(words: tuple[str, ...], name: str) -> DictConfig:
+    with _own_hydra():
+        return hydra.compose(name, overrides=list(words))
+
+
+_composed_once = lru_cache(maxsize=16)(_composed)  # of our own files, which stay as they are
+
+
+def lifted(words: Sequence[str]) -> list[str]:
+    """Choices of the tricks that are said, as words where the recipe that is said has others.
+
+    A word that chooses a trick is later than the recipe; in Hydra the recipe would win.
+
+    Raises:
+        ValueError: Hydra cannot read a word.
+    """
+    said = {key(word): word for word in words}
+    if not {"experiment", "trick"} <= said.keys():
+        return []
+    roots = [CONF, *map(Path, config_dirs(words))]
+    recipes, tricks = (_value(said[group]) for group in ("experiment", "trick"))
+    of_recipe: dict[str, Any] = {}
+    of_tricks: dict[str, Any] = {}
+    for recipe in recipes:
+        of_recipe |= _choices_of("experiment", recipe, roots)
+    for trick in tricks:
+        of_tricks |= _choices_of("trick", trick, roots)
+    both = [group for group in of_tricks if group in of_recipe and group not in said]
+    return [f"{group}={of_tricks[group]}" for group in both]
+
+
+def _value(word: str) -> list[str]:
+    """The choices that a word names; none where it deletes them or leaves them to a sweep."""
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([word])
+    except HydraException as error:
         raise ValueError(str(error)) from error
+    value = None if parsed.is_sweep_override() or parsed.is_delete() else parsed.value()
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)] * bool(value)
 
 
-def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[str]:
+def _choices_of(group: str, name: str, roots: Sequence[Path]) -> dict[str, Any]:
+    """Choices of other groups that a file makes, and before it the files that it includes."""
+    file = next((f for root in roots if (f := root / group / f"{name}.yaml").is_file()), None)
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file else None
+    found: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for item in content.get("defaults", []) if isinstance(content, Mapping) else []:
+        if isinstance(item, str) and item != "_self_":
+            found |= _choices_of(group, item, roots)
+        elif isinstance(item, Mapping):
+            ((place, choice),) = item.items()
+            if place.startswith("override /"):
+                own[place.removeprefix("override /")] = choice
+    return found | own
+
+
+def chosen(group: str, words: Sequence[str], name: str = "train") -> list[str]:
     """Choices of a group of which several may be chosen, in their order.
 
     What a choice of the group chooses in its turn is part of it, and not named.
@@ -41,21 +107,23 @@ def chosen(group: str, overrides: Sequence[str], name: str = "train") -> list[st
     Raises:
         ValueError: Hydra refuses an override.
     """
-    if not _may_choose(group, overrides):
+    said = [word for word in words if key(word) == group]
+    if said:
+        return _value(said[-1])
+    if not _may_choose(group, words):
         return []
     try:
         with _own_hydra() as loader:
-            found = loader.compute_defaults_list(name, list(overrides), RunMode.RUN).defaults
+            found = loader.compute_defaults_list(name, list(words), RunMode.RUN).defaults
     except HydraException as error:
         raise ValueError(str(error)) from error
     named = [default for default in found if _group(default.config_path) == group]
     return [Path(d.config_path or "").name for d in named if _group(d.parent) != group]
 
 
-def _may_choose(group: str, overrides: Sequence[str]) -> bool:
-    """Whether a word chooses from the group, or a file that does; those of the user's may."""
-    keys = {override.lstrip("+~").split("=")[0] for override in overrides}
-    return not keys.isdisjoint({*_choosers(group), group, "hydra.searchpath"})
+def _may_choose(group: str, words: Sequence[str]) -> bool:
+    """Whether a file that a word names chooses from the group; those of the user's may."""
+    return not {key(word) for word in words}.isdisjoint({*_choosers(group), "hydra.searchpath"})
 
 
 @cache
@@ -71,12 +139,31 @@ def _group(file: str | None) -> str:
     return Path(file or "").parent.name
 
 
+class _ParsedOnce(ConfigRepository):
+    """Hydra's files, of which ours and its own are read once in a process."""
+
+    _parsed: ClassVar[dict[str, ConfigResult]] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.path not in (str(CONF), "hydra.conf"):
+            return super().load_config(config_path)
+        place = f"{source.path}/{config_path}"
+        if place not in self._parsed:
+            result = super().load_config(config_path)
+            assert result is not None
+            self._parsed[place] = result
+        return copy.deepcopy(self._parsed[place])
+
+
 @contextmanager
 def _own_hydra() -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            yield GlobalHydra.instance().config_loader()
+            loader: Any = GlobalHydra.instance().config_loader()
+            loader.repository = _ParsedOnce(loader.get_search_path())
+            yield loader
     finally:
         GlobalHydra.instance().hydra = running

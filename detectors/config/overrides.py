@@ -1,22 +1,19 @@
 """Refuses overrides and tricks without effect."""
 
-import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.compose import chosen, compose
 from detectors.config.equivalence import equivalent
-from detectors.config.paths import choices
-from detectors.config.spelling import did_you_mean
+from detectors.config.references import leaves, used_slots
+from detectors.config.words import check_words
 
 GRID_PAGE = "docs/tricks.md says which trick serves which family."
-_SLOT = re.compile(r"\$\{part\.(\w+)")
 
 
 def check_overrides(cfg: DictConfig, words: Sequence[str], name: str = "train") -> None:
-    """Refuse words and tricks that change nothing in the model, or a part that it does not use.
+    """Refuse words that mean nothing, and tricks that change nothing or a part that is not used.
 
     Args:
         cfg: what they compose.
@@ -25,8 +22,7 @@ def check_overrides(cfg: DictConfig, words: Sequence[str], name: str = "train") 
     Raises:
         ValueError: names the word or the trick, and the reason.
     """
-    check_slots(cfg, words)
-    check_added(cfg, words)
+    check_words(cfg, words)
     tricks = chosen("trick", words, name)
     for trick in tricks:
         others = ",".join(other for other in tricks if other != trick)
@@ -38,37 +34,6 @@ def _composed(words: Sequence[str], name: str) -> DictConfig | None:
         return compose(words, name)
     except ValueError:  # a word depends on the trick that is missing here
         return None
-
-
-def check_slots(cfg: DictConfig, words: Sequence[str]) -> None:
-    """Refuse an override of a part that the composed model does not use.
-
-    Raises:
-        ValueError: names the part and those that the model uses.
-    """
-    used = used_slots(cfg)
-    for word in words:
-        slot = word.lstrip("+~").split("=")[0].removeprefix("part.").split(".")[0]
-        if slot in cfg.part and slot not in used:
-            raise ValueError(
-                f"{word}: this model does not use {slot!r}, so it would change nothing. "
-                f"It uses: {', '.join(sorted(used))}"
-            )
-
-
-def check_added(cfg: DictConfig, words: Sequence[str]) -> None:
-    """Refuse a key that a word adds at the top level, where nothing refers to it.
-
-    Raises:
-        ValueError: names the word.
-    """
-    raw = str(OmegaConf.to_container(cfg, resolve=False))
-    for word in words:
-        key = word.removeprefix("+").split("=")[0]
-        added = word.startswith("+") and key.isidentifier() and key in cfg
-        if added and key not in choices() and f"${{{key}" not in raw:
-            others = [str(other) for other in cfg if other != key]
-            raise ValueError(f"{word}: nothing reads {key!r}.{did_you_mean(key, others)}")
 
 
 def check_trick(trick: str, cfg: DictConfig, without: DictConfig | None) -> None:
@@ -104,25 +69,3 @@ def changes(one: DictConfig, other: DictConfig) -> set[str]:
         for key in first.keys() | second.keys()
         if first.get(key, missing) != second.get(key, missing)
     }
-
-
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of nested maps by dotted key; an empty map is one too."""
-    if not isinstance(node, dict) or not node:
-        yield path, node
-        return
-    for name, child in node.items():
-        yield from leaves(child, f"{path}.{name}" if path else str(name))
-
-
-def used_slots(cfg: DictConfig) -> set[str]:
-    """Names X of all `${part.X}` that `model` reaches, directly or through other parts."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
-    found: set[str] = set()
-    waiting = set(_SLOT.findall(str(raw["model"])))
-    while waiting:
-        found |= waiting
-        reached = {s for slot in waiting for s in _SLOT.findall(str(raw["part"].get(slot)))}
-        waiting = reached - found
-    return found

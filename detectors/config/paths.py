@@ -1,4 +1,4 @@
-"""Finds the configs of this package and of the user, and lists the choices that they offer."""
+"""Finds what words name: configs of this package and of the user, their choices, checkpoints."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+
+
+def key(word: str) -> str:
+    """What a word sets: a dotted key or a group."""
+    return word.lstrip("+~").split("=")[0]
 
 
 def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -29,3 +34,14 @@ def config_dirs(words: Sequence[str]) -> Iterator[str]:
             yield value
         elif flag.startswith("--config-dir="):
             yield flag.partition("=")[2]
+
+
+def checkpoint_at(ckpt_path: str) -> Path:
+    """The file that `ckpt_path` names, other than "last".
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not Path(ckpt_path).is_file():
+        raise ValueError(f"ckpt_path={ckpt_path}: no such file (looked in {Path.cwd()})")
+    return Path(ckpt_path)

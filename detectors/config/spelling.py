@@ -30,6 +30,9 @@ def _unknown_choices(word: str, known: dict[str, list[str]]) -> Iterator[str]:
     group, _, value = word.lstrip("+").partition("=")
     if group not in known or any(sign in value for sign in "$(/"):
         return
+    if re.search(r"\[\s*\[|\{", value):
+        yield f"{word}: expected the name of a file, or several as {group}=[one,other]"
+        return
     for choice in re.sub(r"[\[\]\s'\"]", "", value).split(","):
         if choice not in ("", *known[group]):
             near = did_you_mean(choice, known[group])

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from detectors.config.compose import compose
 from detectors.config.overrides import check_overrides
+from detectors.config.words import words_of_job
 from detectors.detector import Detector
 from detectors.engine.anchors import with_anchors
 from detectors.weights.initial import initial_model, random_model
@@ -44,14 +45,6 @@ def configured(
 def configured_job(cfg: DictConfig) -> DictConfig:
     """The same for the running Hydra job, whose config Hydra has composed."""
     return configured(words_of_job(), str(HydraConfig.get().job.config_name), cfg)
-
-
-def words_of_job() -> list[str]:
-    """The words of the running Hydra job, and where it looks for files of the user's."""
-    job = HydraConfig.get()
-    sources = [s.path for s in job.runtime.config_sources if s.provider == "command-line"]
-    search = [f"hydra.searchpath=[file://{path}]" for path in sources]
-    return [*search, *job.overrides.task]
 
 
 def initial_detector(cfg: DictConfig) -> Detector:

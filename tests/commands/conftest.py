@@ -28,12 +28,17 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def detectors() -> Callable[..., None]:
-    """Calls `detectors WORDS` in a folder; a failure exits as it does for a user."""
+    """Calls `detectors WORDS` in a folder; a failure exits as it does for a user.
+
+    Of two words for one key the later one is said, so that a test may change what `TINY` says.
+    """
 
     def call(folder: Path, *words: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            patch.setattr(sys, "argv", ["detectors", *words])
+            patch.setattr(
+                sys, "argv", ["detectors", *{w.partition("=")[0]: w for w in words}.values()]
+            )
             patch.setattr(sys, "path", list(sys.path))
             try:
                 main()

@@ -94,7 +94,7 @@ def test_assigners_are_laid_below_each_other(
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("compare=[max_iou,atsss]", "best_shape"), ("count=0", "found count=0")]
+    ("word", "told"), [("compare=[max_iou,atsss]", "best_shape"), ("count=0", "count: found 0")]
 )
 def test_what_cannot_be_drawn_is_refused(
     detectors: Callable[..., None],

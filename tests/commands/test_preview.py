@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detectors.commands.preview import first_samples, main
+from detectors.commands.preview import first_samples
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 
@@ -27,6 +27,7 @@ def test_the_pictures_are_those_of_the_first_batches(tmp_path) -> None:
     np.testing.assert_array_equal(np.stack([sample.image for sample in samples]), images[:6])
 
 
-def test_nothing_to_show_is_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="found count=0"):
-        main(compose(["count=0", f"run_dir={tmp_path}"], "preview"))
+def test_nothing_to_show_is_refused(detectors, tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        detectors(tmp_path, "preview", "count=0")
+    assert "count: found 0" in capsys.readouterr().err

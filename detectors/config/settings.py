@@ -1,0 +1,95 @@
+"""States what the keys may be that commands read at the top level of their configs.
+
+All others are there to be referred to, by `${...}`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from detectors.config.paths import checkpoint_at
+from detectors.config.values import check_value
+from detectors.ranges import Count, Share, Whole
+
+Parts = Mapping[str, Callable[..., Any]]
+Part = Callable[..., Any]
+Size = Count | tuple[Count, Count]
+Device = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+Precision = Literal[
+    "auto",
+    "32-true",
+    "bf16-mixed",
+    "16-mixed",
+    "64-true",
+    "bf16-true",
+    "16-true",
+    "transformer-engine",
+    "transformer-engine-float16",
+    "bf16",
+    16,
+    32,
+    64,
+]
+
+# Of all commands together, because a word means the same in each.
+SETTINGS: dict[str, Any] = {
+    "seed": Whole,
+    "num_classes": Count,
+    "image_size": Size,
+    "device": Device,
+    "precision": Precision,
+    "channels_last": bool,
+    "compile": bool,
+    "weights": str | None,
+    "weights_classes": Count | None,
+    "clustering": Part | None,
+    "ckpt_path": str | None,
+    "tta": Part | Literal["trained"] | None,
+    "learning_rate": Part,
+    "batch_tricks": Parts,
+    "objective": str,
+    "model": Part,
+    "data": Mapping,
+    "trainer": Part,
+    "optimizer": Part,
+    "metrics": Parts,
+    "run_dir": str,
+    "finish": Part | None,  # pretrain
+    "cutmix": Part | None,
+    "label_smoothing": Share,
+    "split": Literal["val", "test"],  # evaluate
+    "trust": list[str],
+    "source": str | list[str],  # predict
+    "score_threshold": Share,
+    "batch_size": Count,
+    "epoch": Whole,  # preview, assign
+    "count": Count,
+    "columns": Count,
+    "file": str,
+    "compare": list[str],
+    "levels": Count,  # anchors
+    "families": list[str],  # tricks
+    "tricks": list[str] | None,
+    "grid": str,
+    "page": str,
+}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse a value at the top level that is of another type or out of its range.
+
+    Raises:
+        ValueError: names the key, the value and what was expected; or no file is at `ckpt_path`.
+    """
+    present = {str(key) for key in cfg}  # `in cfg` denies what has no value yet
+    for key in [key for key in SETTINGS if key in present]:
+        try:
+            value = cfg[key]
+        except InterpolationResolutionError:  # known in a running job alone, such as its folder
+            continue
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        check_value(key, plain, SETTINGS[key])
+    if cfg.get("ckpt_path") not in (None, "last"):
+        checkpoint_at(cfg.ckpt_path)
