@@ -3,16 +3,19 @@
 import ast
 import importlib
 import os
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
 from detectors.config.spelling import did_you_mean, unknown_choice
+from detectors.failures import keep, told
+
+FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
 
 
 def main() -> None:
@@ -71,25 +74,66 @@ def help_text(command: str, words: Sequence[str] = ()) -> str:
 
 
 def run(command: str, arguments: list[str]) -> Any:
-    """Compose the command's config and call its `main` with it, once for every job of a sweep."""
+    """Compose the command's config and call its `main` with it, once for every job of a sweep.
+
+    What fails is told in one line, unless the variable HYDRA_FULL_ERROR is 1.
+    """
     import hydra
+
+    asked = os.environ.get(FULL_ERRORS) == "1"
+    failed: list[str] = []
 
     def job(cfg: Any) -> Any:
         sys.argv = [program, command, *_relaunch(arguments)]
-        return _call(command, cfg)
+        try:
+            cfg = _checked(command, cfg)
+            with _full_errors(asked):  # in processes that it starts, too
+                return importlib.import_module(f"detectors.commands.{command}").main(cfg)
+        except Exception as error:
+            keep(error)
+            if not asked:
+                failed.append(_failure(error))
+            raise
 
-    if told := unknown_choice(arguments):
-        sys.exit(told)
+    if unknown := unknown_choice(arguments):
+        _exit(unknown)
     program = sys.argv[0]
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
     try:
-        return hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(job)()
-    except SystemExit as stop:  # Hydra has printed what went wrong
-        if stop.code not in (0, None):
-            suggestions = importlib.import_module("detectors.config.suggestions")
-            sys.exit(suggestions.hint(command, arguments) or stop.code)
-        raise
+        with _full_errors(True):
+            if {"--cfg", "-c"} & {*arguments}:
+                sys.argv += importlib.import_module("detectors.config.compose").lifted(arguments)
+            main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)
+            return main(job)()
+    except Exception as error:
+        if asked:
+            raise
+        suggestions = importlib.import_module("detectors.config.suggestions")
+        _exit("\n".join(failed) or suggestions.hint(command, arguments) or told(error))
+
+
+def _checked(command: str, cfg: Any) -> Any:
+    """The config of the words, which are refused here if they can be without torch."""
+    from detectors.config.compose import compose, lifted
+    from detectors.config.words import check_words, words_of_job
+
+    words = words_of_job()
+    if lifted(words):
+        cfg = compose(words, command)
+    check_words(cfg, words)
+    return cfg
+
+
+def _failure(error: Exception) -> str:
+    """The line about a job that failed; of a sweep's, with its folder and words."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    job = HydraConfig.get()
+    if job.mode == RunMode.RUN:
+        _exit(told(error))  # here, because Hydra would add a line
+    return f"{job.runtime.output_dir} ({' '.join(job.overrides.task)}): {told(error)}"
 
 
 def _relaunch(arguments: list[str]) -> list[str]:
@@ -102,28 +146,23 @@ def _relaunch(arguments: list[str]) -> list[str]:
     )
 
 
-def _call(command: str, cfg: Any) -> Any:
-    """`main(cfg)` of the command; what the user can mend is told without a stack trace."""
-    from hydra.errors import CompactHydraException
-    from omegaconf.errors import OmegaConfBaseException
-
+@contextmanager
+def _full_errors(wanted: bool) -> Iterator[None]:
+    """Whether Hydra raises errors as they are; else it prints each in a way of its own."""
+    before = os.environ.pop(FULL_ERRORS, None)
+    if wanted:
+        os.environ[FULL_ERRORS] = "1"
     try:
-        return importlib.import_module(f"detectors.commands.{command}").main(cfg)
-    except OmegaConfBaseException as error:  # Hydra would print a cause of this kind once more
-        raise CompactHydraException(_first(error)).with_traceback(error.__traceback__) from None
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise CompactHydraException(str(error)) from error
+        yield
+    finally:
+        os.environ.pop(FULL_ERRORS, None)
+        if before is not None:
+            os.environ[FULL_ERRORS] = before
 
 
-def _first(error: Exception) -> str:
-    """Its first line, with the remedy where a value or a part is missing."""
-    line = str(error).split("\n")[0]
-    key = line.rpartition("Missing mandatory value: ")[2]
-    if key != line:
-        return f"{key} has no value: add {key}=..."
-    slot = re.search(r"Interpolation key '(part\.\w+)' not found", line)
-    remedy = f"; a file for it begins with the line `# @package {slot[1]}`" if slot else ""
-    return f"{line}{remedy}"
+def _exit(line: str) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":
