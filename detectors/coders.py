@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import centers, from_center, sides
+from detectors.ranges import Count, Weight
 from detectors.structures import PriorRows, Priors
 
 EPSILON = 1e-6
@@ -91,7 +92,7 @@ class DistanceDistribution(Coder):
 
     places: Tensor
 
-    def __init__(self, bins: int = 16) -> None:
+    def __init__(self, bins: Count = 16) -> None:
         super().__init__()
         self.numbers = 4 * (bins + 1)
         self.register_buffer("places", torch.arange(bins + 1.0), persistent=False)
@@ -120,7 +121,7 @@ class Yolo(Coder):
 
     limit = math.log(1e4)  # keeps a runaway side finite
 
-    def __init__(self, scale: float | list[float] = 1.0, reach: float = 0.0) -> None:
+    def __init__(self, scale: float | list[float] = 1.0, reach: Weight = 0.0) -> None:
         super().__init__()
         if reach and scale != 1.0:
             raise ValueError(

@@ -11,6 +11,7 @@ from detectors.heads import Head
 from detectors.necks import Neck
 from detectors.ops.convolution import narrow_in_float32
 from detectors.postprocess import PostProcess
+from detectors.ranges import Positive
 from detectors.structures import Candidates, Detections, Targets
 
 
@@ -38,7 +39,7 @@ class Detector(nn.Module):
         head: Callable[..., Head],
         postprocess: PostProcess,
         mean: Sequence[float],
-        std: Sequence[float],
+        std: Sequence[Positive],
     ) -> None:
         super().__init__()
         check_contract(backbone, Backbone)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from detectors.backbones.depth import stages_of
+from detectors.ranges import Positive, Share, Weight
 
 
 class Network(Protocol):
@@ -28,11 +29,11 @@ class Network(Protocol):
 def build_optimizer(
     module: Network,
     algorithm: Callable[..., Optimizer],
-    lr: float,
-    weight_decay: float = 0.0,
-    backbone_lr_factor: float = 1.0,
-    bias_lr_factor: float = 1.0,
-    backbone_lr_decay: float = 1.0,
+    lr: Positive,
+    weight_decay: Weight = 0.0,
+    backbone_lr_factor: Positive = 1.0,
+    bias_lr_factor: Positive = 1.0,
+    backbone_lr_decay: Positive = 1.0,
 ) -> Optimizer:
     """`algorithm` over the `parameter_groups` of `module`.
 
@@ -54,11 +55,11 @@ def build_optimizer(
 
 def parameter_groups(
     module: Network,
-    lr: float,
-    weight_decay: float,
-    backbone_lr_factor: float = 1.0,
-    bias_lr_factor: float = 1.0,
-    backbone_lr_decay: float = 1.0,
+    lr: Positive,
+    weight_decay: Weight,
+    backbone_lr_factor: Positive = 1.0,
+    bias_lr_factor: Positive = 1.0,
+    backbone_lr_decay: Positive = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with a `name`; frozen parameters are left out.
 
@@ -158,7 +159,7 @@ def constant(optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP)
 
 
 def cosine(
-    optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP, final: float = 0.0
+    optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP, final: Share = 0.0
 ) -> LambdaLR:
     """Half a cosine from the end of the warm-up to the factor `final` at the end of the run.
 
@@ -177,7 +178,7 @@ def poly(
     total_steps: int,
     warmup: Warmup = NO_WARMUP,
     power: float = 1.0,
-    final: float = 0.0,
+    final: Share = 0.0,
 ) -> LambdaLR:
     """`(1 - progress) ** power` from the end of the warm-up to `final`; 1 is a straight line."""
 
@@ -193,7 +194,7 @@ def step(
     total_steps: int,
     warmup: Warmup = NO_WARMUP,
     milestones: Sequence[float] = (2 / 3, 8 / 9),
-    gamma: float = 0.1,
+    gamma: Share = 0.1,
 ) -> LambdaLR:
     """Multiplied by `gamma` at every milestone.
 

@@ -19,6 +19,7 @@ from detectors.ops.suppression import (
     soft_scores,
     too_near,
 )
+from detectors.ranges import Count, Positive, Share, Weight
 from detectors.structures import Candidates, Detections, Priors
 
 
@@ -70,10 +71,10 @@ class Suppression(PostProcess):
     def __init__(
         self,
         suppressor: Suppressor,
-        score_threshold: float,
-        per_level: int,
-        detections: int,
-        smallest: float = 0.0,
+        score_threshold: Share,
+        per_level: Count,
+        detections: Count,
+        smallest: Weight = 0.0,
         clip_first: bool = True,
     ) -> None:
         super().__init__()
@@ -133,9 +134,9 @@ class SuppressionByClass(PostProcess):
     def __init__(
         self,
         suppressor: Suppressor,
-        score_threshold: float,
-        per_class: int,
-        detections: int,
+        score_threshold: Share,
+        per_class: Count,
+        detections: Count,
         clip_first: bool = True,
     ) -> None:
         super().__init__()
@@ -195,7 +196,7 @@ class Greedy(Suppressor):
         within: "label", or "level" for the proposals of a pyramid (FPN, sec. 4.1).
     """
 
-    def __init__(self, threshold: float, within: str = "label") -> None:
+    def __init__(self, threshold: Share, within: str = "label") -> None:
         super().__init__()
         if within not in ("label", "level"):
             raise ValueError(f"within is {within!r}, expected 'label' or 'level'")
@@ -224,7 +225,7 @@ class DIoU(Suppressor):
             and its `diounms` with `beta_nms=0.6` (`src/box.c`).
     """
 
-    def __init__(self, threshold: float, beta: float) -> None:
+    def __init__(self, threshold: Share, beta: Positive) -> None:
         super().__init__()
         self.threshold, self.beta = threshold, beta
 
@@ -267,7 +268,7 @@ class Soft(Suppressor):
         least: candidates whose score falls below it go; 0.001 in the release.
     """
 
-    def __init__(self, decay: Decay, least: float) -> None:
+    def __init__(self, decay: Decay, least: Share) -> None:
         super().__init__()
         self.decay, self.least = decay, least
 
@@ -285,7 +286,7 @@ class Matrix(Suppressor):
         least: candidates whose score falls below it go.
     """
 
-    def __init__(self, decay: Decay, least: float) -> None:
+    def __init__(self, decay: Decay, least: Share) -> None:
         super().__init__()
         self.decay, self.least = decay, least
 
@@ -307,7 +308,7 @@ class Fusion(Suppressor):
         models: how many voted; 1 leaves the mean score.
     """
 
-    def __init__(self, threshold: float, models: int = 1) -> None:
+    def __init__(self, threshold: Share, models: Count = 1) -> None:
         super().__init__()
         self.threshold, self.models = threshold, models
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import from_center
+from detectors.ranges import Count, Positive, Share
 from detectors.structures import FeatureSpec, Priors
 
-Shape = tuple[float, float]  # width and height in pixels
+Shape = tuple[Positive, Positive]  # width and height
 
 
 class PriorGrid(nn.Module, ABC):
@@ -27,7 +28,7 @@ class PriorGrid(nn.Module, ABC):
 
 
 def cell_positions(
-    feature: Tensor, spec: FeatureSpec, canvas: tuple[int, int], offset: float, fitted: bool
+    feature: Tensor, spec: FeatureSpec, canvas: tuple[int, int], offset: Share, fitted: bool
 ) -> Tensor:
     """Position (x, y) in input pixels of each cell, row by row, [H * W, 2].
 
@@ -63,7 +64,10 @@ class BoxGrid(PriorGrid):
     """
 
     def __init__(
-        self, shapes: list[list[tuple[float, float]]], offset: float = 0.5, fitted: bool = False
+        self,
+        shapes: list[list[Shape]],
+        offset: Share = 0.5,
+        fitted: bool = False,
     ) -> None:
         super().__init__()
         self.shapes, self.offset, self.fitted = shapes, offset, fitted
@@ -84,9 +88,9 @@ class BoxGrid(PriorGrid):
 
 
 def anchors(
-    sizes: list[list[float]],
-    ratios: list[float],
-    offset: float = 0.0,
+    sizes: list[list[Positive]],
+    ratios: list[Positive],
+    offset: Share = 0.0,
     fitted: bool = True,
 ) -> BoxGrid:
     """Anchors of every size and ratio, ratio by ratio, rounded to whole pixels (torchvision).
@@ -108,7 +112,7 @@ def _anchor_shape(size: float, ratio: float) -> tuple[float, float]:
 
 
 def default_boxes(
-    sizes: list[tuple[float, float]], ratios: list[list[float]], largest: float = math.inf
+    sizes: list[tuple[Positive, Positive]], ratios: list[list[Positive]], largest: float = math.inf
 ) -> BoxGrid:
     """SSD's default boxes (sec. 2.2): two squares, then each ratio lying and standing.
 
@@ -144,7 +148,7 @@ class Points(PriorGrid):
         offset, fitted: see `cell_positions`.
     """
 
-    def __init__(self, levels: int, offset: float = 0.5, fitted: bool = False) -> None:
+    def __init__(self, levels: Count, offset: Share = 0.5, fitted: bool = False) -> None:
         super().__init__()
         self.offset, self.fitted = offset, fitted
         self.per_cell = [1] * levels
@@ -177,7 +181,7 @@ class CellShapes(PriorGrid):
         shapes: per level, the (width, height) in cells of each prior of a cell.
     """
 
-    def __init__(self, shapes: list[list[tuple[float, float]]]) -> None:
+    def __init__(self, shapes: list[list[Shape]]) -> None:
         super().__init__()
         self.shapes = shapes
         self.per_cell = [len(level) for level in shapes]
@@ -201,7 +205,7 @@ class WholeImage(PriorGrid):
         count: boxes per cell, B in the paper.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: Count) -> None:
         super().__init__()
         self.per_cell = [count]
 

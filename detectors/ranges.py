@@ -21,7 +21,8 @@ class Within(NamedTuple):
 
 
 Share = Annotated[float, Within("[0, 1]")]
-Positive = Annotated[float, Within("(0, inf]")]
+Inner = Annotated[float, Within("(0, 1)")]
+Positive = Annotated[float, Within("(0, inf)")]
 Weight = Annotated[float, Within("[0, inf)")]  # a factor, a rate, or a length that may be none
 Count = Annotated[int, Within("[1, inf)")]
 Whole = Annotated[int, Within("[0, inf)")]

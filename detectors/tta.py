@@ -15,6 +15,7 @@ from detectors.detector import Detector
 from detectors.ops.boxes import centers, from_center, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import gaussian, soft_scores
+from detectors.ranges import Count, Positive
 from detectors.structures import Candidates, Detections
 
 
@@ -92,9 +93,9 @@ class MultiScaleTTA(nn.Module):
         detector: Detector,
         scales: Sequence[float],
         flips: Sequence[bool],
-        sigma: float,
-        multiple: int,
-        detections: int,
+        sigma: Positive,
+        multiple: Count,
+        detections: Count,
         view: Callable[[Detector], nn.Module] | None = None,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from detectors.assigners import Assigner
 from detectors.assigners.prior_boxes import prior_boxes
 from detectors.assigners.ties import assignable, highest
 from detectors.ops.boxes import centers, pairwise_iou
+from detectors.ranges import Count, Positive
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
@@ -27,7 +28,7 @@ class ATSS(Assigner):
     inside = 0.01  # pixels that a centre lies within its object at least; the release's loss.py
     most_shapes = 16  # priors at one place
 
-    def __init__(self, k: int = 9, point_side: float = 8.0) -> None:
+    def __init__(self, k: Count = 9, point_side: Positive = 8.0) -> None:
         super().__init__()
         self.k, self.point_side = k, point_side
 

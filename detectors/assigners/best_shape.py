@@ -6,6 +6,7 @@ from torch import Tensor
 from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import centers, pairwise_iou, pairwise_shape_iou, sides
+from detectors.ranges import Share
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
@@ -20,7 +21,7 @@ class BestShape(Assigner):
         ignore: a background prior whose decoded box overlaps any object by more is ignored.
     """
 
-    def __init__(self, ignore: float) -> None:
+    def __init__(self, ignore: Share) -> None:
         super().__init__()
         self.ignore = ignore
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, highest
 from detectors.ops.boxes import area, centers
+from detectors.ranges import Positive
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
 
@@ -21,7 +22,7 @@ class CenterSampling(Assigner):
             (centre sampling, 1.5).
     """
 
-    def __init__(self, radius: float = 1.5) -> None:
+    def __init__(self, radius: Positive = 1.5) -> None:
         super().__init__()
         self.radius = radius
 

@@ -7,6 +7,7 @@ from detectors.assigners import Assigner
 from detectors.assigners.best_shape import cells_away
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import clip, sides
+from detectors.ranges import Share, Weight
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
@@ -26,7 +27,9 @@ class Gaussian(Assigner):
             output less one. Objects of which nothing is left are not assigned. 0: none.
     """
 
-    def __init__(self, radius: str = "released", overlap: float = 0.7, margin: float = 1.0) -> None:
+    def __init__(
+        self, radius: str = "released", overlap: Share = 0.7, margin: Weight = 1.0
+    ) -> None:
         super().__init__()
         if radius not in RADII:
             raise ValueError(f"radius {radius!r} is unknown: choose one of {sorted(RADII)}")
@@ -63,7 +66,7 @@ class Gaussian(Assigner):
 HEAT_EPSILON = 1.1920929e-07  # float32's; smaller values are drawn as zero
 
 
-def exact_radius(side: Tensor, overlap: float) -> Tensor:
+def exact_radius(side: Tensor, overlap: Share) -> Tensor:
     """Largest shift of the corners that keeps an IoU of `overlap`, for (w, h) [..., 2] as [...].
 
     The least of three cases: both corners move alike, both inwards, both outwards (CornerNet,
@@ -77,7 +80,7 @@ def exact_radius(side: Tensor, overlap: float) -> Tensor:
     return shifted.minimum(inwards).minimum(outwards)
 
 
-def released_radius(side: Tensor, overlap: float) -> Tensor:
+def released_radius(side: Tensor, overlap: Share) -> Tensor:
     """The radius that the published CenterNet weights were trained with, as `exact_radius` takes.
 
     The released code adds where it should subtract in the first two cases and forgets half of the

@@ -6,6 +6,7 @@ from torch import Tensor
 from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable
 from detectors.ops.boxes import pairwise_iou
+from detectors.ranges import Share
 from detectors.structures import Assignment, Predictions, Targets
 
 
@@ -21,7 +22,7 @@ class MaxIoU(Assigner):
             prior forces none, where torchvision would take them all.
     """
 
-    def __init__(self, positive: float, negative: float, forced: bool) -> None:
+    def __init__(self, positive: Share, negative: Share, forced: bool) -> None:
         super().__init__()
         if negative > positive:
             raise ValueError(

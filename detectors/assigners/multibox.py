@@ -6,6 +6,7 @@ from torch import Tensor
 from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, last
 from detectors.ops.boxes import pairwise_iou
+from detectors.ranges import Share
 from detectors.structures import Assignment, Predictions, Targets
 
 
@@ -19,7 +20,7 @@ class Bipartite(Assigner):
 
     least = 1e-6  # overlap without which the release makes no pair
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: Share) -> None:
         super().__init__()
         self.threshold = threshold
 
@@ -59,7 +60,7 @@ class BestPrior(Assigner):
     may end without any.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: Share) -> None:
         super().__init__()
         self.threshold = threshold
 

@@ -12,6 +12,7 @@ from detectors.assigners.ties import assignable
 from detectors.contracts import check_contract
 from detectors.ops.boxes import aligned_iou, pairwise_iou
 from detectors.ops.selection import gather_rows
+from detectors.ranges import Count, Positive, Share, Weight
 from detectors.scores import Score
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -45,12 +46,12 @@ class PAA(Assigner):
     def __init__(
         self,
         score: Score,
-        overlap: float = 0.1,
-        k: int = 9,
-        steps: int = 50,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-        point_side: float = 8.0,
+        overlap: Share = 0.1,
+        k: Count = 9,
+        steps: Count = 50,
+        alpha: Share = 0.25,
+        gamma: Weight = 2.0,
+        point_side: Positive = 8.0,
     ) -> None:
         super().__init__()
         check_contract(score, Score)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from detectors.assigners import Assigner
 from detectors.contracts import check_contract
 from detectors.ops.selection import random_subset
+from detectors.ranges import Count, Share
 from detectors.structures import Assignment, Predictions, Targets
 
 
@@ -16,7 +17,7 @@ class Sampler(nn.Module):
         positive_fraction: largest share of positives among them.
     """
 
-    def __init__(self, count: int, positive_fraction: float) -> None:
+    def __init__(self, count: Count, positive_fraction: Share) -> None:
         super().__init__()
         self.count, self.most_positive = count, int(count * positive_fraction)
 

@@ -10,6 +10,7 @@ from detectors.assigners.best_shape import BestShape, holds_center
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import pairwise_iou, pairwise_shape_iou, sides
 from detectors.ops.selection import gather_rows
+from detectors.ranges import Count, Share, Weight
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
@@ -35,11 +36,11 @@ class ShapeThreshold(Assigner):
 
     def __init__(
         self,
-        threshold: float,
-        ignore: float,
-        gate: float,
+        threshold: Share,
+        ignore: Share,
+        gate: Weight,
         unused: Sequence[tuple[float, float]] = (),
-        most: int = 9,
+        most: Count = 9,
     ) -> None:
         super().__init__()
         self.threshold, self.ignore, self.gate = threshold, ignore, gate
@@ -87,7 +88,7 @@ class ShapeThreshold(Assigner):
         return Pairs(prior, boxes.flatten(1, 2), weight)
 
 
-def several(assigner: Assigner, threshold: float) -> ShapeThreshold:
+def several(assigner: Assigner, threshold: Share) -> ShapeThreshold:
     """An assigner that gives an object several priors, made of one that chooses the best shape.
 
     It ignores the same priors.

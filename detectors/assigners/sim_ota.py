@@ -8,6 +8,7 @@ from detectors.assigners.ties import assignable, highest
 from detectors.contracts import check_contract
 from detectors.ops.boxes import centers, pairwise_iou
 from detectors.ops.selection import gather_rows
+from detectors.ranges import Count, Positive, Weight
 from detectors.scores import Score
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -35,7 +36,7 @@ class SimOTA(Assigner):
     score: Score
 
     def __init__(
-        self, score: Score, radius: float = 1.5, most: int = 10, box_weight: float = 3.0
+        self, score: Score, radius: Positive = 1.5, most: Count = 10, box_weight: Weight = 3.0
     ) -> None:
         super().__init__()
         check_contract(score, Score)

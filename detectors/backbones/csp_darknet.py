@@ -12,6 +12,7 @@ from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import CSPStage
 from detectors.layers.dark import init_darknet, vary_residuals
+from detectors.ranges import Count, Share
 
 
 class CSPDarknet(Backbone):
@@ -36,10 +37,10 @@ class CSPDarknet(Backbone):
         self,
         norm: Norm | None,
         act: Activation | None,
-        depths: Sequence[int] = (1, 2, 8, 8, 4),
-        width: int = 32,
-        strides: Sequence[int] = (8, 16, 32),
-        drop_path_rate: float = 0.0,
+        depths: Sequence[Count] = (1, 2, 8, 8, 4),
+        width: Count = 32,
+        strides: Sequence[Count] = (8, 16, 32),
+        drop_path_rate: Share = 0.0,
         join: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from detectors.backbones import Backbone
 from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
+from detectors.ranges import Count
 
 # Convolutions of each stage; they alternate 3x3 and 1x1, and a 1x1 halves the channels.
 DEPTHS = {1: 1, 2: 1, 4: 3, 8: 3, 16: 5, 32: 5}
@@ -32,8 +33,8 @@ class Darknet19(Backbone):
         self,
         norm: Norm | None,
         act: Activation | None,
-        width: int = 32,
-        strides: Sequence[int] = (16, 32),
+        width: Count = 32,
+        strides: Sequence[Count] = (16, 32),
     ) -> None:
         super().__init__()
         used = check_strides(strides, list(DEPTHS), "Darknet19")

@@ -7,14 +7,15 @@ from torch import nn
 
 from detectors.backbones.timm import TimmBackbone
 from detectors.layers.conv import Activation, Norm
+from detectors.ranges import Count, Whole
 
 
 def dla(
     name: str,
-    strides: Sequence[int] = (4, 8, 16, 32),
+    strides: Sequence[Count] = (4, 8, 16, 32),
     pretrained: bool = False,
     weights: str | Path | None = None,
-    frozen_stride: int = 0,
+    frozen_stride: Whole = 0,
     norm: Norm | None = None,
     act: Activation | None = None,
 ) -> TimmBackbone:

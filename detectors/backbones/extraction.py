@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from detectors.backbones import Backbone
 from detectors.backbones.stages import Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.ranges import Count
 
 # Convolutions of each stage as (kernel, channels in multiples of the width, stride).
 STAGES = {
@@ -39,8 +40,8 @@ class Extraction(Backbone):
         self,
         norm: Norm | None,
         act: Activation | None,
-        width: int = 64,
-        strides: Sequence[int] = (64,),
+        width: Count = 64,
+        strides: Sequence[Count] = (64,),
     ) -> None:
         super().__init__()
         used = check_strides(strides, list(STAGES), "Extraction")
@@ -59,7 +60,7 @@ class Extraction(Backbone):
 
 
 def _stage(
-    entering: int, stride: int, width: int, norm: Norm | None, act: Activation | None
+    entering: int, stride: int, width: Count, norm: Norm | None, act: Activation | None
 ) -> nn.Sequential:
     # darknet pads on the right and at the bottom, so an odd side is rounded up.
     pool = [nn.MaxPool2d(2, ceil_mode=True)] if stride in POOLED else []

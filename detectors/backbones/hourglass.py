@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -29,10 +30,10 @@ class StackedHourglass(Backbone):
         self,
         norm: Norm,
         act: Activation,
-        stem: int = 128,
-        widths: Sequence[int] = (256, 256, 384, 384, 384, 512),
-        depths: Sequence[int] = (2, 2, 2, 2, 2, 4),
-        stacks: int = 2,
+        stem: Count = 128,
+        widths: Sequence[Count] = (256, 256, 384, 384, 384, 512),
+        depths: Sequence[Count] = (2, 2, 2, 2, 2, 4),
+        stacks: Count = 2,
     ) -> None:
         super().__init__()
         width = widths[0]

@@ -13,6 +13,7 @@ from detectors.backbones import Backbone
 from detectors.layers.activation import replace_activations
 from detectors.layers.conv import Activation, Norm
 from detectors.layers.norm import replace_batch_norms
+from detectors.ranges import Count, Whole
 from detectors.structures import FeatureSpec
 
 
@@ -43,10 +44,10 @@ class TimmBackbone(Backbone):
     def __init__(
         self,
         name: str,
-        strides: Sequence[int] = (8, 16, 32),
+        strides: Sequence[Count] = (8, 16, 32),
         pretrained: bool = False,
         weights: str | Path | None = None,
-        frozen_stride: int = 0,
+        frozen_stride: Whole = 0,
         norm: Norm | None = None,
         act: Activation | None = None,
         **kwargs: object,

@@ -10,6 +10,7 @@ from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import TinyCSPStage
 from detectors.layers.dark import init_darknet
 from detectors.layers.pool import DarkPool
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -31,8 +32,8 @@ class TinyDarknet(Backbone):
         self,
         norm: Norm | None,
         act: Activation | None,
-        width: int = 16,
-        strides: Sequence[int] = (16, 32),
+        width: Count = 16,
+        strides: Sequence[Count] = (16, 32),
     ) -> None:
         super().__init__()
         used = check_strides(strides, [2, 4, 8, 16, 32], "TinyDarknet")
@@ -74,8 +75,8 @@ class TinyCSPDarknet(Backbone):
         self,
         norm: Norm | None,
         act: Activation | None,
-        width: int = 32,
-        strides: Sequence[int] = (16, 32),
+        width: Count = 32,
+        strides: Sequence[Count] = (16, 32),
     ) -> None:
         super().__init__()
         used = check_strides(strides, [4, 8, 16, 32], "TinyCSPDarknet")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detectors.backbones import Backbone
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.l2norm import ScaledL2Norm
+from detectors.ranges import Count, Whole
 from detectors.structures import FeatureSpec
 
 # fc6 and fc7 in torchvision's and in timm's state dicts.
@@ -39,10 +40,10 @@ class VGG(Backbone):
         self,
         norm: Norm | None,
         act: Activation,
-        widths: Sequence[int] = (64, 128, 256, 512, 512),
-        depths: Sequence[int] = (2, 2, 3, 3, 3),
+        widths: Sequence[Count] = (64, 128, 256, 512, 512),
+        depths: Sequence[Count] = (2, 2, 3, 3, 3),
         weights: str | Path | None = None,
-        frozen_stages: int = 0,
+        frozen_stages: Whole = 0,
     ) -> None:
         super().__init__()
         self.stages = _stages(widths, depths, norm, act)
@@ -77,9 +78,9 @@ class AtrousVGG(Backbone):
         self,
         norm: Norm | None,
         act: Activation,
-        widths: Sequence[int] = (64, 128, 256, 512, 512),
-        depths: Sequence[int] = (2, 2, 3, 3, 3),
-        hidden: int = 1024,
+        widths: Sequence[Count] = (64, 128, 256, 512, 512),
+        depths: Sequence[Count] = (2, 2, 3, 3, 3),
+        hidden: Count = 1024,
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()

@@ -7,6 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from detectors.ranges import Count
+
 
 class EMA(WeightAveraging):
     """Evaluates and saves an exponential moving average of weights and buffers in their place.
@@ -22,7 +24,7 @@ class EMA(WeightAveraging):
         every: optimiser steps from one update to the next.
     """
 
-    def __init__(self, decay: float = 0.9998, every: int = 1) -> None:
+    def __init__(self, decay: float = 0.9998, every: Count = 1) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay is {decay}, expected a number in [0, 1)")
         if every < 1:

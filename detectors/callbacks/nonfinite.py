@@ -6,6 +6,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from detectors.ranges import Count
+
 
 class NonFiniteStop(Callback):
     """Raises `FloatingPointError` that names the step, the learning rate and what is not finite.
@@ -19,7 +21,7 @@ class NonFiniteStop(Callback):
     It is also read before every validation and before the checkpoint at the end of an epoch.
     """
 
-    def __init__(self, every: int = 50) -> None:
+    def __init__(self, every: Count = 50) -> None:
         self.every = every
         self.terms, self.gradients = _FirstBad(), _FirstBad()
         self.rates: dict[int, float] = {}  # learning rate of each step since the last look

@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from detectors.ranges import Count
 from detectors.structures import Batch, Detections
 from detectors.visualization.pictures import side_by_side
 
@@ -15,7 +16,7 @@ class Pictures(Callback):
     Each evaluation overwrites those of the one before; the last is that of the best checkpoint.
     """
 
-    def __init__(self, folder: str, count: int = 8) -> None:
+    def __init__(self, folder: str, count: Count = 8) -> None:
         self.folder = Path(folder)
         self.count = count
         self.written = 0

@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from detectors.ranges import Count
+
 
 class EpochProgress(ProgressBar):
     """A bar for each epoch with the losses and the last AP; a line where there is no terminal.
@@ -16,7 +18,7 @@ class EpochProgress(ProgressBar):
     losses are fetched from the device every `every` steps.
     """
 
-    def __init__(self, every: int = 10, shown: str = "val/AP") -> None:
+    def __init__(self, every: Count = 10, shown: str = "val/AP") -> None:
         super().__init__()
         self.every, self.shown = every, shown
         self.console = Console(file=sys.stderr)

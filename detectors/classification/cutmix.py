@@ -6,6 +6,7 @@ from torch import Tensor
 
 from detectors.data.augment.copy_paste import rectangle
 from detectors.data.ranges import above, chance, check
+from detectors.ranges import Positive, Share
 
 
 class BatchCutMix:
@@ -19,7 +20,7 @@ class BatchCutMix:
         ValueError: an argument is out of its range.
     """
 
-    def __init__(self, probability: float, alpha: float = 1.0) -> None:
+    def __init__(self, probability: Share, alpha: Positive = 1.0) -> None:
         check("cutmix", chance(probability), above("alpha", alpha, 0))
         self.probability, self.alpha = probability, alpha
 

@@ -39,7 +39,25 @@ def compose(words: Sequence[str], name: str = "train") -> DictConfig:
     try:
         return copy.deepcopy(made((*words, *lifted(words)), name))
     except _REFUSALS as error:
-        raise ValueError(str(error) or str(error.__cause__)) from error
+        raise ValueError(unreadable(words) or str(error) or str(error.__cause__)) from error
+
+
+def unreadable(words: Sequence[str]) -> str:
+    """How to write the first word whose value Hydra reads in quotation marks alone; or nothing."""
+    for word in words:
+        place, _, value = word.partition("=")
+        written = f'{place}="{value}"'
+        if value and not word.startswith("-") and not _readable(word) and _readable(written):
+            return f"{word}: the value has signs that mean something to Hydra: write '{written}'"
+    return ""
+
+
+def _readable(word: str) -> bool:
+    try:
+        OverridesParser.create().parse_overrides([word])
+    except HydraException:
+        return False
+    return True
 
 
 def _composed(words: tuple[str, ...], name: str) -> DictConfig:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from detectors.config.compose import compose
+from detectors.config.compose import compose, unreadable
 from detectors.config.paths import choices, config_dirs
 from detectors.config.spelling import did_you_mean, unknown_choice
 
@@ -11,13 +11,13 @@ from detectors.config.spelling import did_you_mean, unknown_choice
 def hint(command: str, words: Sequence[str]) -> str:
     """The first override that names an unknown key or choice, what is near it, and what there is.
 
-    Empty if there is none.
+    Or the first one that Hydra cannot read; empty if there is none.
 
     Args:
         command: whose config the words override.
         words: of the command line, flags included.
     """
-    if told := unknown_choice(words):
+    if told := unknown_choice(words) or unreadable(words):
         return told
     overrides = [word for word in words if "=" in word and word[0] not in "+~-"]
     chosen = [word for word in overrides if _key(word) in choices(words)]

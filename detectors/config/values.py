@@ -90,7 +90,7 @@ def described(annotation: Any) -> str:
         return f"a list, each {described(arguments[0])}" if arguments else "a list"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "named entries" + (f", each {described(arguments[1])}" if arguments else "")
-    name = kind.__name__ if isinstance(kind, type) and _named(kind) else "an object or a function"
+    name = "an object or a function" if kind is Callable or not _named(kind) else kind.__name__
     return f"{name} (a node with a _target_)"
 
 

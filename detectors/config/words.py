@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def check_headers(words: Sequence[str]) -> None:
         group, chosen = key(word), re.findall(r"[\w-]+", word.partition("=")[2])
         files = (folder / group / f"{name}.yaml" for folder in folders for name in chosen)
         for file in filter(Path.is_file, files):
+            if (CONF / group / file.name).is_file():
+                raise ValueError(
+                    f"{file}: there is a {group}={file.stem} already, which would be taken: give "
+                    "the file another name"
+                )
             _check_header(file, group)
 
 
@@ -83,11 +89,12 @@ def _check_header(file: Path, group: str) -> None:
         )
 
 
+@cache
 def _place(group: str) -> str:
-    """Where the keys of a group's files stand: what our own say, the group itself by default."""
-    file = next(iter(sorted((CONF / group).glob("*.yaml"))), None)
-    header = _HEADER.match(file.read_text(encoding="utf-8")) if file else None
-    return header[1] if header else group
+    """Where the keys of a group's files stand: what most of ours say, the group by default."""
+    firsts = (file.read_text(encoding="utf-8") for file in (CONF / group).glob("*.yaml"))
+    headers = Counter(match[1] for text in firsts if (match := _HEADER.match(text)))
+    return headers.most_common(1)[0][0] if headers else group
 
 
 def check_slots(cfg: DictConfig, words: Sequence[str]) -> None:

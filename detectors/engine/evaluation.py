@@ -1,6 +1,6 @@
 """Measures a detector on one split and writes the results."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,21 @@ from lightning.pytorch import Trainer
 from detectors.config.spelling import did_you_mean
 from detectors.engine.console import console
 from detectors.engine.run_folder import write_json
-from detectors.metrics import score_table, write_coco_results
+from detectors.metrics import reported, score_table, write_coco_results
 from detectors.module import LitDetector
+
+
+def check_objective(objective: str, numbers: Collection[str]) -> None:
+    """Refuse a sweep's objective that is not among the numbers, named as "val/AP".
+
+    Raises:
+        ValueError: lists those there are.
+    """
+    if objective not in numbers:
+        raise ValueError(
+            f"objective={objective}, but the metrics report no such number."
+            f"{did_you_mean(objective, numbers)} They report: {', '.join(numbers)}"
+        )
 
 
 def value_of(objective: str, metrics: Mapping[str, float]) -> float:
@@ -19,12 +32,13 @@ def value_of(objective: str, metrics: Mapping[str, float]) -> float:
     Raises:
         ValueError: no metric reports it; lists those there are.
     """
-    if objective not in metrics:
-        raise ValueError(
-            f"objective={objective}, but the metrics report no such number."
-            f"{did_you_mean(objective, metrics)} They report: {', '.join(metrics)}"
-        )
+    check_objective(objective, metrics)
     return metrics[objective]
+
+
+def numbers_of(module: LitDetector, data: Any, split: str) -> list[str]:
+    """What an evaluation on the split will report, "val/AP" for one; its annotations are read."""
+    return [f"{split}/{name}" for name in reported(module.metrics, data.annotations(split))]
 
 
 def evaluate(

@@ -14,6 +14,8 @@ def check_compatibility(
 ) -> None:
     """Refuse parts that disagree about quality, background, what makes a score, or the deltas.
 
+    Every head learns classes and boxes.
+
     Args:
         predictor: what gives logits, deltas and perhaps a quality.
         losses: named loss terms.
@@ -23,6 +25,7 @@ def check_compatibility(
     Raises:
         ValueError: names the two parts and what fits.
     """
+    _check_present(losses)
     _check_quality(predictor, losses.values(), score)
     _check_background(predictor, losses.values(), score)
     _check_activation(losses, score)
@@ -43,6 +46,16 @@ def check_ranking(assigner: Assigner, score: Score) -> None:
         f"head that it assigns for makes them by {made.__name__}: choose assigner=atss, or set "
         f"part.assigner.score={{_target_:{made.__module__}.{made.__qualname__}}}"
     )
+
+
+def _check_present(losses: dict[str, LossTerm]) -> None:
+    """Refuse a head that would never learn classes, or boxes."""
+    for name in ("class", "box"):
+        if name not in losses:
+            raise ValueError(
+                f"losses.{name} is null or missing, so the head would never learn it: choose a "
+                f"{name}_loss"
+            )
 
 
 def _check_quality(predictor: Tower | RegionHead, losses: Iterable[LossTerm], score: Score) -> None:

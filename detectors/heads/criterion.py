@@ -73,6 +73,7 @@ class Criterion(nn.Module):
         kept = torch.ones_like(matched.counted)
         if self.mining is not None:
             kept = self.mining(torch.stack(list(costs.values())).sum(0).detach(), matched)
+            _check_shape(kept, matched, self.mining, "which priors count")
             costs = {name: cost * kept for name, cost in costs.items()}
         divisors = self.divisors(matched, kept)
         return {name: total(cost, divisors[name]) for name, cost in costs.items()}
@@ -92,8 +93,11 @@ class Criterion(nn.Module):
     def _costs(self, name: str, matched: Matched) -> Tensor:
         """What each prior costs by one term, [B, N]."""
         costs = self.losses[name](matched)
+        _check_shape(costs, matched, self.losses[name], "what each prior costs")
         for weight in self.loss_weights[name].children():
-            costs = costs * weight(matched)
+            factors = weight(matched)
+            _check_shape(factors, matched, weight, "a factor for each prior")
+            costs = costs * factors
         return costs
 
     def match(
@@ -140,6 +144,16 @@ def _counts(kind: Any, matched: Matched) -> Tensor:
     if kind == "peaks":
         return (matched.target_scores == 1).float().sum(-1)
     return matched.positive if kind == "priors" else of_priors(paired_objects(matched)[1], matched)
+
+
+def _check_shape(given: Tensor, matched: Matched, part: nn.Module, meaning: str) -> None:
+    """Refuse anything but [B, N], which would be broadcast or summed to a wrong loss in silence."""
+    if given.shape != matched.positive.shape:
+        raise ValueError(
+            f"{type(part).__name__} gave {list(given.shape)}, expected {meaning}, [B, N] = "
+            f"{list(matched.positive.shape)}: sum over everything but images and priors, and "
+            "leave the mean to the criterion"
+        )
 
 
 def present(losses: Mapping[str, LossTerm | None]) -> dict[str, LossTerm]:

@@ -6,6 +6,7 @@ from torchvision.ops import roi_pool
 
 from detectors.heads import Pooler
 from detectors.ops.pooling import roi_align_pyramid
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -20,7 +21,7 @@ class RoIAlign(Pooler):
     """
 
     def __init__(
-        self, specs: list[FeatureSpec], strides: list[int], size: int = 7, sampling: int = 2
+        self, specs: list[FeatureSpec], strides: list[int], size: Count = 7, sampling: Count = 2
     ) -> None:
         super().__init__()
         self.levels = [_level(specs, stride) for stride in strides]
@@ -44,7 +45,7 @@ class RoIPool(Pooler):
         size: bins per side.
     """
 
-    def __init__(self, specs: list[FeatureSpec], stride: int, size: int = 7) -> None:
+    def __init__(self, specs: list[FeatureSpec], stride: int, size: Count = 7) -> None:
         super().__init__()
         self.level = _level(specs, stride)
         self.shape = (specs[self.level].channels, size, size)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from detectors.backbones.timm import TimmBackbone
 from detectors.heads import RegionHead
 from detectors.layers.conv import ConvNormAct, Norm
+from detectors.ranges import Count, Share
 
 
 class BoxPredictor(nn.Module):
@@ -18,7 +19,7 @@ class BoxPredictor(nn.Module):
         num_classes: C.
     """
 
-    def __init__(self, width: int, num_classes: int) -> None:
+    def __init__(self, width: Count, num_classes: int) -> None:
         super().__init__()
         self.logits = nn.Linear(width, 1 + num_classes)
         self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
@@ -38,7 +39,7 @@ class TwoMLPHead(RegionHead):
         width: of the hidden layers.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 1024) -> None:
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: Count = 1024) -> None:
         super().__init__()
         self.hidden = nn.Sequential(
             nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
@@ -67,8 +68,8 @@ class VGGHead(RegionHead):
         self,
         shape: tuple[int, int, int],
         num_classes: int,
-        width: int = 4096,
-        dropout: float = 0.5,
+        width: Count = 4096,
+        dropout: Share = 0.5,
     ) -> None:
         super().__init__()
         self.fc6 = nn.Linear(math.prod(shape), width)
@@ -101,8 +102,8 @@ class ConvFCHead(RegionHead):
         shape: tuple[int, int, int],
         num_classes: int,
         norm: Norm | None,
-        depth: int = 4,
-        width: int = 1024,
+        depth: Count = 4,
+        width: Count = 1024,
     ) -> None:
         super().__init__()
         channels = shape[0]

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from detectors.heads import Maps, Tower
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.dark import init_darknet
+from detectors.ranges import Count, Inner
 from detectors.structures import FeatureSpec
 
 RELU = partial(nn.ReLU, inplace=True)
 
 
-def expect(probability: float, logits: nn.Module) -> None:
+def expect(probability: Inner, logits: nn.Module) -> None:
     """Set the bias of a layer so that its sigmoid starts at `probability` (RetinaNet, sec. 4.1)."""
     nn.init.constant_(logits.get_parameter("bias"), -math.log((1 - probability) / probability))
 
@@ -59,10 +60,10 @@ class SharedTower(Tower):
         specs: list[FeatureSpec],
         num_classes: int,
         per_cell: list[int],
-        depth: int = 4,
+        depth: Count = 4,
         norm: Norm | None = None,
         quality: bool = False,
-        probability: float = 0.01,
+        probability: Inner = 0.01,
         bias: bool = True,
         act: Activation = RELU,
         numbers: int = 4,
@@ -90,7 +91,7 @@ class SharedTower(Tower):
 
 
 def _stack(
-    channels: int, depth: int, norm: Norm | None, act: Activation, bias: bool = True
+    channels: int, depth: Count, norm: Norm | None, act: Activation, bias: bool = True
 ) -> nn.Sequential:
     """`depth` times a 3 x 3 convolution, norm and activation."""
     layers: list[nn.Module] = []
@@ -121,7 +122,7 @@ class RPNTower(Tower):
         specs: list[FeatureSpec],
         num_classes: int,
         per_cell: list[int],
-        depth: int = 1,
+        depth: Count = 1,
         act: Activation = RELU,
     ) -> None:
         super().__init__()
@@ -283,8 +284,8 @@ class CenterNetTower(Tower):
         specs: list[FeatureSpec],
         num_classes: int,
         per_cell: list[int],
-        width: int = 64,
-        probability: float = 0.1,
+        width: Count = 64,
+        probability: Inner = 0.1,
         act: Activation = RELU,
     ) -> None:
         super().__init__()
@@ -313,7 +314,7 @@ class CenterNetTower(Tower):
         return [(self.logits(feature), deltas, None)]
 
 
-def _branch(channels: int, width: int, outputs: int, act: Activation) -> nn.Sequential:
+def _branch(channels: int, width: Count, outputs: int, act: Activation) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
         activation(act, width),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detectors.heads import Maps, Tower
 from detectors.layers.conv import Activation, activation
 from detectors.layers.local import LocalConv
+from detectors.ranges import Share
 from detectors.structures import FeatureSpec
 
 
@@ -104,7 +105,7 @@ class FullHidden(nn.Module):
     """
 
     def __init__(
-        self, channels: int, height: int, width: int, act: Activation, dropout: float = 0.5
+        self, channels: int, height: int, width: int, act: Activation, dropout: Share = 0.5
     ) -> None:
         super().__init__()
         self.features = 4 * channels
@@ -121,7 +122,7 @@ class LocalHidden(nn.Module):
     """A locally connected layer of a quarter of the channels (`cfg/yolov1/yolo.cfg`: 256)."""
 
     def __init__(
-        self, channels: int, height: int, width: int, act: Activation, dropout: float = 0.5
+        self, channels: int, height: int, width: int, act: Activation, dropout: Share = 0.5
     ) -> None:
         super().__init__()
         self.features = channels // 4 * height * width

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct, Norm
+from detectors.ranges import Count
 
 
 class SqueezeExcitation(nn.Module):
@@ -14,7 +15,7 @@ class SqueezeExcitation(nn.Module):
         reduction: channels per unit of the hidden layer; 16 in sec. 6.1 of the paper.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: Count = 16) -> None:
         super().__init__()
         self.channels = _channel_layers(channels, reduction)
 
@@ -45,7 +46,7 @@ class CBAM(nn.Module):
         kernel: side of the convolution that weights cells; 7 in table 3 of the paper.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, kernel: int = 7) -> None:
+    def __init__(self, channels: int, reduction: Count = 16, kernel: Count = 7) -> None:
         super().__init__()
         self.channels = _channel_layers(channels, reduction)
         self.cells = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
@@ -57,7 +58,7 @@ class CBAM(nn.Module):
         return x * self.cells(seen).sigmoid()
 
 
-def _channel_layers(channels: int, reduction: int) -> nn.Sequential:
+def _channel_layers(channels: int, reduction: Count) -> nn.Sequential:
     """The two layers that turn a summary of the channels into the logits of their weights."""
     hidden = max(channels // reduction, 1)
     return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))

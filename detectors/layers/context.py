@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.pool import SpatialPyramid
+from detectors.ranges import Count, Positive
 
 
 def spp(channels: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
@@ -40,7 +41,7 @@ class ASPP(nn.Module):
         norm: Norm | None,
         act: Activation | None,
         rates: tuple[int, ...] = (6, 12, 18),
-        width: int = 256,
+        width: Count = 256,
     ) -> None:
         super().__init__()
         self.point = ConvNormAct(channels, width, 1, norm=norm, act=act)
@@ -67,7 +68,7 @@ class RFB(nn.Module):
     """
 
     def __init__(
-        self, channels: int, norm: Norm | None, act: Activation, scale: float = 0.1
+        self, channels: int, norm: Norm | None, act: Activation, scale: Positive = 0.1
     ) -> None:
         super().__init__()
         narrow, self.scale = channels // 8, scale

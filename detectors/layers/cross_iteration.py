@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from detectors.layers.norm import DEFAULT_EPS
 from detectors.layers.progress import Demanding, Remembering
+from detectors.ranges import Count, Positive, Share
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class CrossIterationNorm(Remembering, Demanding):
     running_var: Tensor
 
     def __init__(
-        self, channels: int, eps: float = DEFAULT_EPS, momentum: float = 0.1, window: int = 4
+        self, channels: int, eps: Positive = DEFAULT_EPS, momentum: Share = 0.1, window: Count = 4
     ) -> None:
         super().__init__()
         self.eps, self.momentum, self.window = eps, momentum, window

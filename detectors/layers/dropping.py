@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.layers.progress import Timed
+from detectors.ranges import Count, Share
 from detectors.structures import Progress
 
 
@@ -26,7 +27,7 @@ class DropBlock(Timed):
 
     done: Tensor
 
-    def __init__(self, channels: int, keep: float = 0.9, size: int = 7) -> None:
+    def __init__(self, channels: int, keep: Share = 0.9, size: Count = 7) -> None:
         super().__init__()
         if not 0 < keep <= 1:
             raise ValueError(f"DropBlock keeps a share of {keep}: expected one in (0, 1]")
@@ -53,16 +54,16 @@ class DropBlock(Timed):
         return f"keep={self.keep}, size={self.size}"
 
 
-def seed_rate(dropped: Tensor, size: int, height: int, width: int) -> Tensor:
+def seed_rate(dropped: Tensor, size: Count, height: int, width: int) -> Tensor:
     """Probability that a cell is the middle of a square, if a share `dropped` shall go (eq. 1)."""
     return dropped / size**2 * (height * width) / ((height - size + 1) * (width - size + 1))
 
 
-def dropout(channels: int, probability: float) -> nn.Dropout:
+def dropout(channels: int, probability: Share) -> nn.Dropout:
     """Drops single values (Srivastava et al. 2014)."""
     return nn.Dropout(probability)
 
 
-def spatial_dropout(channels: int, probability: float) -> nn.Dropout2d:
+def spatial_dropout(channels: int, probability: Share) -> nn.Dropout2d:
     """Drops whole channels of an image (Tompson et al. 2015, sec. 3.2)."""
     return nn.Dropout2d(probability)

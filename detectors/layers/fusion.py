@@ -7,6 +7,8 @@ from operator import add
 import torch
 from torch import Tensor, nn
 
+from detectors.ranges import Positive
+
 
 class WeightedSum(nn.Module):
     """A weighted mean of tensors of one shape; each has one learnt weight, and all start equal.
@@ -20,7 +22,7 @@ class WeightedSum(nn.Module):
         eps: added to the sum of the weights; 0.0001 in the paper.
     """
 
-    def __init__(self, inputs: int, eps: float = 1e-4) -> None:
+    def __init__(self, inputs: int, eps: Positive = 1e-4) -> None:
         super().__init__()
         self.weights, self.eps = nn.Parameter(torch.ones(inputs)), eps
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Norm
 from detectors.layers.progress import Demanding, Timed
+from detectors.ranges import Count, Positive, Share
 from detectors.structures import Progress
 
 DEFAULT_EPS = 1e-5  # PyTorch's; a norm that has it takes over that of the norm it replaces
@@ -24,7 +25,7 @@ class FrozenBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, eps: float = DEFAULT_EPS) -> None:
+    def __init__(self, channels: int, eps: Positive = DEFAULT_EPS) -> None:
         super().__init__()
         self.eps = eps
         self.register_buffer("weight", torch.ones(channels))
@@ -70,7 +71,7 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
     new.requires_grad_(all(parameter.requires_grad for parameter in old.parameters()))
 
 
-def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+def group_norm(channels: int, groups: Count = 32) -> nn.GroupNorm:
     """Group normalisation (Wu and He 2018) that, like any norm here, is made from the channels.
 
     Raises:
@@ -95,7 +96,7 @@ class FilterResponseNorm(nn.Module):
         eps: 1e-6 in sec. 3.1.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, channels: int, eps: Positive = 1e-6) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
@@ -129,7 +130,7 @@ class CrossMiniBatchNorm(Timed, Demanding):
     count: Tensor
     last: Tensor
 
-    def __init__(self, channels: int, eps: float = DEFAULT_EPS, momentum: float = 0.01) -> None:
+    def __init__(self, channels: int, eps: Positive = DEFAULT_EPS, momentum: Share = 0.01) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
         self.weight = nn.Parameter(torch.ones(channels))

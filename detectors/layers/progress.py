@@ -1,9 +1,13 @@
 """Tells parts what only the run that trains them knows: how far it is, what it trains on."""
 
+from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from detectors.structures import Progress
 
@@ -16,14 +20,15 @@ class Timed(nn.Module):
     reads it and is not compiled anew; buffers that follow from the progress need not be saved.
     """
 
-    told = False  # of a first batch
+    told = False  # of the batch that is trained on; no longer when an optimiser has made a step
+    late = False  # whether an optimiser has made a step since it was told
 
     def begin(self, progress: Progress) -> None:
         """A batch of training begins."""
         raise NotImplementedError
 
     def require_progress(self) -> None:
-        """Refuse to be trained without ever having been told of a batch; for use in `forward`.
+        """Refuse to be trained without having been told of the batch; for use in `forward`.
 
         In evaluation mode and without gradients nothing is trained.
 
@@ -31,8 +36,11 @@ class Timed(nn.Module):
             ValueError: says how to tell it.
         """
         if self.training and torch.is_grad_enabled() and not self.told:
+            told = (
+                "was told no more since an optimiser made a step" if self.late else "was never told"
+            )
             raise ValueError(
-                f"{type(self).__name__} changes as training goes on, but was never told how far it "
+                f"{type(self).__name__} changes as training goes on, but {told} how far it "
                 "is: before each batch call detectors.layers.progress.tell(detector, "
                 "Progress(images_seen=..., step=..., steps=...)), Progress from "
                 "detectors.structures, or train with LitDetector. To see a loss without training, "
@@ -112,10 +120,34 @@ def tell(network: nn.Module, progress: Progress) -> None:
             f"found step={progress.step} of steps={progress.steps}: expected 0 <= step <= steps, "
             "the number of steps made before this one and that of the whole run"
         )
-    for part in network.modules():
-        if isinstance(part, Timed):
-            part.begin(progress)
-            part.told = True
+    parts = _timed(network)
+    for part in parts:
+        part.begin(progress)
+        part.told = True
+    if parts:
+        _listen()
+        _TOLD.add(network)
+
+
+def _timed(network: nn.Module) -> list[Timed]:
+    return [part for part in network.modules() if isinstance(part, Timed)]
+
+
+_TOLD: WeakSet[nn.Module] = WeakSet()  # networks whose parameters no optimiser has changed since
+
+
+@cache
+def _listen() -> None:
+    register_optimizer_step_post_hook(_stepped)
+
+
+def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    """The parts of networks that the optimiser has changed have to be told of another batch."""
+    changed = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for network in [n for n in _TOLD if any(id(p) in changed for p in n.parameters())]:
+        _TOLD.discard(network)
+        for part in _timed(network):
+            part.told, part.late = False, True
 
 
 def tell_counts(network: nn.Module, objects: Tensor) -> None:

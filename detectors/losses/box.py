@@ -9,6 +9,7 @@ from torch import Tensor
 from detectors.losses import LossTerm
 from detectors.ops.boxes import IoUKind, aligned_iou, area
 from detectors.ops.selection import gather_rows
+from detectors.ranges import Positive, Weight
 from detectors.structures import Matched
 
 
@@ -22,7 +23,7 @@ class SmoothL1(LossTerm):
 
     deltas, counts = "box", "objects"
 
-    def __init__(self, beta: float, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
+    def __init__(self, beta: Weight, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
         super().__init__()
         self.beta, self.weights = beta, tuple(weights)
 
@@ -45,7 +46,7 @@ class IoULoss(LossTerm):
 
     counts = "objects"
 
-    def __init__(self, kind: IoUKind, weight: float = 1.0) -> None:
+    def __init__(self, kind: IoUKind, weight: Positive = 1.0) -> None:
         super().__init__()
         self.kind, self.weight = kind, weight
 
@@ -92,7 +93,7 @@ class YoloBox(LossTerm):
 
     deltas, counts = "box", "objects"
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Positive = 1.0) -> None:
         super().__init__()
         self.weight = weight
 

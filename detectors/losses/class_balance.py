@@ -5,6 +5,7 @@ from torch import Tensor
 
 from detectors.layers.progress import Counting
 from detectors.losses import LossWeight
+from detectors.ranges import Share
 from detectors.structures import Matched
 
 
@@ -26,7 +27,7 @@ class ClassBalancedWeight(Counting, LossWeight):
 
     weights: Tensor
 
-    def __init__(self, num_classes: int, beta: float) -> None:
+    def __init__(self, num_classes: int, beta: Share) -> None:
         super().__init__()
         if not 0 <= beta < 1:
             raise ValueError(f"found beta={beta}, expected 0 <= beta < 1, such as 0.999")

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm
+from detectors.ranges import Positive, Share, Weight
 from detectors.structures import Matched
 
 
@@ -42,7 +43,7 @@ class BinaryCrossEntropy(LossTerm):
     """
 
     def __init__(
-        self, background: bool = True, weight: float = 1.0, smoothing: float = 0.0
+        self, background: bool = True, weight: Positive = 1.0, smoothing: Share = 0.0
     ) -> None:
         super().__init__()
         self.background, self.weight, self.smoothing = background, weight, smoothing
@@ -69,9 +70,9 @@ class Focal(LossTerm):
     def __init__(
         self,
         alpha: float = 0.25,
-        gamma: float = 2.0,
-        weight: float = 1.0,
-        smoothing: float = 0.0,
+        gamma: Weight = 2.0,
+        weight: Positive = 1.0,
+        smoothing: Share = 0.0,
     ) -> None:
         super().__init__()
         self.alpha, self.gamma, self.weight, self.smoothing = alpha, gamma, weight, smoothing
@@ -117,7 +118,7 @@ class GaussianFocal(LossTerm):
 
     counts = "peaks"
 
-    def __init__(self, alpha: float = 2.0, beta: float = 4.0, weight: float = 1.0) -> None:
+    def __init__(self, alpha: float = 2.0, beta: Weight = 4.0, weight: Positive = 1.0) -> None:
         super().__init__()
         self.alpha, self.beta, self.weight = alpha, beta, weight
 
@@ -136,7 +137,7 @@ class SoftmaxCrossEntropy(LossTerm):
 
     needs_background, score_activation = True, "softmax"
 
-    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
+    def __init__(self, weight: Positive = 1.0, smoothing: Share = 0.0) -> None:
         super().__init__()
         self.weight, self.smoothing = weight, smoothing
 

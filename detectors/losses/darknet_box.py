@@ -8,6 +8,7 @@ from torch import Tensor
 from detectors.losses import LossTerm
 from detectors.losses.box import of_priors, paired, paired_objects
 from detectors.ops.boxes import EPSILON, aligned_iou, centers, sides
+from detectors.ranges import Positive
 from detectors.structures import Matched
 
 
@@ -33,7 +34,7 @@ class DarknetCIoU(LossTerm):
 
     deltas, counts = "box", "objects"
 
-    def __init__(self, weight: float, limit: float = math.inf) -> None:
+    def __init__(self, weight: Positive, limit: float = math.inf) -> None:
         super().__init__()
         self.weight, self.limit = weight, limit
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from detectors.losses import LossTerm, LossWeight
 from detectors.losses.reduction import mean_over_devices
 from detectors.ops.boxes import aligned_iou
+from detectors.ranges import Positive, Weight
 from detectors.structures import Matched
 
 
@@ -21,7 +22,7 @@ class QualityFocal(LossTerm):
         weight: of the whole term.
     """
 
-    def __init__(self, beta: float = 2.0, weight: float = 1.0) -> None:
+    def __init__(self, beta: Weight = 2.0, weight: Positive = 1.0) -> None:
         super().__init__()
         self.beta, self.weight = beta, weight
 
@@ -47,7 +48,7 @@ class DistributionFocal(LossTerm):
 
     deltas = "distribution"
 
-    def __init__(self, weight: float = 0.25) -> None:
+    def __init__(self, weight: Positive = 0.25) -> None:
         super().__init__()
         self.weight = weight
 

@@ -10,6 +10,7 @@ from detectors.losses import LossTerm, Mining
 from detectors.losses.classification import smoothed_softmax
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import greedy_iou
+from detectors.ranges import Count, Positive, Share
 from detectors.structures import Matched
 
 
@@ -29,7 +30,9 @@ class HardNegativeCrossEntropy(LossTerm):
     needs_background, score_activation = True, "softmax"
     selects = True  # its examples, so nothing else is to
 
-    def __init__(self, ratio: float = 3.0, weight: float = 1.0, smoothing: float = 0.0) -> None:
+    def __init__(
+        self, ratio: Positive = 3.0, weight: Positive = 1.0, smoothing: Share = 0.0
+    ) -> None:
         super().__init__()
         self.ratio, self.weight, self.smoothing = ratio, weight, smoothing
 
@@ -60,7 +63,7 @@ class HardNegatives(Mining):
         ratio: background priors for each positive.
     """
 
-    def __init__(self, ratio: float = 3.0) -> None:
+    def __init__(self, ratio: Positive = 3.0) -> None:
         super().__init__()
         self.ratio = ratio
 
@@ -84,7 +87,7 @@ class HardExamples(Mining):
         ValueError: the pool is smaller than the count.
     """
 
-    def __init__(self, count: int, overlap: float, pool: int) -> None:
+    def __init__(self, count: Count, overlap: Share, pool: Count) -> None:
         super().__init__()
         if pool < count:
             raise ValueError(f"pool={pool} priors, of which count={count} are to be kept: raise it")

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from detectors.losses import LossTerm
 from detectors.ops.boxes import aligned_iou, centers
+from detectors.ranges import Positive
 from detectors.structures import Matched
 
 
@@ -13,7 +14,7 @@ class Objectness(LossTerm):
 
     needs_quality = True
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Positive = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
@@ -30,7 +31,7 @@ class IoUObjectness(LossTerm):
 
     needs_quality = True
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Positive = 1.0) -> None:
         super().__init__()
         self.weight = weight
 
@@ -52,7 +53,7 @@ class Centerness(LossTerm):
 
     needs_quality = True
 
-    def __init__(self, weight: float = 1.0) -> None:
+    def __init__(self, weight: Positive = 1.0) -> None:
         super().__init__()
         self.weight = weight
 

@@ -13,6 +13,7 @@ from detectors.layers.progress import Timed
 from detectors.losses import LossTerm
 from detectors.losses.box import of_priors, paired, paired_deltas
 from detectors.ops.boxes import aligned_iou
+from detectors.ranges import Positive, Share, Weight, Whole
 from detectors.structures import Matched, Progress
 
 
@@ -28,7 +29,7 @@ class SquaredClass(LossTerm):
 
     score_activation = "linear"
 
-    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
+    def __init__(self, weight: Positive = 1.0, smoothing: Share = 0.0) -> None:
         super().__init__()
         self.weight, self.smoothing = weight, smoothing
 
@@ -45,7 +46,7 @@ class SquaredBox(LossTerm):
 
     deltas, counts = "box", "objects"
 
-    def __init__(self, weight: float = 5.0) -> None:
+    def __init__(self, weight: Positive = 5.0) -> None:
         super().__init__()
         self.weight = weight
 
@@ -70,7 +71,7 @@ class SquaredObjectness(LossTerm):
 
     needs_quality = True
 
-    def __init__(self, activation: nn.Module, positive: float, background: float) -> None:
+    def __init__(self, activation: nn.Module, positive: Positive, background: Weight) -> None:
         super().__init__()
         self.activation, self.positive, self.background = activation, positive, background
         self.score_activation = "linear" if isinstance(activation, nn.Identity) else "logistic"
@@ -103,7 +104,7 @@ class YoloV2Box(Timed, LossTerm):
     early: Tensor
 
     def __init__(
-        self, weight: float = 1.0, prior_weight: float = 0.01, prior_images: int = 12800
+        self, weight: Positive = 1.0, prior_weight: Weight = 0.01, prior_images: Whole = 12800
     ) -> None:
         super().__init__()
         self.weight, self.prior_weight, self.prior_images = weight, prior_weight, prior_images
@@ -135,7 +136,7 @@ class SoftmaxClass(LossTerm):
 
     score_activation = "softmax"
 
-    def __init__(self, weight: float = 1.0, smoothing: float = 0.0) -> None:
+    def __init__(self, weight: Positive = 1.0, smoothing: Share = 0.0) -> None:
         super().__init__()
         self.weight, self.smoothing = weight, smoothing
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from numbers import Number
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -47,7 +48,8 @@ class DetectionMetric(Metric):
     VOC_AP50_area; -1 where there is no object to find, which is everywhere if no image was seen.
 
     Raises:
-        ValueError: when computed, two metrics report a number of the same name.
+        ValueError: when computed, a metric gives anything but numbers by name, or two give one of
+            the same name.
     """
 
     full_state_update = False
@@ -109,16 +111,7 @@ class DetectionMetric(Metric):
     def _evaluated(self) -> dict[str, float]:
         seen, found = self._packed()
         truth = select_images(self.annotations, seen)
-        scores: dict[str, float] = {}
-        for name, rule in self.rules.items():
-            new = rule(truth, found)
-            if again := scores.keys() & new.keys():
-                raise ValueError(
-                    f"metrics.{name} reports {', '.join(sorted(again))}, as a metric before it "
-                    "does: name its numbers otherwise, or leave one of them out"
-                )
-            scores |= new
-        return scores
+        return all_scores(self.rules, truth, found)
 
     def _packed(self) -> tuple[np.ndarray, PackedDetections]:
         """Ids of the images seen, rising, and their detections in the same order."""
@@ -138,6 +131,42 @@ class DetectionMetric(Metric):
             boxes=boxes[rows].clip(0, limits),
         )
         return seen, _finite(found)
+
+
+def all_scores(
+    rules: Mapping[str, Scores], truth: Annotations, found: PackedDetections
+) -> dict[str, float]:
+    """The numbers of all metrics, in their order.
+
+    Raises:
+        ValueError: a metric gives anything but numbers by name, or two give one of the same name.
+    """
+    scores: dict[str, float] = {}
+    for name, rule in rules.items():
+        new = rule(truth, found)
+        if not isinstance(new, Mapping) or not all(map(_is_number, new.values())):
+            raise ValueError(
+                f"metrics.{name} gave {new!r}, expected a dict of numbers by name, such as "
+                "{'AP': 0.5}; see Scores in detectors/metrics/detection.py"
+            )
+        if again := scores.keys() & new.keys():
+            raise ValueError(
+                f"metrics.{name} reports {', '.join(sorted(again))}, as a metric before it "
+                "does: name its numbers otherwise, or leave one of them out"
+            )
+        scores |= new
+    return scores
+
+
+def reported(rules: Mapping[str, Scores], annotations: Annotations) -> list[str]:
+    """Names of the numbers that metrics give about these images, found without a detection."""
+    nothing = np.zeros(0, dtype=np.int64)
+    found = PackedDetections(nothing, nothing, np.zeros(0), np.zeros((0, 4)))
+    return list(all_scores(rules, select_images(annotations, annotations.image_ids[:1]), found))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Number) or (isinstance(value, Tensor) and value.ndim == 0)
 
 
 def _original_boxes(boxes: Tensor, to_original: Tensor) -> Tensor:

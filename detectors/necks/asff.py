@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.necks import Neck
 from detectors.necks.extra_levels import check_doubling, halved
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -32,7 +33,7 @@ class ASFF(Neck):
         specs: Sequence[FeatureSpec],
         norm: Norm | None,
         act: Activation | None,
-        narrow: int = 16,
+        narrow: Count = 16,
     ) -> None:
         super().__init__()
         check_doubling(specs, "ASFF")
@@ -54,7 +55,7 @@ class _Fusion(nn.Module):
         level: int,
         norm: Norm | None,
         act: Activation | None,
-        narrow: int,
+        narrow: Count,
     ) -> None:
         super().__init__()
         self.level, channels = level, specs[level].channels

@@ -10,6 +10,7 @@ from detectors.layers.fusion import WeightedSum
 from detectors.necks import Neck
 from detectors.necks.extra_levels import check_doubling, halved, with_coarser
 from detectors.priors import PriorGrid
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -39,8 +40,8 @@ class BiFPN(Neck):
         priors: PriorGrid,
         norm: Norm | None,
         act: Activation,
-        channels: int = 64,
-        repeats: int = 3,
+        channels: Count = 64,
+        repeats: Count = 3,
     ) -> None:
         super().__init__()
         self.given = len(specs)
@@ -77,7 +78,7 @@ class _TwoPaths(nn.Module):
     Each node is a weighted sum, an activation, a separable 3x3 convolution and a norm.
     """
 
-    def __init__(self, levels: int, channels: int, norm: Norm | None, act: Activation) -> None:
+    def __init__(self, levels: int, channels: Count, norm: Norm | None, act: Activation) -> None:
         super().__init__()
         self.down = nn.ModuleList(_Node(2, channels, norm, act) for _ in range(levels - 1))
         self.up = nn.ModuleList(
@@ -101,7 +102,7 @@ class _TwoPaths(nn.Module):
 
 
 class _Node(nn.Module):
-    def __init__(self, inputs: int, channels: int, norm: Norm | None, act: Activation) -> None:
+    def __init__(self, inputs: int, channels: Count, norm: Norm | None, act: Activation) -> None:
         super().__init__()
         self.fuse, self.act = WeightedSum(inputs), activation(act, channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)

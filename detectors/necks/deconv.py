@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, Norm, activation
 from detectors.necks import Neck
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -27,7 +28,7 @@ class Deconv(Neck):
         specs: Sequence[FeatureSpec],
         norm: Norm | None,
         act: Activation,
-        stride: int = 4,
+        stride: Count = 4,
         channels: int = 256,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.necks import Neck
+from detectors.ranges import Count, Whole
 from detectors.structures import FeatureSpec
 
 
@@ -65,11 +66,11 @@ class ExtraLevel(nn.Module):
         spec: FeatureSpec,
         norm: Norm | None,
         act: Activation,
-        squeeze: int,
+        squeeze: Count,
         channels: int,
-        kernel: int = 3,
-        step: int = 2,
-        padding: int = 1,
+        kernel: Count = 3,
+        step: Count = 2,
+        padding: Whole = 1,
         stride: int | None = None,
     ) -> None:
         super().__init__()

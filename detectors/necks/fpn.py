@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import ConvNormAct, Norm
 from detectors.necks import Neck
 from detectors.necks.extra_levels import halving
+from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
@@ -31,7 +32,7 @@ class FPN(Neck):
     def __init__(
         self,
         specs: Sequence[FeatureSpec],
-        channels: int = 256,
+        channels: Count = 256,
         extra: Callable[[Sequence[FeatureSpec], Sequence[FeatureSpec]], Any] | None = None,
         norm: Norm | None = None,
     ) -> None:

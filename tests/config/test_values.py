@@ -32,7 +32,7 @@ ALLOWED: list[tuple[Any, list[Any]]] = [
     (nn.Module, [NODE]),
     (str | Path, ["runs"]),
     (Share, [0, 1, 0.5]),
-    (Positive, [1e-9, inf]),
+    (Positive, [1e-9, 100]),
     (Weight, [0, 2.5]),
     (Count, [1, 10**9]),
     (Any, [1, "a", None, [], {}]),
@@ -54,7 +54,7 @@ REFUSED: list[tuple[Any, list[Any]]] = [
     (nn.Module, [1, "relu", [NODE], {"a": 1}]),
     (timedelta, [3]),
     (Share, [-0.1, 1.1, nan, "0.5"]),
-    (Positive, [0, -1]),
+    (Positive, [0, -1, inf]),
     (Weight, [-1e-9, inf]),
     (Count, [0, -3, 1.0, True]),
 ]

@@ -78,3 +78,18 @@ def test_a_selection_sees_the_sum_and_leaves_the_rest_out_of_the_normaliser_too(
     first = First()
     assert _losses(mining=first) == {"class": 1.0, "box": 10.0}  # of two priors by two
     assert first.costs.tolist() == [[11.0, 11.0, 0.0, 11.0, 11.0, 11.0]]
+
+
+class Mean(LossTerm):
+    """What somebody may take for a loss: one number."""
+
+    def forward(self, matched: Matched) -> Tensor:
+        return matched.counted.mean()
+
+
+def test_a_shape_that_would_be_broadcast_is_refused_with_the_name_of_the_part() -> None:
+    priors, raw = torch.zeros(1, 6, dtype=torch.bool), predictions(PRIORS, 1, 3)
+    assignment = Assignment(priors.long(), priors, priors)
+    criterion = Criterion(3, Delta(), {"class": Mean()}, per_batch_counted)
+    with pytest.raises(ValueError, match=r"^Mean gave \[\], expected .* \[B, N\] = \[1, 6\]"):
+        criterion(raw, torch.rand(1, 6, 4), targets([]), assignment)

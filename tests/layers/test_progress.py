@@ -36,10 +36,28 @@ def test_a_part_that_was_never_told_refuses_to_be_trained_and_nothing_else(part:
     with torch.no_grad():
         part.train()(X)
     part.eval()(X)
-    with pytest.raises(ValueError, match=r"was never told .*progress\.tell\(detector"):
+    with pytest.raises(ValueError, match=r"was never told how .*progress\.tell\(detector"):
         part.train()(X)
     tell(part, Progress(images_seen=2, step=0, steps=10))
     part.train()(X)
+
+
+def test_a_part_that_is_told_only_once_refuses_the_next_step() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3), DropBlock(4)).train()
+    other = nn.Sequential(nn.Conv2d(4, 4, 3), DropBlock(4)).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for step in range(2):
+        tell(network, Progress(images_seen=2, step=step, steps=10))
+        tell(other, Progress(images_seen=2, step=step, steps=10))
+        for _ in range(2):  # two mini-batches of one step
+            network(X).sum().backward()
+        optimizer.step()
+        other(X)  # which the optimiser did not change
+    with pytest.raises(ValueError, match=r"no more since an optimiser made a step .*each batch"):
+        network(X)
+    with torch.no_grad():
+        network(X)
+    network.eval()(X)
 
 
 def test_a_loop_of_ones_own_is_told_how_to_end_the_early_loss() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
-from detectors.metrics import COCO_AND_VOC, DetectionMetric, coco_scores, score_table
+from detectors.metrics import COCO_AND_VOC, DetectionMetric, coco_scores, reported, score_table
 from tests.metrics.metric_examples import annotations, batch, detections
 
 METRIC = """
@@ -50,6 +50,16 @@ def test_what_is_reported_without_a_word_is_cocos_and_vocs() -> None:
     assert (
         updated(DetectionMetric(TRUTH, made)).compute() == updated(DetectionMetric(TRUTH)).compute()
     )
+
+
+def test_what_is_no_dict_of_numbers_is_refused_with_its_name() -> None:
+    for wrong in ([0.5], {"found": "many"}, 0.5):
+        with pytest.raises(ValueError, match=r"metrics\.mine gave .* expected a dict of numbers"):
+            updated(DetectionMetric(TRUTH, {"mine": lambda *_, w=wrong: w})).compute()
+
+
+def test_names_are_known_before_anything_is_found() -> None:
+    assert reported(COCO_AND_VOC, TRUTH) == list(updated(DetectionMetric(TRUTH)).compute())
 
 
 def test_the_table_shows_it_too() -> None:
