@@ -138,6 +138,7 @@ class DetectionData:
         if reader not in self._sources:
             source = reader()
             self._check_classes(split, source.annotations.classes)
+            _check_objects(split, source.annotations)
             self._sources[reader] = self._ordered(split, source)
         return self._sources[reader]
 
@@ -225,3 +226,11 @@ class DetectionData:
     def _arguments(self) -> dict[str, Any]:
         collate = partial(parcel if self.num_workers else collated, smallest=self.min_objects)
         return loader_arguments(self.batch_size, self.num_workers, collate)
+
+
+def _check_objects(split: str, truth: Annotations) -> None:
+    if (truth.crowd | truth.difficult).all():
+        raise ValueError(
+            f"{split} has no object to learn or to measure: of {len(truth.labels)} all are crowds "
+            "or difficult; correct these flags, or use_difficult=true for data in VOC's format"
+        )

@@ -282,6 +282,13 @@ def test_a_split_that_is_not_there_is_refused(data) -> None:
         data().setup("test")
 
 
+def test_a_split_of_crowds_alone_is_refused(files, data) -> None:
+    source = read_coco(*files)
+    source.annotations = source.annotations._replace(crowd=np.ones_like(source.annotations.crowd))
+    with pytest.raises(ValueError, match="train has no object to learn or to measure: of"):
+        data(train=lambda: source).setup("fit")
+
+
 def test_names_of_classes_are_text(data) -> None:
     with pytest.raises(ValueError, match=r"data.classes: the name of class 1 is null"):
         data(classes=["cat", None])

@@ -139,6 +139,10 @@ def packed(
             f"{findings.origin}: none of the {len(lost)} boxes has an area inside its image: "
             f"{examples(lost)}; correct the order and the unit of their numbers"
         )
+    findings.add(
+        "objects with the class and box of another in their image, kept",
+        [where(k) for k in _repeats(objects)],
+    )
     findings.log(images=len(image_ids), objects=len(boxes) - len(lost))
     rows = np.flatnonzero(real)
     rows = rows[np.argsort(objects.image[rows], kind="stable")]
@@ -188,6 +192,14 @@ def _check(
             f"{origin}: {len(wrong)} boxes with a coordinate that is no finite number, at "
             f"{examples([where(k) for k in wrong.tolist()])}; correct or delete them"
         )
+
+
+def _repeats(objects: Objects) -> list[int]:
+    """Rows of objects that an earlier row equals in image, label and box."""
+    rows = np.column_stack([objects.image, objects.labels, objects.boxes]) + 0.0  # no -0
+    as_bytes = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * 6)))
+    _, first = np.unique(as_bytes.reshape(-1), return_index=True)
+    return np.setdiff1d(np.arange(len(rows)), first).tolist()
 
 
 def check_pixels(boxes: np.ndarray, where: Callable[[int], str], findings: Findings) -> None:

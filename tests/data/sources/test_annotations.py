@@ -1,5 +1,7 @@
 """Packing keeps order, clips boxes and computes areas."""
 
+import logging
+
 import numpy as np
 
 from detectors.data.sources.annotations import Findings, Objects, packed
@@ -33,3 +35,20 @@ def test_rows_in_any_order_are_grouped_by_image_and_keep_their_order_there() -> 
     np.testing.assert_allclose(
         truth.areas, np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], axis=1)
     )
+
+
+def test_objects_that_repeat_another_are_told_and_kept(caplog) -> None:
+    boxes = np.array([[1, 1, 5, 5], [1, 1, 5, 5], [1, 1, 5, 5], [1, 1, 5, 5], [0, 0, 2, 2]], float)
+    objects = Objects(
+        image=np.array([0, 0, 1, 0, 0]),
+        boxes=boxes,
+        labels=np.array([0, 1, 0, 0, 0]),
+        crowd=np.zeros(5, bool),
+        difficult=np.zeros(5, bool),
+        areas=np.full(5, np.nan),
+    )
+    sizes = np.full((2, 2), 9)
+    with caplog.at_level(logging.WARNING):
+        truth = packed(np.arange(2), sizes, objects, ["a", "b"], range(2), str, Findings("x"))
+    assert len(truth.labels) == 5
+    assert "1 objects with the class and box of another in their image, kept: 3" in caplog.text

@@ -79,8 +79,9 @@ def test_the_header_and_the_pixels_agree_on_the_upright_size(
     assert upright_size(path) == ((20, 30) if orientation < 5 else (30, 20))
 
 
-def test_a_picture_annotated_upright_is_turned(tmp_path, picture) -> None:
-    path = picture(tmp_path / "a.jpg", orientation=6)  # to be turned by 90 degrees clockwise
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_a_picture_annotated_upright_is_turned(tmp_path, picture, suffix) -> None:
+    path = picture(tmp_path / f"a.{suffix}", orientation=6)  # to be turned by 90 degrees clockwise
     image = annotated(path, 30, 20).image(0)
     assert image[5].mean() < 60  # the dark left half is on top now
     assert image[25].mean() > 200
