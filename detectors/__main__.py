@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
-from detectors.config.spelling import did_you_mean, unknown_choice
+from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
 from detectors.failures import keep, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
@@ -95,8 +95,8 @@ def run(command: str, arguments: list[str]) -> Any:
                 failed.append(_failure(error))
             raise
 
-    if unknown := unknown_choice(arguments):
-        _exit(unknown)
+    if refused := unknown_choice(arguments) or said_twice(arguments):
+        _exit(refused)
     program = sys.argv[0]
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]

@@ -13,7 +13,7 @@ from rich.progress import track
 from detectors.data.sources.files import ImageFiles, read_pictures
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
-from detectors.engine.hardware import number_format, torch_device
+from detectors.engine.hardware import autocast_type, torch_device
 from detectors.engine.restoring import restored_data, restored_detector
 from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
 from detectors.visualization.pictures import drawn
@@ -60,11 +60,11 @@ def detect(
 ) -> PackedDetections:
     """All detections, in pixels of the original pictures."""
     place = torch_device(device)
-    bf16 = number_format(precision, place.type).startswith("bf16")
+    kind = autocast_type(precision, place.type)
     detector.to(place)
     metric = DetectionMetric(source.annotations)
     for batch in track(loader, "detecting", transient=True):
-        with torch.autocast(place.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(place.type, kind, enabled=kind is not None):
             detections = detector(batch.images.to(place), batch.frames.to(place))
         metric.update(type(detections)(*(field.cpu() for field in detections)), batch)
     return metric.found()

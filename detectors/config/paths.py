@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,13 +17,17 @@ def key(word: str) -> str:
 
 def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
     """All choices of every group, ours and those in a folder of the user's."""
-    roots = [CONF, *(Path(folder) for folder in config_dirs(words))]
-    folders = [path for root in roots if root.is_dir() for path in root.iterdir() if path.is_dir()]
-    found: dict[str, list[str]] = {}
-    for folder in folders:
-        files = folder.glob("*.yaml")
-        found[folder.name] = sorted({*found.get(folder.name, []), *(f.stem for f in files)})
+    found = dict(_choices_in(CONF))
+    for folder in config_dirs(words):
+        for group, names in _choices_in.__wrapped__(Path(folder)).items():
+            found[group] = sorted({*found.get(group, []), *names})
     return found
+
+
+@cache
+def _choices_in(root: Path) -> dict[str, list[str]]:
+    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
 
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:

@@ -1,16 +1,26 @@
-"""Finds words near a misspelt one, and choices that no file offers."""
+"""Finds words near a misspelt one, choices that no file offers, and words said twice."""
 
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from detectors.config.paths import choices
+from detectors.config.paths import choices, key
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """A sentence that names the nearest known word, behind a space; empty if none is near."""
     close = difflib.get_close_matches(word, known, 1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def said_twice(words: Sequence[str]) -> str:
+    """That two words set the same key, of which Hydra would drop one; empty if none do."""
+    said: dict[str, str] = {}
+    for word in words:
+        if key(word) in said and not word.startswith("-"):
+            return f"{key(word)} is said twice, {said[key(word)]} and {word}: leave one"
+        said[key(word)] = word
+    return ""
 
 
 def unknown_choice(words: Sequence[str]) -> str:

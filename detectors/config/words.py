@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.config.paths import CONF, choices, config_dirs, key
 from detectors.config.references import at, is_read, leaves, read_keys, used_slots
 from detectors.config.settings import SETTINGS, check_settings
-from detectors.config.spelling import did_you_mean
+from detectors.config.spelling import did_you_mean, said_twice
 
 _HEADER = re.compile(r"\s*#\s*@package\s+(\S+)")
 
@@ -48,11 +48,9 @@ def check_repeated(words: Sequence[str]) -> None:
     Raises:
         ValueError: names both words, or the choice.
     """
-    said: dict[str, str] = {}
+    if told := said_twice(words):
+        raise ValueError(told)
     for word in words:
-        if key(word) in said:
-            raise ValueError(f"{key(word)} is said twice, {said[key(word)]} and {word}: leave one")
-        said[key(word)] = word
         value = word.partition("=")[2]
         several = Counter(re.findall(r"[\w-]+", value)) if key(word) in choices() else {}
         if twice := [choice for choice, count in several.items() if count > 1]:

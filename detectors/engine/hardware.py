@@ -21,8 +21,30 @@ def accelerator_of(device: str) -> str:
 
 
 def torch_device(device: str) -> torch.device:
-    """The device that `device` names, for code without a `Trainer`."""
-    return torch.device("cuda" if accelerator_of(device) in ("gpu", "cuda") else "cpu")
+    """The device that `device` names, for code without a `Trainer`.
+
+    Raises:
+        ValueError: it is neither a CPU nor a GPU of CUDA, or this machine has none.
+    """
+    accelerator = accelerator_of(device)
+    if accelerator not in ("cpu", "gpu", "cuda"):
+        raise ValueError(f"device={device}: this command computes on a cpu or a gpu")
+    return torch.device("cpu" if accelerator == "cpu" else "cuda")
+
+
+def autocast_type(precision: str | int, accelerator: str) -> torch.dtype | None:
+    """What `torch.autocast` computes in, for code without a `Trainer`; None for float32.
+
+    Raises:
+        ValueError: the number format is another one.
+    """
+    types = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+    name, _, kind = number_format(precision, accelerator).partition("-")
+    if name not in types or kind not in ("", "true" if name == "32" else "mixed"):
+        raise ValueError(
+            f"precision={precision}: this command computes in 32-true, bf16-mixed or 16-mixed"
+        )
+    return types[name]
 
 
 def number_format(precision: str | int, accelerator: str) -> str:

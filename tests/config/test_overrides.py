@@ -52,7 +52,7 @@ def test_a_trick_for_a_part_that_the_model_lacks_is_refused(search: str) -> None
     began = time.process_time()
     with pytest.raises(ValueError, match=r"trick=finer changes pooler, which this model does not"):
         detectors.build("retinanet", [search, "size=small", "trick=[finer]"])
-    assert time.process_time() - began < 4  # below 2 on an idle core
+    assert time.process_time() - began < 2
     words = [search, "model=faster_rcnn", "trick=[finer]"]
     check_overrides(compose(words), words)
 
@@ -73,7 +73,7 @@ def test_a_trick_that_the_family_has_is_refused(family: str, trick: str) -> None
     began = time.process_time()
     with pytest.raises(ValueError, match=f"trick={trick} changes nothing here"):
         detectors.build(family, ["size=small", f"trick=[{trick}]"])
-    assert time.process_time() - began < 4  # below 2 on an idle core
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("trick", ["resolved", "default"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from detectors.__main__ import commands, main
 from detectors.config.compose import compose
 from detectors.config.spelling import unknown_choice
 from detectors.config.suggestions import hint
@@ -47,6 +48,17 @@ def test_an_unknown_choice_of_an_optional_group_is_refused_too(word: str) -> Non
     assert "Known: " in unknown_choice([word])
     with pytest.raises(ValueError, match=f"there is no {word.strip('+')}"):
         compose([word])
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_refuses_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for word in ("experiment=fcos_cocoo", "tta=scalse", "data=nosuch", "trick=[mosiac]"):
+        monkeypatch.setattr("sys.argv", ["detectors", command, word])
+        with pytest.raises(SystemExit):
+            main()
+        assert "there is no " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
