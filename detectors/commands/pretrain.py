@@ -16,7 +16,7 @@ from detectors.config.links import with_links
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import DETECTION, check_classes, check_data
+from detectors.engine.checks import DETECTION, check_classes, check_data, check_validation
 from detectors.engine.evaluation import check_objective, value_of
 from detectors.engine.trainer import finish
 from detectors.weights.initial import initial_model
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> float:
     cfg = configured_job(cfg)
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
+    check_validation(trainer)
     check_objective(cfg.objective, ["val/loss", *map(str, module.accuracies)])
     resume = resumed_from(cfg, folder)
     try:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
-from detectors.engine.checks import CLASSIFICATION, check_data
+from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.trainer import assemble, finish
 from detectors.module import LitDetector
@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> float:
     cfg = configured_job(cfg)
     folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
+    check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     resume = resumed_from(cfg, folder)
     try:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from detectors.config.overrides import GRID_PAGE
-from detectors.config.paths import CONF
+from detectors.config.paths import CONF, key
 from detectors.config.words import words_of_job
 from detectors.engine.build import configured
 from detectors.engine.console import console
@@ -80,8 +80,9 @@ def write_row(folder: Path, trick: str, row: Row) -> None:
 def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
     """Why the trick, with some words beside it, does not serve the family; "" if it does."""
     words = [f"model={family}", f"trick=[{trick}]", *SMALL, *beside]
+    said = {key(word): word for word in words}  # `beside` may name the trick with others
     try:
-        _attempt(configured(words))
+        _attempt(configured(list(said.values())))
     except ValueError as error:
         return " ".join(str(error).replace(GRID_PAGE, "").split())
     return ""

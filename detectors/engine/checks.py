@@ -27,6 +27,19 @@ def check_callbacks(trainer: Trainer) -> None:
             callback.check(trainer)
 
 
+def check_validation(trainer: Trainer) -> None:
+    """Refuse a training whose end would have nothing to report.
+
+    Raises:
+        ValueError: it validates on no batch.
+    """
+    if trainer.limit_val_batches == 0:
+        raise ValueError(
+            "trainer.limit_val_batches=0: nothing would be validated, so there would be no result: "
+            "leave a few batches, such as trainer.limit_val_batches=1"
+        )
+
+
 def check_canvases(detector: Detector, canvases: set[tuple[int, int]]) -> None:
     """Refuse images of another size, or of several, where the head is made for one.
 

@@ -29,7 +29,7 @@ from detectors.engine.checks import (
 from detectors.engine.hardware import accelerator_of, number_format
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
-from detectors.ranges import Count, Weight, Whole, Within
+from detectors.ranges import Count, Share, Weight, Whole, Within
 
 # Lightning's warnings about its own code, and about what is on purpose here.
 IRRELEVANT = (
@@ -47,7 +47,7 @@ RANGES = {
     "max_epochs": Count | Literal[-1] | None,
     "max_steps": Count | Literal[-1],
     "limit_train_batches": Count | Part,
-    "limit_val_batches": Count | Part,
+    "limit_val_batches": Whole | Share,
     "limit_test_batches": Count | Part,
     "accumulate_grad_batches": Count,
     "check_val_every_n_epoch": Count | None,
