@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -18,6 +19,14 @@ class Coder(nn.Module, ABC):
     """Turns what a network regresses into boxes, and boxes into what it is to regress."""
 
     numbers: Annotated[int, "how many numbers of each prior it decodes"] = 4
+    # Parameters that another coder has, with the reason why this one has not.
+    lacking = MappingProxyType(
+        {
+            "reach": "its centres may lie anywhere, while grid sensitivity widens the cell to "
+            "which a sigmoid confines those of coder=yolo: choose that coder, or leave the trick "
+            "out"
+        }
+    )
 
     def __init__(self) -> None:  # without it, any key of a config would seem to be taken
         super().__init__()

@@ -82,10 +82,8 @@ def _check_target(node: Mapping[str, Any], path: str, given: Collection[str]) ->
     keys = [key for key in node if not str(key).startswith("_")]
     for key in [*keys, *given]:
         if known is not None and key not in known:
-            raise ValueError(
-                f"{path}.{key}: {node['_target_']} has no parameter {key!r}."
-                f"{did_you_mean(str(key), known)} It takes: {', '.join(known) or 'nothing'}"
-            )
+            without = f"{path}.{key}: {node['_target_']} has no parameter {key!r}"
+            raise ValueError(f"{without}{_reason(target, str(key), known)}")
     if takes is None:
         return
     for key in keys:
@@ -98,6 +96,14 @@ def _check_target(node: Mapping[str, Any], path: str, given: Collection[str]) ->
             f"{path}: {node['_target_']} needs {', '.join(map(repr, missing))}, which nothing here "
             f"says: set {path}.{missing[0]}, or choose another part"
         )
+
+
+def _reason(target: Any, key: str, known: list[str]) -> str:
+    """Why `target` takes no `key`, where its class says so by `lacking`; else what it takes."""
+    lacking = getattr(target, "lacking", {})
+    if key in lacking:
+        return f": {lacking[key]}"
+    return f".{did_you_mean(key, known)} It takes: {', '.join(known) or 'nothing'}"
 
 
 def _found(target: Any, path: str) -> Any:

@@ -49,6 +49,13 @@ def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
         check_node({"neck": partial}, "model")
 
 
+@pytest.mark.parametrize("coder", ["Delta", "Distance", "CenterOffset", "YoloV1"])
+def test_a_key_that_a_part_has_a_reason_to_lack_is_refused_with_the_reason(coder: str) -> None:
+    told = rf"head\.coder\.reach: detectors\.coders\.{coder} has no .*reach.* centres.* coder=yolo"
+    with pytest.raises(ValueError, match=told):
+        check_node({"coder": {"_target_": f"detectors.coders.{coder}", "reach": 0.8}}, "head")
+
+
 def test_what_a_constructor_lacks_is_named_with_its_place() -> None:
     node = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 3}
     with pytest.raises(
