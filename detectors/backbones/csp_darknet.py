@@ -1,14 +1,12 @@
 """CSPDarknet-53 and its thinner relatives."""
 
 from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from detectors.backbones import Backbone
-from detectors.backbones.darknet import Darknet
-from detectors.backbones.stages import Stages, check_strides
+from detectors.backbones.stages import ResidualStages, Stages, check_strides
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.csp import CSPStage
 from detectors.layers.dark import init_darknet, vary_residuals
@@ -61,12 +59,12 @@ class CSPDarknet(Backbone):
 
 
 def partial_stages(depths: Sequence[int] | None = None, **darknet: Any) -> CSPDarknet:
-    """A CSPDarknet with the depths and all other arguments of a `Darknet`.
+    """A CSPDarknet with the depths and all other arguments of a `Darknet`: `ResidualStages`.
 
     Raises:
         ValueError: these are the arguments of another backbone.
     """
-    strange = sorted(set(darknet) - set(signature(Darknet).parameters))
+    strange = sorted(set(darknet) - set(ResidualStages._fields))
     if depths is None or strange:
         found = f"has {', '.join(strange)}" if strange else "has no depths of residual stages"
         raise ValueError(

@@ -1,10 +1,24 @@
 """Runs the stages of a network one after another and returns some of their outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from detectors.layers.conv import Activation, Norm
 from detectors.structures import FeatureSpec
+
+
+class ResidualStages(NamedTuple):
+    """All that a backbone of residual stages is made with, if `trick=[csp]` is to know it."""
+
+    norm: Norm | None
+    act: Activation | None
+    depths: Sequence[int]  # residual blocks of each stage
+    width: int  # channels of the stem
+    strides: Sequence[int]  # levels to return
+    drop_path_rate: float  # this and the next: see `layers.dark.vary_residuals`
+    join: Callable[[int], nn.Module] | None
 
 
 def check_strides(strides: Sequence[int], offered: Sequence[int], network: str) -> list[int]:

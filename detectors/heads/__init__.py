@@ -41,6 +41,10 @@ class Head(nn.Module, ABC):
     def detect(self, output: Any) -> Candidates:
         """Everything that was predicted, decoded and scored."""
 
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """As of a `Tower`; a head of several stages or towers has none."""
+        return []
+
 
 class Tower(nn.Module, ABC):
     """The network of a dense head; made with `(specs, num_classes=, per_cell=)`.
@@ -63,6 +67,14 @@ class Tower(nn.Module, ABC):
         Args:
             features: per level [B, channels, H, W], finest first.
         """
+
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """The network of each level with its A, finest first; none where levels share layers.
+
+        In such a network the last convolution gives all predictions of the level at once, as in
+        darknet, whose weight files need to know.
+        """
+        return []
 
 
 class RegionHead(nn.Module, ABC):

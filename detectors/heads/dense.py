@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectors.assigners import Assigner
 from detectors.coders import Coder
@@ -97,6 +97,10 @@ class DenseHead(Head):
         """All priors, and which object each is to predict."""
         boxes = self.coder.decode(output.deltas, output.priors)
         return output.priors, self._assignment(output, boxes, targets)
+
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """Those of the tower."""
+        return self.tower.separate_levels()
 
     def _assignment(self, output: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         return self.assigner(output, boxes.detach(), targets)

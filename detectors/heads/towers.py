@@ -200,6 +200,10 @@ class LevelTower(Tower):
         levels = zip(self.levels, features, self.per_cell, strict=True)
         return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """All levels."""
+        return list(zip(self.levels, self.per_cell, strict=True))
+
 
 def _split_anchors(level: Tensor, anchors: int) -> Maps:
     """Logits, deltas and objectness from [B, A * (5 + C), H, W]."""
@@ -233,6 +237,10 @@ class SingleTower(Tower):
         """Maps per level, quality is objectness."""
         levels = zip(self.levels, features, self.per_cell, strict=True)
         return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """All levels."""
+        return list(zip(self.levels, self.per_cell, strict=True))
 
 
 class SSDTower(Tower):

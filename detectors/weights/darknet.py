@@ -150,10 +150,9 @@ def _in_file_order(model: nn.Module) -> Iterator[nn.Module]:
     backbone: Any = model.backbone
     yield from _owners(backbone)
     executed, ready = _execution(model.neck, backbone.specs)
-    tower = getattr(model.head, "tower", model.head)
-    levels = list(getattr(tower, "levels", [tower]))
-    if len(levels) != len(ready):  # a tower that all levels share
-        levels, ready = [tower], [len(executed)]
+    levels = [network for network, _ in model.head.separate_levels()]
+    if not levels:
+        levels, ready = [model.head], [len(executed)]
     for step in range(len(executed) + 1):
         for level, done in zip(levels, ready, strict=True):
             if done == step:
@@ -230,10 +229,9 @@ def _fill(layer: Layer, numbers: np.ndarray) -> None:
 def _per_class(model: nn.Module, layers: list[Layer]) -> list[int]:
     """How many numbers each layer of `file_layers` grows by with one more class."""
     growth = dict.fromkeys((layer.name for layer in layers), 0)
-    tower: Any = getattr(getattr(model, "head", None), "tower", None)
-    if hasattr(tower, "levels"):
+    if isinstance(model, Detector):
         names = {module: name for name, module in model.named_modules()}
-        for level, anchors in zip(tower.levels, tower.per_cell, strict=True):
+        for level, anchors in model.head.separate_levels():
             *_, last = (module for module in level.modules() if isinstance(module, nn.Conv2d))
             growth[names[last]] = anchors * (last.in_channels + 1)
     return list(growth.values())

@@ -1,5 +1,7 @@
 """Tricks change how the residual blocks of Darknets and timm's networks add."""
 
+from inspect import signature
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,8 @@ from torchvision.ops import StochasticDepth
 
 import detectors
 from detectors.backbones.csp_darknet import CSPDarknet
+from detectors.backbones.darknet import Darknet
+from detectors.backbones.stages import ResidualStages
 from detectors.layers.dark import DarkBlock, vary_residuals
 from detectors.layers.fusion import WeightedSum
 
@@ -72,3 +76,8 @@ def test_csp_keeps_depth_width_and_activation_of_the_darknet() -> None:
 def test_other_backbones_refuse(family: str, trick: str, ends: str) -> None:
     with pytest.raises(ValueError, match=ends):
         _backbone(family, trick)
+
+
+@pytest.mark.parametrize("backbone", [Darknet, CSPDarknet])
+def test_backbones_of_residual_stages_take_what_their_contract_says(backbone: type) -> None:
+    assert set(signature(backbone).parameters) == set(ResidualStages._fields)
