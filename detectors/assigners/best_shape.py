@@ -7,27 +7,29 @@ from detectors.assigners import Assigner
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import centers, pairwise_iou, pairwise_shape_iou, sides
 from detectors.ranges import Share
-from detectors.structures import Assignment, Predictions, Priors, Targets
+from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
 class BestShape(Assigner):
     """One prior per object: of all that share the centre's cell, the one of most similar shape.
 
     Shapes are compared on a common centre over all levels at once, so only the level that owns the
-    best prior trains on the object (YOLOv3, sec. 2.1 and 2.3). Where two objects want one prior the
-    later one keeps the box and both keep their class (darknet's yolo layer).
+    best prior trains on the object (YOLOv3, sec. 2.1 and 2.3). Where several objects want one prior
+    all keep their class; the last one keeps the box in the yolo layer of pjreddie's darknet, while
+    AlexeyAB's adds up what each of them asks for.
 
     Args:
         ignore: a background prior whose decoded box overlaps any object by more is ignored.
+        summed: whether a prior learns the boxes of all of its objects, as in AlexeyAB's darknet.
     """
 
-    def __init__(self, ignore: Share) -> None:
+    def __init__(self, ignore: Share, summed: bool = False) -> None:
         super().__init__()
-        self.ignore = ignore
+        self.ignore, self.summed = ignore, summed
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
-        """Assignment of [B, N] priors, with multi-hot class targets."""
+        """Assignment of [B, N] priors, with multi-hot class targets and, if summed, pairs."""
         priors, real = predictions.priors, assignable(targets)[:, :, None]
         shape = pairwise_shape_iou(sides(targets.boxes), sides(priors.boxes))
         shape = shape.masked_fill(~(holds_center(priors, targets.boxes) & real), -1.0)
@@ -36,7 +38,8 @@ class BestShape(Assigner):
         matched, positive = last(assigned)
         covered = pairwise_iou(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
         scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
-        return Assignment(matched, positive, ~positive & (covered > self.ignore), scores)
+        pairs = Pairs(best[..., 0], targets.boxes, real[..., 0].float()) if self.summed else None
+        return Assignment(matched, positive, ~positive & (covered > self.ignore), scores, pairs)
 
 
 def holds_center(priors: Priors, objects: Tensor) -> Tensor:

@@ -40,6 +40,9 @@ class PointwiseAttention(nn.Module):
 class CBAM(nn.Module):
     """Weights channels, then cells, each by means and maxima (Woo et al. 2018, eq. 2 and 3).
 
+    The release has a batch norm behind the convolution that weights cells (`MODELS/cbam.py`), which
+    the paper does not mention and which is left out here.
+
     Args:
         channels: of the input and the output.
         reduction: as in `SqueezeExcitation`.

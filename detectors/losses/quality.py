@@ -1,9 +1,11 @@
-"""Loss terms on the quality logit of a prior, [B, N]."""
+"""Loss terms on the quality logit of a prior, and a weight by centre-ness, [B, N]."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detectors.losses import LossTerm
+from detectors.losses import LossTerm, LossWeight
+from detectors.losses.reduction import mean_over_devices
 from detectors.ops.boxes import aligned_iou, centers
 from detectors.ranges import Positive
 from detectors.structures import Matched
@@ -26,7 +28,9 @@ class Objectness(LossTerm):
 class IoUObjectness(LossTerm):
     """Cross-entropy: the IoU of its box with its object for a positive, zero for background.
 
-    The IoU is a constant for the gradient (YOLOv1, sec. 2; darknet `objectness_smooth`).
+    The IoU is a constant for the gradient (YOLOv1, sec. 2). darknet's `objectness_smooth` is
+    another rule: a prior with an object learns its best IoU with any object where that is above
+    `ignore_thresh`, else 0 (AlexeyAB, `src/yolo_layer.c`).
     """
 
     needs_quality = True
@@ -46,6 +50,22 @@ def _cross_entropy(matched: Matched, target: Tensor) -> Tensor:
     quality = matched.predictions.quality
     assert quality is not None
     return F.binary_cross_entropy_with_logits(quality, target, reduction="none")
+
+
+class CenternessWeight(LossWeight):
+    """Weights the box of a positive by how central its point lies, relative to the mean of all.
+
+    The official FCOS weights GIoU so and divides by the sum of the weights, over all devices
+    (`fcos_core/modeling/rpn/fcos/loss.py`); torchvision's, as ours by default, weights all alike. A
+    weight of a `Criterion` that divides by positives.
+    """
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N], mean one over positives."""
+        central = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
+        weights, count = central * matched.positive, mean_over_devices(matched.positive.sum())
+        mean = mean_over_devices(weights.sum(), least=1e-6) / count
+        return torch.where(matched.positive > 0, weights / mean, 1.0)
 
 
 class Centerness(LossTerm):

@@ -10,17 +10,17 @@ def total(costs: Tensor, normalizer: Tensor) -> Tensor:
     return (costs.sum(dim=1) / normalizer).sum()
 
 
-def mean_over_devices(count: Tensor) -> Tensor:
-    """A scalar averaged over all processes, at least 1 in total.
+def mean_over_devices(count: Tensor, least: float = 1.0) -> Tensor:
+    """A scalar averaged over all processes, at least `least` in total.
 
     Gradients are averaged over processes too, so a loss divided by this average has the gradient of
     one process that holds all images.
     """
     if not (dist.is_available() and dist.is_initialized()):
-        return count.clamp(min=1)
+        return count.clamp(min=least)
     count = count.clone()
     dist.all_reduce(count)
-    return count.clamp(min=1) / dist.get_world_size()
+    return count.clamp(min=least) / dist.get_world_size()
 
 
 def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:

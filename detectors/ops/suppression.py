@@ -142,7 +142,8 @@ def soft_scores(boxes: Tensor, scores: Tensor, groups: Tensor, decay: Decay) -> 
     """Scores [B, K] lowered by Soft-NMS (Bodla et al. 2017, Alg. 1).
 
     Each box, from the best on, lowers the scores of the boxes of its group that overlap it. Images
-    are taken one by one, which saves memory.
+    are taken one by one, which saves memory. The release's IoU counts a pixel more on each side
+    (`lib/nms/cpu_nms.pyx`), since its boxes are of whole pixels; ours is that of the boxes.
 
     Args:
         boxes: [B, K, 4], in any order.

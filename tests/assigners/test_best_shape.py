@@ -175,3 +175,21 @@ def test_objects_of_other_images_do_not_ignore() -> None:
     found = assigned(targets([(0, 33, 33, 39, 39)], [(0, 1, 1, 7, 7)]), priors, boxes)
     assert not found.ignored.any()
     assert found.positive.nonzero().tolist() == [[0, 36], [1, 0]]
+
+
+def test_all_objects_of_a_prior_are_paired_with_it_where_their_boxes_are_summed() -> None:
+    """Two of one cell and shape, one elsewhere, one to be ignored."""
+    objects = targets(
+        [(0, 1, 1, 7, 10), (1, 0, 0, 6, 9), (2, 40, 40, 46, 49), (2, 9, 1, 15, 10, "ignore")]
+    )
+    priors = priors_of(STRIDES, SMALL)
+    raw = predictions(priors, 1, CLASSES)
+    plain = BestShape(0.5)(raw, priors.boxes, objects)
+    found = BestShape(0.5, summed=True)(raw, priors.boxes, objects)
+    assert plain.pairs is None
+    assert all(map(torch.equal, plain[:4], found[:4]))
+    assert found.pairs.weight[0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    first, second, third = found.pairs.prior[0, :3].tolist()
+    assert first == second != third
+    assert plain.positive[0].nonzero().flatten().tolist() == [first, third]
+    assert torch.equal(found.pairs.boxes, objects.boxes)

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torchvision
 
-from detectors.losses.quality import Centerness, IoUObjectness, Objectness, centerness
+from detectors.losses.quality import (
+    Centerness,
+    CenternessWeight,
+    IoUObjectness,
+    Objectness,
+    centerness,
+)
 from detectors.ops.boxes import centers
 from tests.losses.loss_examples import gradients, matched, value
 
@@ -51,6 +57,23 @@ def test_centerness_teaches_positives_how_central_they_are() -> None:
     targets = centerness(points[rows], around[rows]).tolist()
     expected = sum(map(cross_entropy, quality[rows].tolist(), targets))
     assert value(Centerness(weight=2.0), given).item() == pytest.approx(2 * expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_giou_weighted_by_centerness_is_a_weighted_mean(scale: float) -> None:
+    """Official FCOS divides by the sum of the weights, however small."""
+    given = matched(*STATES)
+    points = centers(given.predictions.priors.boxes).expand(2, -1, -1)
+    left, right = 0.1 + torch.rand(2, 8, 2), scale * torch.rand(2, 8, 2)
+    around = torch.cat([points - left, points + right], dim=-1)
+    given = given._replace(target_boxes=around)
+    rows = given.positive > 0
+    costs, central = torch.rand(2, 8) * given.positive, centerness(points[rows], around[rows])
+    weight = CenternessWeight()(given)
+    assert (weight[~rows] == 1).all()
+    found = (costs * weight).sum() / rows.sum()
+    torch.testing.assert_close(found, (costs[rows] * central).sum() / central.sum())
+    assert CenternessWeight()(given._replace(positive=0 * given.positive)).isfinite().all()
 
 
 def test_objectness_is_one_for_positives_zero_for_background_and_neither_between() -> None:
