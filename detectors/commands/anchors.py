@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> float:
     shapes, fit = clustered_shapes(boxes, cfg.count, cfg.seed)
     print(f"{len(boxes)} boxes of the training split on a canvas of {data.resize.canvas}")
     print(f"mean IoU of a box with its nearest shape: {fit:.3f}\n")
-    print(priors_yaml(np.rint(shapes).astype(int), cfg.levels))
+    print(priors_yaml(shapes.round(2), cfg.levels))
     return fit
 
 

@@ -148,9 +148,12 @@ def _tree(path: Path) -> ElementTree.Element:
     declared = DECLARED.search(data)
     encoding = declared[1].decode().lower() if declared else "utf-8"
     try:
-        return ElementTree.fromstring(as_text(data, path, WIDER.get(encoding, encoding)))
+        tree = ElementTree.fromstring(as_text(data, path, WIDER.get(encoding, encoding)))
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}:{error.position[0]}: not valid xml ({error})") from error
+    if tree.tag != "annotation":  # its objects would not be found
+        raise ValueError(f"{path} is a `{tree.tag}`, expected an `annotation` as VOC has them")
+    return tree
 
 
 def _size(tree: ElementTree.Element, path: Path) -> tuple[int, int] | None:
