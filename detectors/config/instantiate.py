@@ -52,7 +52,7 @@ def _told(key: str, error: HydraException) -> str:
     place = ".".join([key, *below[:1]])
     cause = error.__cause__
     if isinstance(cause, ValueError) or type(cause).__module__.startswith("lightning."):
-        return f"{place}: {cause}"
+        return str(cause) if str(cause).startswith(f"{place}.") else f"{place}: {cause}"
     return f"{place}: {error if cause is None else repr(cause)}"
 
 

@@ -80,19 +80,24 @@ def _check_header(file: Path, group: str) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     found = next((line for line in lines if line.strip()), "")
     late = any(map(_HEADER.match, lines))
-    if not _HEADER.match(found) and (late or _place(group) != group):
+    if not _HEADER.match(found) and (late or group not in _places(group)):
         raise ValueError(
             f"{file}: its first line must be `# @package {_place(group)}`, which tells where its "
             f"keys belong, found {found!r}"
         )
 
 
-@cache
 def _place(group: str) -> str:
-    """Where the keys of a group's files stand: what most of ours say, the group by default."""
-    firsts = (file.read_text(encoding="utf-8") for file in (CONF / group).glob("*.yaml"))
-    headers = Counter(match[1] for text in firsts if (match := _HEADER.match(text)))
-    return headers.most_common(1)[0][0] if headers else group
+    """Where the keys of most of our files in a group stand."""
+    return _places(group).most_common(1)[0][0]
+
+
+@cache
+def _places(group: str) -> Counter[str]:
+    """How many of our files say where their keys stand; that is the group where a file does not."""
+    texts = (file.read_text(encoding="utf-8") for file in (CONF / group).glob("*.yaml"))
+    headers = [_HEADER.match(text) for text in texts]
+    return Counter(header[1] if header else group for header in headers) or Counter([group])
 
 
 def check_slots(cfg: DictConfig, words: Sequence[str]) -> None:

@@ -172,7 +172,11 @@ def test_averaged_weights_are_what_is_written(
         ("train", "data=imagefolder", "data=imagefolder: a class for each picture, no boxes"),
         ("pretrain", "finish.epochs=170", "finish.epochs=170 are the last of trainer.max_epochs=2"),
         ("pretrain", "label_smoothing=1", "label_smoothing in [0, 1), found 1"),
-        ("pretrain", "cutmix.probability=2", "cutmix: expected probability in [0, 1], found 2"),
+        (
+            "pretrain",
+            "cutmix.probability=2",
+            "cutmix.probability: found 2, expected a number",
+        ),
         ("pretrain", "neck=fpn", "neck"),
         ("pretrain", "data.num_classes=5", "has 4 classes, but data.num_classes is 5"),
     ],

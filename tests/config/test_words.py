@@ -14,7 +14,7 @@ from detectors.config.instantiate import instantiate
 from detectors.config.overrides import check_overrides
 from detectors.config.references import read_keys
 from detectors.config.settings import SETTINGS
-from detectors.config.words import check_words
+from detectors.config.words import check_headers, check_words
 
 FAMILY = ["model=fcos", "size=small"]
 README = Path(__file__).parents[2] / "README.md"
@@ -173,6 +173,12 @@ def test_a_broken_or_hostile_file_is_refused_in_one_line(
     line = capsys.readouterr().err
     assert told in line
     assert len(line.splitlines()) == 1, line
+
+
+def test_data_may_stand_in_their_own_place(neck: Path) -> None:
+    (neck.parents[1] / "data").mkdir()
+    (neck.parents[1] / "data" / "mine.yaml").write_text("defaults: [bccd]\n")
+    check_headers([f"hydra.searchpath=[file://{neck.parents[1]}]", "data=mine"])
 
 
 def test_a_file_with_a_name_of_ours_is_refused(neck: Path) -> None:
