@@ -110,6 +110,13 @@ def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path
         assert key not in cfg or instantiate(cfg, key) is not None
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_a_trainer_may_do_without_loggers_and_callbacks(command: str, tmp_path: Path) -> None:
+    words = ["logger=[]", "callback=[]", "device=cpu", f"run_dir={tmp_path}"]
+    trainer = instantiate(compose(words, command), "trainer")
+    assert trainer.loggers == []
+
+
 def unsaid(node: Any, path: str = "") -> Iterator[str]:
     """What a user has to say, for it stands as ??? in the files."""
     if node == "???":
