@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from detectors.files import whole_file
 from detectors.visualization.pictures import curves
 
 
@@ -30,7 +31,7 @@ class EpochTable(Callback):
 
     def _write(self) -> None:
         columns = {name: None for row in self.rows for name in row}
-        with (self.folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self.folder / "metrics.csv") as file:
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(self.rows)

@@ -16,9 +16,11 @@ from detectors.config.links import with_links
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
+from detectors.engine.checkpoint_files import check_finite
 from detectors.engine.checks import DETECTION, check_classes, check_data, check_validation
 from detectors.engine.evaluation import check_objective, value_of
 from detectors.engine.trainer import finish
+from detectors.files import whole_file
 from detectors.weights.initial import initial_model
 
 _log = logging.getLogger(__name__)
@@ -84,5 +86,7 @@ def write_backbone(module: LitClassifier, folder: Path) -> Path:
     """A state dict of the backbone alone, for `part.backbone.weights`."""
     state = module.classifier.backbone.state_dict()
     file = folder / "backbone.pt"
-    torch.save({name: value.cpu().contiguous() for name, value in state.items()}, file)
+    check_finite(state, str(file))
+    with whole_file(file, "wb") as opened:
+        torch.save({name: value.cpu().contiguous() for name, value in state.items()}, opened)
     return file

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.files import whole_file
+
 PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
 
 
@@ -24,8 +26,8 @@ def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
     folder = Path(cfg.run_dir)
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-        (folder / "overrides.txt").write_text("".join(f"{word}\n" for word in overrides))
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_text(folder / "overrides.txt", "".join(f"{word}\n" for word in overrides))
         write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
     return folder
 
@@ -69,4 +71,10 @@ def _version(package: str) -> str | None:
 
 def write_json(file: Path, content: Any) -> None:
     """Write `content`, indented."""
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(file: Path, content: str) -> None:
+    """Write it whole or not at all."""
+    with whole_file(file) as lines:
+        lines.write(content)

@@ -19,6 +19,7 @@ from detectors.config.spelling import did_you_mean
 from detectors.config.values import check_value
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
+from detectors.engine.checkpoint_files import CheckpointFiles
 from detectors.engine.checks import (
     check_batch_tricks,
     check_callbacks,
@@ -78,6 +79,7 @@ def trainer(
         ValueError: `Trainer` has no such argument, or this machine has no such device.
     """
     _check_settings(settings)
+    plugins = [CheckpointFiles(), *settings.pop("plugins", [])]
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
     accelerator = accelerator_of(device)
@@ -86,6 +88,7 @@ def trainer(
         "precision": number_format(precision, accelerator),
         "callbacks": list((callbacks or {}).values()),
         "logger": list((loggers or {}).values()),
+        "plugins": plugins,
         "enable_model_summary": False,
     }
     return Trainer(**{**given, **settings})

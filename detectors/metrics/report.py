@@ -9,6 +9,7 @@ from rich.columns import Columns
 from rich.console import Group
 from rich.table import Table
 
+from detectors.files import whole_file
 from detectors.metrics.packed import PackedDetections, xywh
 
 ROW = '{"image_id":%d,"category_id":%d,"bbox":[%r,%r,%r,%r],"score":%r}'
@@ -30,7 +31,7 @@ def coco_results(found: PackedDetections, category_ids: Sequence[int]) -> list[d
 
 def write_coco_results(path: Path, found: PackedDetections, category_ids: Sequence[int]) -> None:
     """Write COCO's results file. Numbers are exact: evaluating the file gives the same scores."""
-    with path.open("w") as file:
+    with whole_file(path) as file:
         file.write("[")
         rows = _rows(found, category_ids)
         separator = "\n"

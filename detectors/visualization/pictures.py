@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from detectors.files import whole_file
 from detectors.structures import Batch, Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -103,7 +104,8 @@ def curves(metrics_csv: str | Path, png: str | Path) -> None:
     _plot(right, rows, "epoch", [name for name in columns if name in _SCORES])
     left.set(title="training loss", xlabel="step", ylim=(0, None))
     right.set(title="validation", xlabel="epoch", ylim=(0, 1))
-    figure.savefig(png, dpi=120)
+    with whole_file(png, "wb") as file:
+        figure.savefig(file, dpi=120, format="png")
     pyplot.close(figure)
 
 
