@@ -3,7 +3,9 @@
 import ast
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +103,7 @@ def run(command: str, arguments: list[str]) -> Any:
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
     try:
-        with _full_errors(True):
+        with _full_errors(True), _ended_by_signals():
             if {"--cfg", "-c"} & {*arguments}:
                 sys.argv += importlib.import_module("detectors.config.compose").lifted(arguments)
             main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)
@@ -158,6 +160,23 @@ def _full_errors(wanted: bool) -> Iterator[None]:
         os.environ.pop(FULL_ERRORS, None)
         if before is not None:
             os.environ[FULL_ERRORS] = before
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl+C end with 143 and 130, at once where nothing needs to be saved first."""
+
+    def end(number: int, frame: Any) -> NoReturn:
+        sys.exit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGINT) if main else ()
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(line: str) -> NoReturn:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
+from detectors.epoch_means import EpochMeans
 from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
 from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch
@@ -56,13 +57,13 @@ class LitDetector(LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
-        self.clock = Clock(compiled)
+        self.clock, self.means = Clock(compiled), EpochMeans()
         self.metrics = dict(metrics)
         self.evaluations: dict[str, DetectionMetric] = {}  # no parts of the module: never averaged
 
     def configure_callbacks(self) -> list[Callback]:
-        """The clock, whatever callbacks the trainer has."""
-        return [self.clock]
+        """The clock and the means of the losses, whatever callbacks the trainer has."""
+        return [self.clock, self.means]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         assert self.optimizer is not None
@@ -99,9 +100,10 @@ class LitDetector(LightningModule):
         return batch
 
     def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
-        scalars = {f"train/{name}": value for name, value in losses.items()}
-        self.log_dict(scalars, on_step=True, on_epoch=True, batch_size=images)
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=images)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.means.add(losses, images, rate)
+        self.log_dict({f"train/{name}_step": value for name, value in losses.items()})
+        self.log("train/lr", rate)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "val")

@@ -15,7 +15,7 @@ STAIR = (
     {"heads"},
     {"detector"},
     {"data", "tricks", "metrics", "optim", "visualization", "weights"},
-    {"clock", "module", "tta"},
+    {"clock", "epoch_means", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},
     {"commands"},

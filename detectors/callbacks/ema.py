@@ -31,6 +31,7 @@ class EMA(WeightAveraging):
             raise ValueError(f"every is {every}, expected at least one step")
         super().__init__(multi_avg_fn=self._update)
         self.decay, self.every = decay, every
+        self.swapped = False  # the average stands in the module, and the weights in its place
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and (step_idx + 1) % self.every == 0
@@ -40,6 +41,19 @@ class EMA(WeightAveraging):
         # The counter stays on the host: reading it there makes no step wait for an accelerator.
         assert self._average_model is not None
         self._average_model.module.to(pl_module.device)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self.swapped = not self.swapped
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """As Lightning's, but also right within a validation, where the two are swapped."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self.swapped:
+            weights, average = checkpoint["state_dict"], checkpoint["current_model_state"]
+            checkpoint.update(state_dict=average, current_model_state=weights)
 
     @torch.no_grad()
     def _update(self, averaged: Any, current: Any, updates: Tensor) -> None:

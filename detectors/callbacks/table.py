@@ -20,14 +20,25 @@ class EpochTable(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.rows: list[dict[str, float]] = []
+        self.validated = False  # in this epoch
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         metrics = trainer.callback_metrics.items()
-        named = {n: float(v) for n, v in metrics if not n.endswith(("_step", "_epoch"))}
+        named = {n: float(v) for n, v in sorted(metrics, key=_place) if self._of_this_epoch(n)}
+        self.validated = False
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **named}
         self.rows = [*self.rows, row]
         if trainer.is_global_zero:
             self._write()
+
+    def _of_this_epoch(self, name: str) -> bool:
+        """Lightning keeps the last value of each metric, also of an earlier validation."""
+        return not name.endswith(("_step", "_epoch")) and (
+            self.validated or name.startswith("train/")
+        )
 
     def _write(self) -> None:
         columns = {name: None for row in self.rows for name in row}
@@ -53,3 +64,8 @@ class EpochTable(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+def _place(metric: tuple[str, Any]) -> tuple[bool, bool]:
+    """Losses come first, then the learning rate and the validation, whatever was known first."""
+    return not metric[0].startswith("train/"), metric[0] == "train/lr"

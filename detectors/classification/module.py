@@ -18,6 +18,7 @@ from detectors.classification.cutmix import BatchCutMix
 from detectors.classification.imagefolder import Finish
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
+from detectors.epoch_means import EpochMeans
 from detectors.module import step_seed
 from detectors.random_streams import stream
 from detectors.structures import CHECKPOINT_FORMAT, LabelledImages
@@ -65,11 +66,12 @@ class LitClassifier(LightningModule):
         self.cutmix, self.label_smoothing = cutmix, label_smoothing
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.num_classes = classifier.logits.out_channels
+        self.means = EpochMeans()
         self.losses, self.accuracies = MeanMetric(), _accuracies(self.num_classes)
 
     def configure_callbacks(self) -> list[Callback]:
-        """The clock, whatever callbacks the trainer has."""
-        return [Clock(self.compiled)]
+        """The clock and the means of the losses, whatever callbacks the trainer has."""
+        return [Clock(self.compiled), self.means]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.classifier)
@@ -113,9 +115,10 @@ class LitClassifier(LightningModule):
         return {"loss": loss, "terms": {"class": loss.detach()}}
 
     def _log_step(self, loss: Tensor, images: int) -> None:
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=images)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/lr", rate, batch_size=images)
+        self.means.add({"loss": loss}, images, rate)
+        self.log("train/loss_step", loss)
+        self.log("train/lr", rate)
 
     def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
         logits = self.classifier(batch.images.contiguous(memory_format=self.memory_format))

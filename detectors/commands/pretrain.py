@@ -19,7 +19,7 @@ from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checkpoint_files import check_finite
 from detectors.engine.checks import DETECTION, check_classes, check_data, check_validation
 from detectors.engine.evaluation import check_objective, value_of
-from detectors.engine.trainer import finish
+from detectors.engine.trainer import finish, fit
 from detectors.files import whole_file
 from detectors.weights.initial import initial_model
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float:
     check_objective(cfg.objective, ["val/loss", *map(str, module.accuracies)])
     resume = resumed_from(cfg, folder)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        fit(trainer, module, data, resume)
         metrics = evaluate(module, data, trainer, folder)
     finally:
         finish(trainer)

@@ -14,7 +14,7 @@ from detectors.engine.build import configured_job
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
-from detectors.engine.trainer import assemble, finish
+from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitDetector
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> float:
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     resume = resumed_from(cfg, folder)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        fit(trainer, module, data, resume)
         metrics = _evaluate_best(module, data, trainer, folder)
     finally:
         finish(trainer)

@@ -1,5 +1,6 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -58,12 +59,18 @@ def loader_arguments(
         "batch_size": batch_size,
         "num_workers": num_workers,
         "collate_fn": collate,
-        "worker_init_fn": _one_thread,
+        "worker_init_fn": _begin,
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),
     }
 
 
-def _one_thread(worker: int) -> None:
-    """Keeps OpenCV from starting as many threads as there are cores in every worker."""
+def _begin(worker: int) -> None:
+    """Keeps OpenCV from starting as many threads as there are cores in every worker.
+
+    A signal to all processes of a run is for the main one, which needs the workers for the step
+    that it ends: they take no notice of Ctrl+C, nor of the first SIGTERM.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -2,17 +2,20 @@
 
 import inspect
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import lightning
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
+from detectors.callbacks.checkpoints import LastCheckpoint, Stopped
 from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
@@ -30,7 +33,7 @@ from detectors.engine.checks import (
 from detectors.engine.hardware import accelerator_of, number_format
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
-from detectors.ranges import Count, Share, Weight, Whole, Within
+from detectors.ranges import Count, Positive, Share, Weight, Whole, Within
 
 # Lightning's warnings about its own code, and about what is on purpose here.
 IRRELEVANT = (
@@ -66,6 +69,7 @@ def trainer(
     precision: str,
     callbacks: Mapping[str, Callback] | None = None,
     loggers: Mapping[str, Logger] | None = None,
+    checkpoint_minutes: Positive | None = None,
     **settings: Any,
 ) -> Trainer:
     """Lightning's `Trainer`, for a device and a number format by name.
@@ -73,6 +77,7 @@ def trainer(
     Args:
         device: "auto", "cpu", "gpu" or any other accelerator of Lightning.
         precision: "auto" or what Lightning knows.
+        checkpoint_minutes: from one `last.ckpt` to the next, where a callback writes it.
         settings: all other arguments of `Trainer`.
 
     Raises:
@@ -82,6 +87,9 @@ def trainer(
     plugins = [CheckpointFiles(), *settings.pop("plugins", [])]
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
+    for callback in (callbacks or {}).values():
+        if isinstance(callback, LastCheckpoint):
+            callback.minutes = checkpoint_minutes
     accelerator = accelerator_of(device)
     given = {
         "accelerator": accelerator,
@@ -143,6 +151,22 @@ def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
     if cfg.tta == "trained":
         raise ValueError("tta=trained is for `detectors evaluate`: choose flip_merged or scales")
     return None if cfg.tta is None else instantiate(cfg, "tta", _partial_=True)
+
+
+def fit(trainer: Trainer, module: LightningModule, data: Any, file: Path | None) -> None:
+    """Train, from a checkpoint on if there is one; where a signal stops it, say how to go on."""
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=file, weights_only=True)
+    except Stopped as stop:
+        if trainer.is_global_zero:
+            _log.warning("%s. Go on with: %s", stop.told, _going_on(trainer.default_root_dir))
+        raise
+
+
+def _going_on(folder: str) -> str:
+    """The command line that goes on with the run in the folder."""
+    words = [w for w in sys.argv[1:] if not w.startswith(("ckpt_path=", "hydra.run.dir="))]
+    return shlex.join(["detectors", *words, f"hydra.run.dir={folder}", "ckpt_path=last"])
 
 
 def finish(trainer: Trainer) -> None:
