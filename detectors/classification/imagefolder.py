@@ -1,6 +1,5 @@
 """Reads pictures in folders by class: `root/train/CLASS/*.jpg` and `root/val/CLASS/*.jpg`."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,11 @@ from detectors.data.augment.transforms import Resize, Stretch
 from detectors.data.collate import rows_of
 from detectors.data.loading import Loader, check_loading, loader_arguments
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
-from detectors.data.sources.annotations import examples
+from detectors.data.sources.annotations import Findings, examples
 from detectors.data.sources.files import SUFFIXES, decoded, encoded, existing, expanded
 from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
 from detectors.random_streams import stream
 from detectors.structures import LabelledImages, Sample
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,13 +65,15 @@ class LabelledFiles:
         inside = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
         if not inside:
             raise ValueError(f"{folder} has no folder in it; expected one of pictures per class")
-        pictures = [_pictures(path) for path in inside]
+        findings = Findings(str(folder))
+        pictures = _pictures(inside, findings)
         empty = [path.name for path, names in zip(inside, pictures, strict=True) if not names]
         if empty:
             raise ValueError(
                 f"{folder}: {len(empty)} classes have no picture: {examples(empty)}; add some "
                 f"({', '.join(SUFFIXES)}) or take the folder away"
             )
+        findings.log(images=sum(map(len, pictures)))
         self.classes = tuple(path.name for path in inside)
         self.labels = np.repeat(np.arange(len(inside)), [len(names) for names in pictures])
         self.names = np.array(
@@ -98,13 +97,16 @@ class LabelledFiles:
         return decoded(encoded(path), path, upright=True)
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Names of the pictures in a folder, in order."""
-    names = sorted(os.listdir(folder))
-    pictures = [name for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    if len(pictures) < len(names):
-        _log.info("%s: %d entries are no pictures", folder, len(names) - len(pictures))
-    return pictures
+def _pictures(folders: Sequence[Path], findings: Findings) -> list[list[str]]:
+    """Names of the pictures in each folder, in order; notes what else is there."""
+    found, others = [], []
+    for folder in folders:
+        names = sorted(os.listdir(folder))
+        pictures = [name for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
+        others += [folder / name for name in sorted({*names} - {*pictures})]
+        found.append(pictures)
+    findings.add("entries that are no pictures left out", others)
+    return found
 
 
 class LabelledDataset(Dataset[tuple[np.ndarray, int, tuple[int, ...]]]):

@@ -25,10 +25,13 @@ def folder(root: Path, **settings: object) -> ImageFolder:
     return ImageFolder(str(root), **given)
 
 
-def test_labels_follow_the_order_of_the_folders(root: Path) -> None:
+def test_labels_follow_the_order_of_the_folders(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (root / "train" / ".hidden").mkdir()
     (root / "train" / "cat" / "notes.txt").write_text("no picture")
     files = LabelledFiles(root / "train")
+    assert "5 of 5 images used; 1 entries that are no pictures left out: " in caplog.text
     assert files.classes == ("cat", "dog")
     assert files.labels.tolist() == [0, 0, 0, 1, 1]
     assert files.image(0).shape == (20, 30, 3)
