@@ -1,6 +1,7 @@
 """What went wrong is told in one line; what nobody expected is kept with its traceback."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from detectors.__main__ import main
 from detectors.config.spelling import did_you_mean
 from detectors.failures import keep, told
 
@@ -54,3 +56,17 @@ def test_a_log_keeps_the_line_and_the_traceback_of_what_nobody_expected(tmp_path
     assert text.count("Traceback") == 1
     assert text.startswith("known\n")
     assert "unexpected KeyError: 'unknown'" in text
+
+
+def test_failed_jobs_of_a_sweep_keep_their_reasons_and_the_end_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    line = ["detectors", "train", "-m", "model=fcos", "seed=abc,-1", "hydra.sweep.dir=sweep"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit):
+        main()
+    last = capsys.readouterr().err.splitlines()[-2:]
+    for job, (said, found) in enumerate({"abc": "'abc'", "-1": "-1"}.items()):
+        assert f"sweep/{job} (model=fcos seed={said}): seed: found {found}" in last[job]
+        assert f"seed: found {found}" in (tmp_path / "sweep" / str(job) / "log.txt").read_text()

@@ -12,7 +12,7 @@ from detectors.assigners.ties import assignable
 from detectors.contracts import check_contract
 from detectors.ops.boxes import aligned_iou, pairwise_iou
 from detectors.ops.selection import gather_rows
-from detectors.ranges import Count, Positive, Share, Weight
+from detectors.ranges import Count, Inner, Positive, Share, Weight
 from detectors.scores import Score
 from detectors.structures import Assignment, Predictions, Targets
 
@@ -49,7 +49,7 @@ class PAA(Assigner):
         overlap: Share = 0.1,
         k: Count = 9,
         steps: Count = 50,
-        alpha: Share = 0.25,
+        alpha: Inner = 0.25,
         gamma: Weight = 2.0,
         point_side: Positive = 8.0,
     ) -> None:

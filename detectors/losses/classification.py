@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm
-from detectors.ranges import Positive, Share, Weight
+from detectors.ranges import Inner, Positive, Share, Weight
 from detectors.structures import Matched
 
 
@@ -69,7 +69,7 @@ class Focal(LossTerm):
 
     def __init__(
         self,
-        alpha: float = 0.25,
+        alpha: Inner = 0.25,
         gamma: Weight = 2.0,
         weight: Positive = 1.0,
         smoothing: Share = 0.0,
@@ -118,7 +118,7 @@ class GaussianFocal(LossTerm):
 
     counts = "peaks"
 
-    def __init__(self, alpha: float = 2.0, beta: Weight = 4.0, weight: Positive = 1.0) -> None:
+    def __init__(self, alpha: Weight = 2.0, beta: Weight = 4.0, weight: Positive = 1.0) -> None:
         super().__init__()
         self.alpha, self.beta, self.weight = alpha, beta, weight
 

@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
 from detectors.__main__ import main
-from detectors.commands import predict
+from detectors.commands import predict, tricks
 from detectors.config.compose import compose
 from detectors.config.paths import choices, key
 from detectors.config.references import is_read, leaves, read_keys
@@ -45,7 +45,10 @@ MAKES = {
 }
 WEIGHTS = {"train": 10, "evaluate": 3, "predict": 2, "show": 3, "preview": 1, "assign": 2}
 # Mutations that mean something, so that they are accepted.
-MEANINGFUL = re.compile(r"nothing yet")
+MEANINGFUL = re.compile(
+    r"(seed|data\.max_unreadable|scenes\.contrast)=0|part\.\w+\.weight=1e30|"
+    r"trainer\.max_epochs=null|tricks=null"
+)
 
 
 class Mutation(NamedTuple):
@@ -160,6 +163,7 @@ def outcome(
     for run in ("fit", "validate", "test"):
         monkeypatch.setattr(Trainer, run, begins)
     monkeypatch.setattr(predict, "detect", begins)
+    monkeypatch.setattr(tricks, "refusal", begins)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     places = {
