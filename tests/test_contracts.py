@@ -26,6 +26,7 @@ from detectors.heads.criterion import Criterion
 from detectors.heads.dense import DenseHead
 from detectors.heads.towers import SharedTower, SingleTower
 from detectors.losses import LossTerm, LossWeight, Mining
+from detectors.losses.box import IoULoss
 from detectors.losses.classification import BinaryCrossEntropy
 from detectors.losses.reduction import per_image_positives
 from detectors.necks import Neck
@@ -136,7 +137,7 @@ def _head(tower: object = SharedTower, **parts: object) -> DenseHead:
     given: dict = {
         "coder": Delta(),
         "assigner": MaxIoU(0.5, 0.4, forced=False),
-        "losses": {"class": BinaryCrossEntropy()},
+        "losses": {"class": BinaryCrossEntropy(), "box": IoULoss("giou")},
         "score": ClassAlone(),
     }
     return DenseHead(
