@@ -61,7 +61,7 @@ SETTINGS: dict[str, Any] = {
     "label_smoothing": Share,
     "split": Literal["val", "test"],  # evaluate
     "trust": list[str],
-    "source": str | list[str],  # predict
+    "source": str | int | list[str | int],  # predict; a folder may be called 2024
     "score_threshold": Share,
     "batch_size": Count,
     "epoch": Whole,  # preview, assign
