@@ -37,7 +37,7 @@ def compose(words: Sequence[str], name: str = "train") -> DictConfig:
         raise ValueError(told)
     made = _composed if any(config_dirs(words)) else _composed_once
     try:
-        return copy.deepcopy(made((*words, *lifted(words)), name))
+        return copy.deepcopy(made((*words, *lifted(words)), name, CONF))
     except _REFUSALS as error:
         raise ValueError(unreadable(words) or str(error) or str(error.__cause__)) from error
 
@@ -60,8 +60,8 @@ def _readable(word: str) -> bool:
     return True
 
 
-def _composed(words: tuple[str, ...], name: str) -> DictConfig:
-    with _own_hydra():
+def _composed(words: tuple[str, ...], name: str, root: Path) -> DictConfig:
+    with _own_hydra(root):
         return hydra.compose(name, overrides=list(words))
 
 
@@ -131,7 +131,7 @@ def chosen(group: str, words: Sequence[str], name: str = "train") -> list[str]:
     if not _may_choose(group, words):
         return []
     try:
-        with _own_hydra() as loader:
+        with _own_hydra(CONF) as loader:
             found = loader.compute_defaults_list(name, list(words), RunMode.RUN).defaults
     except HydraException as error:
         raise ValueError(str(error)) from error
@@ -175,11 +175,11 @@ class _ParsedOnce(ConfigRepository):
 
 
 @contextmanager
-def _own_hydra() -> Iterator[ConfigLoader]:
+def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra.initialize_config_dir(str(root), version_base="1.3"):
             loader: Any = GlobalHydra.instance().config_loader()
             loader.repository = _ParsedOnce(loader.get_search_path())
             yield loader
