@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 
 import hydra
 import yaml
+from hydra._internal import defaults_list
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import InputDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -175,11 +177,30 @@ class _ParsedOnce(ConfigRepository):
 
 
 @contextmanager
+def _few_maps() -> Iterator[None]:
+    """Hydra makes a map of all choices for every file; here for those alone that refer to one.
+
+    That saves a quarter of the time that composing takes.
+    """
+    whole = defaults_list._create_interpolation_map
+
+    def needed(overrides: Any, defaults: list[InputDefault], self_added: bool) -> Any:
+        refers = any(default.is_interpolation() for default in defaults)
+        return whole(overrides, defaults, self_added) if refers else None
+
+    defaults_list._create_interpolation_map = needed  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        defaults_list._create_interpolation_map = whole
+
+
+@contextmanager
 def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(root), version_base="1.3"):
+        with hydra.initialize_config_dir(str(root), version_base="1.3"), _few_maps():
             loader: Any = GlobalHydra.instance().config_loader()
             loader.repository = _ParsedOnce(loader.get_search_path())
             yield loader

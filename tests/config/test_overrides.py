@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import detectors
+import detectors.engine.build
 from detectors.config.compose import chosen, compose
 from detectors.config.overrides import changes, check_overrides
 
