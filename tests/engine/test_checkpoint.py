@@ -1,5 +1,7 @@
-"""A checkpoint is asked as it was in training, or as the command says."""
+"""A checkpoint is found where it should be, and asked as in training or as the command says."""
 
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from detectors.config.compose import compose
+from detectors.engine import checkpoint as finding
+from detectors.engine.checkpoint import checkpoint_file, training_file
 from detectors.engine.restoring import restored_tta
 from detectors.structures import CHECKPOINT_FORMAT
 from detectors.tta import FlipAverage, MultiScaleTTA
@@ -53,3 +57,39 @@ def test_a_checkpoint_of_another_format_is_refused(
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=told):
         load_checkpoint(tmp_path / "last.ckpt")
+
+
+def runs(folder: Path, *names: str) -> Path:
+    """A folder with runs of these names, the newest last."""
+    for age, name in enumerate(reversed(names)):
+        file = folder / name / "checkpoints" / "last.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (1e9 - age, 1e9 - age))
+    return folder
+
+
+def test_reading_takes_the_newest_run_and_says_which(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs(tmp_path, "old", "sweep/3", "older_name")
+    caplog.set_level(logging.INFO)
+    assert checkpoint_file("last", tmp_path / "new").parts[-3] == "older_name"
+    assert "ckpt_path=last: " in caplog.text
+    assert checkpoint_file("last", tmp_path / "old").parts[-3] == "old"
+    with pytest.raises(ValueError, match=r"no run in .* has a checkpoint"):
+        checkpoint_file("last", tmp_path / "old" / "checkpoints" / "x")
+
+
+def test_training_goes_on_with_no_neighbour(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of a sweep that had no checkpoint when it was killed starts anew."""
+    runs(tmp_path, "0", "2")
+    told = r"this folder is new: say .*\. The newest are \S*/2, \S*/0$"
+    with pytest.raises(ValueError, match=told):
+        training_file("last", tmp_path / "1")
+    assert training_file("last", tmp_path / "0") == tmp_path / "0" / "checkpoints" / "last.ckpt"
+    monkeypatch.setattr(finding, "_named_by_user", lambda: True)
+    assert training_file("last", tmp_path / "1") is None
+    assert "1 has no checkpoint yet, so the run starts anew" in caplog.text
