@@ -15,7 +15,7 @@ import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
 from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
-from detectors.failures import keep, told
+from detectors.failures import expected, keep, leave_nothing, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
 
@@ -82,6 +82,8 @@ def run(command: str, arguments: list[str]) -> Any:
     """
     import hydra
 
+    from detectors.config import folders
+
     asked = os.environ.get(FULL_ERRORS) == "1"
     failed: list[str] = []
 
@@ -99,6 +101,7 @@ def run(command: str, arguments: list[str]) -> Any:
 
     if refused := unknown_choice(arguments) or said_twice(arguments):
         _exit(refused)
+    folders.register()
     program = sys.argv[0]
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
@@ -134,6 +137,8 @@ def _failure(error: Exception) -> str:
 
     job = HydraConfig.get()
     if job.mode == RunMode.RUN:
+        if expected(error):
+            leave_nothing(Path(job.runtime.output_dir))
         _exit(told(error))  # here, because Hydra would add a line
     return f"{job.runtime.output_dir} ({' '.join(job.overrides.task)}): {told(error)}"
 

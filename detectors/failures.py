@@ -1,7 +1,9 @@
 """Tells what went wrong in one line, and keeps the rest in the log of the run."""
 
+import contextlib
 import logging
 import re
+import shutil
 import traceback
 from pathlib import Path
 
@@ -29,6 +31,14 @@ def keep(error: Exception) -> None:
     record = logging.LogRecord("detectors", logging.ERROR, __file__, 0, told(error), None, trace)
     for handler in _log_files():
         handler.handle(record)
+
+
+def leave_nothing(folder: Path) -> None:
+    """Remove the folder of a job that was refused before it wrote anything of its own there."""
+    if {file.name for file in folder.iterdir()} <= {".hydra", "log.txt"}:
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # other runs are in it
+            Path("runs").rmdir()
 
 
 def expected(error: Exception) -> bool:
