@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 from rich.table import Table
@@ -16,6 +17,7 @@ from detectors.config.instantiate import instantiate
 from detectors.config.words import words_of_job
 from detectors.data.collate import collated
 from detectors.detector import Detector
+from detectors.engine import run_folder
 from detectors.engine.build import configured_job, initial_detector
 from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import check_canvases, check_classes
@@ -39,9 +41,8 @@ def main(cfg: DictConfig) -> Path:
     detector, batch = prepared(cfg)
     own = _dense_heads(detector)[0].assigner
     found = assigned(detector, batch, others or {type(own).__name__: own}, cfg.seed)
-    file = Path(cfg.file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sheet(batch, found).save(file)
+    run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    file = run_folder.save_picture(sheet(batch, found), cfg.file)
     console().print(summary(found, batch.targets))
     _log.info("%s: %d pictures", file, len(batch.images))
     return file

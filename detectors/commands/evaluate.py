@@ -1,6 +1,6 @@
 """Measure a checkpoint by COCO and VOC rules; it alone rebuilds the model."""
 
-import logging
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,22 +14,18 @@ from detectors.engine.restoring import restored_data, restored_detector, restore
 from detectors.module import LitData, LitDetector
 from detectors.weights.checkpoint import load_checkpoint
 
-_log = logging.getLogger(__name__)
-
 
 def main(cfg: DictConfig) -> float:
     """The `objective` on the split; the table is printed, metrics and detections are written."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "data"])
     words = list(HydraConfig.get().overrides.task)
-    folder = run_folder.record(own, words)
-    file = checkpoint_file(cfg.ckpt_path, folder)
-    checkpoint = load_checkpoint(file)
+    checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
     detector = restored_detector(checkpoint, cfg.trust)
     asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
     module = LitDetector(asked, metrics=instantiate(cfg, "metrics"))
     data = LitData(restored_data(checkpoint, cfg, cfg.trust, words, cfg.split))
     check_objective(cfg.objective, numbers_of(module, data, cfg.split))
     trainer = instantiate(cfg, "trainer")
+    folder = run_folder.record(own, words)
     metrics = evaluate(module, data, trainer, cfg.split, folder)
-    _log.info("run folder: %s", folder)
     return value_of(cfg.objective, metrics)

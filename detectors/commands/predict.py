@@ -26,16 +26,16 @@ def main(cfg: DictConfig) -> None:
     """Draw what the checkpoint's detector finds and write it as COCO results."""
     check_unused(Path(cfg.run_dir) / "pictures")
     source = read_pictures(cfg.source)
-    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
-    checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, folder))
+    checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
     detector = restored_detector(checkpoint, cfg.trust).eval()
     data = restored_data(
         checkpoint, OmegaConf.create({"data": {"batch_size": cfg.batch_size}}), cfg.trust
     )
+    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
     found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
     shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
     write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])
-    write_images(source, folder)
+    run_folder.write_images(source, folder)
     write_categories(checkpoint, folder)
     write_pictures(source, shown, checkpoint["classes"], folder / "pictures")
     _log.info("%d detections in %d pictures: %s", len(shown.scores), len(source), folder)
@@ -68,13 +68,6 @@ def detect(
             detections = detector(batch.images.to(place), batch.frames.to(place))
         metric.update(type(detections)(*(field.cpu() for field in detections)), batch)
     return metric.found()
-
-
-def write_images(source: ImageFiles, folder: Path) -> None:
-    """`images.json`: which file each image_id of the detections is."""
-    ids = source.annotations.image_ids.tolist()
-    names = [{"id": i, "file_name": source.path(row)} for row, i in enumerate(ids)]
-    run_folder.write_json(folder / "images.json", names)
 
 
 def write_categories(checkpoint: Mapping[str, Any], folder: Path) -> None:

@@ -31,11 +31,12 @@ def main(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, DETECTION, "boxes, not a class for each picture; use data=imagefolder")
     cfg = configured_job(cfg)
-    folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, ["val/loss", *map(str, module.accuracies)])
-    resume = resumed_from(cfg, folder)
+    resume = resumed_from(cfg, Path(cfg.run_dir))
+    data.setup("fit")  # read before the run is recorded, so that what is wrong is refused
+    folder = run_folder.record(cfg, overrides)
     try:
         fit(trainer, module, data, resume)
         metrics = evaluate(module, data, trainer, folder)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -12,6 +13,7 @@ from detectors.config.instantiate import instantiate
 from detectors.data.dataset import DetectionDataset
 from detectors.data.module import DetectionData
 from detectors.data.sampling import EpochSampler
+from detectors.engine import run_folder
 from detectors.engine.build import configured_job
 from detectors.structures import Sample
 from detectors.visualization.pictures import contact_sheet, drawn
@@ -24,9 +26,8 @@ def main(cfg: DictConfig) -> Path:
     cfg = configured_job(cfg)
     data = instantiate(cfg, "data")
     samples = first_samples(data, cfg.epoch, cfg.count)
-    file = Path(cfg.file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sheet(samples, data.classes, cfg.columns).save(file)
+    run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    file = run_folder.save_picture(sheet(samples, data.classes, cfg.columns), cfg.file)
     _log.info("%s: %s", file, summary(samples))
     return file
 

@@ -25,11 +25,12 @@ def main(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     cfg = configured_job(cfg)
-    folder = run_folder.record(cfg, overrides)
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
-    resume = resumed_from(cfg, folder)
+    resume = resumed_from(cfg, Path(cfg.run_dir))
+    data.annotations("train")  # read before the run is recorded, so that what is wrong is refused
+    folder = run_folder.record(cfg, overrides)
     try:
         fit(trainer, module, data, resume)
         metrics = _evaluate_best(module, data, trainer, folder)

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 
 from detectors.config.spelling import did_you_mean
 from detectors.engine.console import console
-from detectors.engine.run_folder import write_json
+from detectors.engine.run_folder import write_images, write_json
 from detectors.metrics import reported, score_table, write_coco_results
 from detectors.module import LitDetector
 
@@ -47,7 +47,7 @@ def evaluate(
     """Metrics of `module` on "val" or "test" by name, "val/AP" for one.
 
     They are printed as a table and written to `metrics.json`, the detections as COCO results to
-    `detections.json`.
+    `detections.json`, and to `images.json` which picture each image_id is.
     """
     run = trainer.validate if split == "val" else trainer.test
     run(module, datamodule=data, verbose=False)
@@ -59,6 +59,7 @@ def evaluate(
     if trainer.is_global_zero:
         categories = data.annotations(split).category_ids
         write_coco_results(folder / "detections.json", found, categories)
+        write_images(data.data.source(split), folder)
         write_json(folder / "metrics.json", metrics)
         console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
     return metrics

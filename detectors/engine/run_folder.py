@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -12,16 +13,21 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
+from detectors.data.sources.base import Source, path_of
 from detectors.files import whole_file
+
+_log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
 
 
 def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
-    """Write config, overrides and environment of this run into its folder, which is returned.
+    """Write config, overrides and environment of this run into its folder, and say where it is.
 
-    Of several processes, the first writes.
+    It is returned. A run is recorded when all is made that it may be refused for. Of several
+    processes, the first writes.
     """
     folder = Path(cfg.run_dir)
     if is_first_process():
@@ -29,6 +35,7 @@ def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         write_text(folder / "overrides.txt", "".join(f"{word}\n" for word in overrides))
         write_json(folder / "environment.json", {"seed": cfg.get("seed"), **environment()})
+        _log.info("run folder: %s", folder)
     return folder
 
 
@@ -78,3 +85,26 @@ def write_text(file: Path, content: str) -> None:
     """Write it whole or not at all."""
     with whole_file(file) as lines:
         lines.write(content)
+
+
+def save_picture(picture: Image.Image, name: str) -> Path:
+    """Save it in the file of that name, whose folder is made; the file.
+
+    Raises:
+        ValueError: the suffix is that of no picture.
+    """
+    file = Path(name)
+    kind = Image.registered_extensions().get(file.suffix.lower())
+    if kind is None:
+        raise ValueError(f"file={name}: end it with the suffix of a picture, such as .png")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file, "wb") as opened:
+        picture.save(opened, format=kind)
+    return file
+
+
+def write_images(source: Source, folder: Path) -> None:
+    """`images.json`: which file each image_id of the detections is; null where it was generated."""
+    ids = source.annotations.image_ids.tolist()
+    names = [{"id": i, "file_name": path_of(source, row)} for row, i in enumerate(ids)]
+    write_json(folder / "images.json", names)

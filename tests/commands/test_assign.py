@@ -117,6 +117,6 @@ def test_every_family_is_drawn(
     capsys: pytest.CaptureFixture,
     family: str,
 ) -> None:
-    detectors(tmp_path, "assign", f"model={family}", *WORDS, "count=2")
-    assert (tmp_path / "assign.png").is_file()
+    detectors(tmp_path, "assign", f"model={family}", *WORDS, "count=2", "hydra.run.dir=out")
+    assert (tmp_path / "out" / "assign.png").is_file()
     assert " all " in capsys.readouterr().out

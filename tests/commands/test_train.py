@@ -10,7 +10,8 @@ import torch
 def test_run_folder_tells_all(trained: Path) -> None:
     files = {file.relative_to(trained).as_posix() for file in trained.rglob("*") if file.is_file()}
     expected = "config.yaml overrides.txt environment.json log.txt metrics.csv metrics.json"
-    expected += " detections.json curves.png checkpoints/best.ckpt checkpoints/last.ckpt"
+    expected += " detections.json images.json curves.png"
+    expected += " checkpoints/best.ckpt checkpoints/last.ckpt"
     assert set(expected.split()) <= files
     assert len([name for name in files if name.startswith("pictures/")]) == 2
     environment = json.loads((trained / "environment.json").read_text())
@@ -40,8 +41,9 @@ def test_resume_with_another_model_is_refused(
     tiny: list[str],
     capsys: pytest.CaptureFixture,
 ) -> None:
+    words = [*tiny, "ckpt_path=last", "hydra.run.dir=runs/first"]
     with pytest.raises(SystemExit):
-        detectors(trained.parents[1], "train", "model=retinanet", *tiny, "ckpt_path=last")
+        detectors(trained.parents[1], "train", "model=retinanet", *words)
     assert "holds another model" in capsys.readouterr().err
 
 
@@ -100,8 +102,8 @@ def test_assign_reads_the_trained_detector(
     capsys: pytest.CaptureFixture,
 ) -> None:
     words = [f"ckpt_path={trained / 'checkpoints' / 'best.ckpt'}", *tiny, "compare=[sim_ota]"]
-    detectors(tmp_path, "assign", "model=fcos", *words, "count=2")
-    assert (tmp_path / "assign.png").is_file()
+    detectors(tmp_path, "assign", "model=fcos", *words, "count=2", "hydra.run.dir=out")
+    assert (tmp_path / "out" / "assign.png").is_file()
     with pytest.raises(SystemExit):
         detectors(tmp_path, "assign", "model=retinanet", *words)
     assert "holds another model" in capsys.readouterr().err

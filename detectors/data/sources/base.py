@@ -36,3 +36,9 @@ class Source(Protocol):
             Unreadable: the picture cannot be used.
         """
         ...
+
+
+def path_of(source: Source, index: int) -> str | None:
+    """The file of a picture; None where it has none, as generated pictures have."""
+    path = getattr(source, "path", None)
+    return None if path is None else path(index)

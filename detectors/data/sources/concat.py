@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from detectors.data.sources.base import Source
+from detectors.data.sources.base import Source, path_of
 from detectors.structures import Annotations
 
 COLUMNS = ("sizes", "boxes", "labels", "crowd", "difficult", "areas")
@@ -32,8 +32,16 @@ class Concat:
 
     def image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, that of its source."""
+        source, row = self._place(index)
+        return source.image(row)
+
+    def path(self, index: int) -> str | None:
+        return path_of(*self._place(index))
+
+    def _place(self, index: int) -> tuple[Source, int]:
+        """The source of an image, and its index there."""
         which = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return list(self.sources.values())[which].image(index - int(self._starts[which]))
+        return list(self.sources.values())[which], index - int(self._starts[which])
 
 
 def _joined(parts: Mapping[str, Annotations]) -> Annotations:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.sources.annotations import examples
-from detectors.data.sources.base import Source
+from detectors.data.sources.base import Source, path_of
 from detectors.structures import Annotations
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ class Relabelled:
     def image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, that of the source."""
         return self.source.image(index)
+
+    def path(self, index: int) -> str | None:
+        return path_of(self.source, index)
 
 
 def check_same(known: Sequence[str], found: Sequence[str], where: str) -> None:
