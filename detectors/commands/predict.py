@@ -14,6 +14,7 @@ from detectors.data.sources.files import ImageFiles, read_pictures
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.hardware import autocast_type, torch_device
+from detectors.engine.memory import memory_told
 from detectors.engine.restoring import restored_data, restored_detector
 from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
 from detectors.visualization.pictures import drawn
@@ -32,7 +33,8 @@ def main(cfg: DictConfig) -> None:
         checkpoint, OmegaConf.create({"data": {"batch_size": cfg.batch_size}}), cfg.trust
     )
     folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
-    found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
+    with memory_told():
+        found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
     shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
     write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])
     run_folder.write_images(source, folder)

@@ -21,7 +21,8 @@ class Cache:
     """Pictures of known sizes in shared memory, each stored by whoever reads it first.
 
     Its file has no name any more once all processes of the machine have opened it, so that the
-    memory is given back when the last of them ends, however it ends. Workers inherit it.
+    memory is given back when the last of them ends, however it ends. Workers inherit it. All of it
+    is taken at once, so that the caches of a run are counted together.
 
     Args:
         sizes: [I, 2] height and width of each picture.
@@ -39,7 +40,7 @@ class Cache:
         memory = np.frombuffer(_shared(pictures + len(sizes)), np.uint8)
         self.pixels, self.stored = memory[:pictures], memory[pictures:]
         megabytes = math.ceil(pictures / 1e6)
-        _log.info("data.cache=ram: up to %d MB for %d %s", megabytes, len(sizes), origin)
+        _log.info("data.cache=ram: %d MB for %d %s", megabytes, len(sizes), origin)
 
     def image(self, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """[H, W, 3] uint8, read-only: the picture, made by `make` where it is not stored yet.
@@ -95,5 +96,5 @@ def _shared_by_ranks(size: int) -> mmap.mmap:
 
 
 def _mapped(descriptor: int, size: int) -> mmap.mmap:
-    os.ftruncate(descriptor, size)
+    os.posix_fallocate(descriptor, 0, size)  # now; what lacks later would kill by SIGBUS
     return mmap.mmap(descriptor, size)

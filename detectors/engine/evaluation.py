@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 
 from detectors.config.spelling import did_you_mean
 from detectors.engine.console import console
+from detectors.engine.memory import memory_told
 from detectors.engine.run_folder import write_images, write_json
 from detectors.metrics import reported, score_table, write_coco_results
 from detectors.module import LitDetector
@@ -50,7 +51,8 @@ def evaluate(
     `detections.json`, and to `images.json` which picture each image_id is.
     """
     run = trainer.validate if split == "val" else trainer.test
-    run(module, datamodule=data, verbose=False)
+    with memory_told():
+        run(module, datamodule=data, verbose=False)
     prefix = f"{split}/"
     values = trainer.callback_metrics.items()
     metrics = {name: float(value) for name, value in values if name.startswith(prefix)}

@@ -31,6 +31,7 @@ from detectors.engine.checks import (
     check_tta,
 )
 from detectors.engine.hardware import accelerator_of, number_format
+from detectors.engine.memory import memory_told
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
 from detectors.ranges import Count, Positive, Share, Weight, Whole, Within
@@ -156,7 +157,8 @@ def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
 def fit(trainer: Trainer, module: LightningModule, data: Any, file: Path | None) -> None:
     """Train, from a checkpoint on if there is one; where a signal stops it, say how to go on."""
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=file, weights_only=True)
+        with memory_told():
+            trainer.fit(module, datamodule=data, ckpt_path=file, weights_only=True)
     except Stopped as stop:
         if trainer.is_global_zero:
             _log.warning("%s. Go on with: %s", stop.told, _going_on(trainer.default_root_dir))

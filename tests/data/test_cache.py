@@ -1,6 +1,7 @@
 """Cached pictures give the same samples, are stored once, and are refused if they do not fit."""
 
 import multiprocessing
+import os
 from functools import partial
 
 import numpy as np
@@ -93,3 +94,16 @@ def test_what_a_worker_stores_is_there_for_all() -> None:
 def test_too_many_pictures_are_refused() -> None:
     with pytest.raises(ValueError, match=r"train pictures take .* GB.*data.cache=null"):
         Cache(np.full((2, 2), 10**6) * 1000, "train pictures")
+
+
+def test_all_of_the_memory_is_taken_at_once() -> None:
+    """So a second cache that does not fit beside the first is refused, not killed."""
+
+    def free() -> int:
+        place = os.statvfs("/dev/shm")
+        return place.f_bavail * place.f_frsize
+
+    before, size = free(), 3 * 4000 * 4000
+    cache = Cache(np.array([[4000, 4000]]), "pictures")
+    assert before - free() >= size / 2  # others may give some back meanwhile
+    del cache
