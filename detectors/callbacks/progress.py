@@ -1,6 +1,7 @@
 """Shows the progress of training in a terminal or a log."""
 
 import sys
+import time
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -10,9 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from detectors.ranges import Count
 
+SECONDS = 20  # from one line to the next where there is no terminal
+
 
 class EpochProgress(ProgressBar):
-    """A bar for each epoch with the losses and the last AP; a line where there is no terminal.
+    """A bar for each epoch with the losses and the last AP; lines where there is no terminal.
+
+    Such a line comes at the end of an epoch, and within one and in evaluations at least every half
+    minute if a step takes less than ten seconds.
 
     It uses Lightning's callback hooks, which are stable, and none of its progress classes. The
     losses are fetched from the device every `every` steps.
@@ -24,6 +30,7 @@ class EpochProgress(ProgressBar):
         self.console = Console(file=sys.stderr)
         self.bar: Progress | None = None
         self.task: Any = None
+        self.name, self.steps, self.said = "", 0.0, 0.0  # said: when a line was written
 
     def disable(self) -> None:
         self.every = 0
@@ -39,10 +46,10 @@ class EpochProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.bar is not None and (batch_idx + 1) % self.every == 0:
+        if self._due() or (self.bar is not None and (batch_idx + 1) % self.every == 0):
             losses = {name: float(value) for name, value in outputs["terms"].items()}
             text = describe({"loss": sum(losses.values()), **losses}, self._last(trainer))
-            self.bar.update(self.task, completed=batch_idx + 1, text=text)
+            self._show(batch_idx + 1, text)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -61,8 +68,8 @@ class EpochProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=batch_idx + 1)
+        if self.bar is not None or self._due():
+            self._show(batch_idx + 1, "")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -79,8 +86,8 @@ class EpochProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=batch_idx + 1)
+        if self.bar is not None or self._due():
+            self._show(batch_idx + 1, "")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -92,10 +99,24 @@ class EpochProgress(ProgressBar):
 
     def _open(self, name: str, steps: float) -> None:
         self._close()
+        self.name, self.steps, self.said = name, steps, time.monotonic()
         if self.every and self.console.is_terminal and self.trainer.is_global_zero:
             self.bar = batch_bar(self.console)
             self.bar.start()
             self.task = self.bar.add_task(name, total=steps, text="")
+
+    def _due(self) -> bool:
+        """Whether a line is to be written, where there is no bar."""
+        told = self.every and self.bar is None and self.trainer.is_global_zero
+        return bool(told) and time.monotonic() - self.said >= SECONDS
+
+    def _show(self, done: int, text: str) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, text=text)
+            return
+        self.said = time.monotonic()
+        line = f"{self.name}  {done}/{self.steps:g}  {text}".rstrip()
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def _close(self) -> None:
         if self.bar is not None:

@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 
+from detectors.callbacks import progress as showing
 from detectors.callbacks.progress import EpochProgress
 
 
@@ -45,3 +46,28 @@ def test_shows_losses_and_last_score(terminal: bool) -> None:
     assert lines[-1].endswith("epoch 2/2  box 0.5  class 0.25  loss 0.75  val/AP 0.125")
     if not terminal:
         assert len(written.getvalue().splitlines()) == 2
+
+
+def test_lines_come_within_an_epoch_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here after every batch."""
+    monkeypatch.setattr(showing, "SECONDS", 0)
+    progress = EpochProgress()
+    written = io.StringIO()
+    progress.console = Console(file=written, width=160)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[progress],
+        logger=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    loader = torch.utils.data.DataLoader(torch.zeros(2, 1))
+    trainer.fit(Falling(), loader, loader)
+    lines = written.getvalue().splitlines()
+    assert lines[0] == "epoch 1/1  1/2  loss 0.75  box 0.5  class 0.25"
+    assert lines[2:4] == ["validation  1/2", "validation  2/2"]
+    assert len(lines) == 5
