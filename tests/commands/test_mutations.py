@@ -44,9 +44,9 @@ MAKES = {
     "anchors": {"data", "count", "levels", "image_size", "seed"},
 }
 WEIGHTS = {"train": 10, "evaluate": 3, "predict": 2, "show": 3, "preview": 1, "assign": 2}
-# Mutations that mean something, so that they are accepted.
+# Mutations that mean something, so that they are accepted; a number may be large.
 MEANINGFUL = re.compile(
-    r"(seed|data\.max_unreadable|scenes\.contrast)=0|part\.\w+\.weight=1e30|"
+    r"(seed|data\.max_unreadable|scenes\.contrast|.*threshold)=0|.*=1e30|"
     r"trainer\.max_epochs=null|tricks=null"
 )
 
