@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -19,9 +20,10 @@ from detectors.data.collate import collated
 from detectors.detector import Detector
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job, initial_detector
-from detectors.engine.checkpoint import resumed_from
+from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.checks import check_canvases, check_classes
 from detectors.engine.console import console
+from detectors.engine.resume import check_model
 from detectors.heads.dense import DenseHead
 from detectors.structures import Batch, Targets
 from detectors.visualization.assignment import Count, Level, counts, levels
@@ -65,13 +67,23 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
     """The detector, with the weights of `ckpt_path` if given, and the first pictures as a batch."""
     check_classes(cfg)
     torch.manual_seed(cfg.seed)
-    file = resumed_from(cfg, Path(cfg.run_dir))
-    detector = initial_detector(cfg)
-    if file is not None:
-        detector.load_state_dict(stored_weights(load_checkpoint(file)))
-    data = instantiate(cfg, "data")
+    checkpoint = _checkpoint(cfg)
+    detector, data = initial_detector(cfg), instantiate(cfg, "data")
+    if checkpoint is not None:
+        detector.load_state_dict(stored_weights(checkpoint))
+        data.order = tuple(checkpoint["classes"])
     check_canvases(detector, data.canvases())
     return detector, collated(first_samples(data, cfg.epoch, cfg.count), data.min_objects)
+
+
+def _checkpoint(cfg: DictConfig) -> Mapping[str, Any] | None:
+    """The content of `ckpt_path`, whose model must be the config's."""
+    if cfg.ckpt_path is None:
+        return None
+    file = checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir))
+    checkpoint = load_checkpoint(file)
+    check_model(cfg, checkpoint, file)
+    return checkpoint
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
-from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checkpoint_files import check_finite
 from detectors.engine.checks import DETECTION, check_classes, check_data, check_validation
 from detectors.engine.evaluation import check_objective, value_of
+from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import finish, fit
 from detectors.files import whole_file
 from detectors.weights.initial import initial_model
@@ -31,14 +31,17 @@ def main(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, DETECTION, "boxes, not a class for each picture; use data=imagefolder")
     cfg = configured_job(cfg)
+    resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, ["val/loss", *map(str, module.accuracies)])
-    resume = resumed_from(cfg, Path(cfg.run_dir))
     data.setup("fit")  # read before the run is recorded, so that what is wrong is refused
+    if resumed is not None:
+        resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)
+    file = None if resumed is None else resumed.file
     try:
-        fit(trainer, module, data, resume)
+        fit(trainer, module, data, file)
         metrics = evaluate(module, data, trainer, folder)
     finally:
         finish(trainer)

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from detectors.engine import run_folder
 from detectors.engine.build import configured_job
-from detectors.engine.checkpoint import resumed_from
 from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
+from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitDetector
 
@@ -25,14 +25,17 @@ def main(cfg: DictConfig) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     cfg = configured_job(cfg)
+    resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
-    resume = resumed_from(cfg, Path(cfg.run_dir))
     data.annotations("train")  # read before the run is recorded, so that what is wrong is refused
+    if resumed is not None:
+        resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)
+    file = None if resumed is None else resumed.file
     try:
-        fit(trainer, module, data, resume)
+        fit(trainer, module, data, file)
         metrics = _evaluate_best(module, data, trainer, folder)
     finally:
         finish(trainer)

@@ -48,12 +48,12 @@ def _alike(one: Any, other: Any) -> bool:
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Keys by which two nodes differ."""
     missing = object()
-    first, second = ({**_defaults(node), **node} for node in (one, other))
+    first, second = ({**defaults(node), **node} for node in (one, other))
     keys = one.keys() | other.keys()
     return [k for k in keys if not _alike(first.get(k, missing), second.get(k, missing))]
 
 
-def _defaults(node: Mapping[str, Any]) -> dict[str, Any]:
+def defaults(node: Mapping[str, Any]) -> dict[str, Any]:
     """The default arguments of the target of a node."""
     try:
         parameters = inspect.signature(_target(node)).parameters.values()

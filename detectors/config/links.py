@@ -37,8 +37,8 @@ def _compute(node: DictConfig | ListConfig, written: Any) -> None:
             )
 
 
-def followed(config: Any, key: str) -> Any:
-    """Plain containers of the node `key` of a config from a file, its links followed.
+def followed(config: Any, key: str = "") -> Any:
+    """Plain containers of the node `key` of a config from a file, or of all, its links followed.
 
     Nothing is run: what is no link, and would have to be computed, is refused. A link beside other
     text becomes text.
@@ -47,7 +47,7 @@ def followed(config: Any, key: str) -> Any:
         ValueError: the config holds anything but plain values and links, or a link leads nowhere.
     """
     _check(config, "config")
-    return _followed(config, found(config, key), (key,))
+    return _followed(config, found(config, key) if key else config, (key,))
 
 
 def found(config: Any, key: str) -> Any:

@@ -2,15 +2,10 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 
-from detectors.config.links import followed
 from detectors.config.paths import checkpoint_at
-from detectors.weights.checkpoint import load_checkpoint
-from detectors.weights.initial import unread
 
 _log = logging.getLogger(__name__)
 
@@ -80,18 +75,3 @@ def _named_by_user() -> bool:
     return any(
         word.lstrip("+").startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for word in words
     )
-
-
-def resumed_from(cfg: DictConfig, folder: Path) -> Path | None:
-    """The checkpoint to go on from, whose model must be this run's."""
-    if cfg.ckpt_path is None:
-        return None
-    file = training_file(cfg.ckpt_path, folder)
-    if file is None:
-        return None
-    model = followed(load_checkpoint(file)["config"], "model")
-    own: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    if unread(model) != unread(own):
-        raise ValueError(f"{file} holds another model than this config; give the same overrides")
-    _log.info("resuming from %s", file)
-    return file

@@ -35,16 +35,26 @@ def test_resume_goes_on_in_the_same_table(
     assert not (tmp_path / "second" / "pictures").exists()
 
 
-def test_resume_with_another_model_is_refused(
+def test_a_refused_resume_says_why_and_touches_no_file_of_the_run(
     trained: Path,
     detectors: Callable[..., None],
     tiny: list[str],
     capsys: pytest.CaptureFixture,
 ) -> None:
-    words = [*tiny, "ckpt_path=last", "hydra.run.dir=runs/first"]
-    with pytest.raises(SystemExit):
-        detectors(trained.parents[1], "train", "model=retinanet", *words)
-    assert "holds another model" in capsys.readouterr().err
+    names = ("config.yaml", "overrides.txt", "environment.json", "checkpoints/last.ckpt")
+    before = {name: (trained / name).stat().st_mtime_ns for name in names}
+    words = [*tiny, "hydra.run.dir=runs/first", "ckpt_path=last"]
+    for changed, told in (
+        (["model=fcos", "trick=[ema]", "optimizer.lr=0.5"], "and is 0.5. Take that back"),
+        (["model=fcos"], "callback.ema._target_ was detectors.callbacks.ema.EMA and is not there"),
+        (["model=retinanet", "trick=[ema]"], "more"),
+    ):
+        with pytest.raises(SystemExit):
+            detectors(trained.parents[1], "train", *words, *changed)
+        message = capsys.readouterr().err
+        assert "is of a run with other words" in message
+        assert told in message
+    assert before == {name: (trained / name).stat().st_mtime_ns for name in names}
 
 
 def test_sweep_has_a_folder_and_an_offline_wandb_run_for_each_job(

@@ -93,3 +93,19 @@ def test_training_goes_on_with_no_neighbour(
     monkeypatch.setattr(finding, "_named_by_user", lambda: True)
     assert training_file("last", tmp_path / "1") is None
     assert "1 has no checkpoint yet, so the run starts anew" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_called_truncated(share: float, tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    torch.save({"config": {"model": {}}, "state_dict": {"a": torch.zeros(99)}}, file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"last\.ckpt: a truncated checkpoint"):
+        load_checkpoint(file)
+
+
+def test_a_file_that_is_no_checkpoint_is_not_called_truncated(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_text("no checkpoint")
+    with pytest.raises(ValueError, match="no checkpoint, or a damaged one"):
+        load_checkpoint(tmp_path / "last.ckpt")
