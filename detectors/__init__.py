@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,3 +24,20 @@ def build(model: str, overrides: Sequence[str] = (), **settings: object) -> Dete
     from detectors.engine.build import build as build_detector
 
     return build_detector(model, overrides, **settings)
+
+
+def load(file: str | Path, trust: Sequence[str] = ()) -> Detector:
+    """The detector of a checkpoint of `detectors train`, in evaluation mode, with its `classes`.
+
+    It has the averaged weights, if there was an average. No code in the file is run.
+
+    Args:
+        file: a checkpoint, such as `best.ckpt` of a run.
+        trust: packages of yours whose parts its config may name.
+
+    Raises:
+        ValueError: the file is none of ours, or names parts that are not trusted.
+    """
+    from detectors.engine.restoring import loaded
+
+    return loaded(file, trust)

@@ -31,6 +31,7 @@ class Detector(nn.Module):
 
     mean: Tensor
     std: Tensor
+    classes: tuple[str, ...] = ()  # names of the labels, of a detector from a checkpoint
 
     def __init__(
         self,

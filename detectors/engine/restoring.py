@@ -1,6 +1,7 @@
 """Makes what a checkpoint describes, from its own config and by constructors that are trusted."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,7 +12,7 @@ from detectors.config.instantiate import instantiate, made
 from detectors.config.links import followed, found, merged, replaced, targets, with_links
 from detectors.config.trust import check_trusted
 from detectors.detector import Detector
-from detectors.weights.checkpoint import stored_weights
+from detectors.weights.checkpoint import load_checkpoint, stored_weights
 from detectors.weights.initial import unread
 
 OF_THE_COMMAND = (  # keys that do not change data
@@ -43,7 +44,13 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
     check_trusted(node, trust)
     detector = made(node, "model")
     detector.load_state_dict(stored_weights(checkpoint))
+    detector.classes = tuple(checkpoint.get("classes", ()))
     return detector
+
+
+def loaded(file: str | Path, trust: Sequence[str] = ()) -> Detector:
+    """See `detectors.load`."""
+    return restored_detector(load_checkpoint(Path(file)), trust).eval()
 
 
 def restored_tta(

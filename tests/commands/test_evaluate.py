@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import detectors as package
 from tests.small_pictures import write_picture
 
 
@@ -76,3 +77,16 @@ def test_what_is_not_there_is_refused(
     with pytest.raises(SystemExit) as stop:
         detectors(tmp_path, "evaluate", best, word)
     assert told in f"{stop.value} {capsys.readouterr().err}"
+
+
+def test_a_checkpoint_is_loaded_in_python(trained: Path, names: list[str]) -> None:
+    file = trained / "checkpoints" / "best.ckpt"
+    detector = package.load(file)
+    assert detector.classes == tuple(names)
+    assert not detector.training
+    state = torch.load(file, weights_only=True)["state_dict"]
+    own = detector.state_dict()
+    assert all(torch.equal(own[name.removeprefix("detector.")], state[name]) for name in state)
+    with torch.no_grad():
+        found = detector(torch.zeros(1, 3, 256, 256, dtype=torch.uint8))
+    assert found.boxes.shape[::2] == (1, 4)
