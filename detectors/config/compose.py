@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from detectors.config.paths import CONF, config_dirs, key
+from detectors.config.paths import CONF, config_dirs, key, written
 from detectors.config.spelling import unknown_choice
 
 _REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -37,9 +37,11 @@ def compose(words: Sequence[str], name: str = "train") -> DictConfig:
     """
     if told := unknown_choice(words):
         raise ValueError(told)
-    made = _composed if any(config_dirs(words)) else _composed_once
     try:
-        return copy.deepcopy(made((*words, *lifted(words)), name, CONF))
+        given = (*words, *lifted(words))
+        if any(config_dirs(words)):
+            return _composed(given, name, CONF)
+        return copy.deepcopy(_composed_once(given, name, CONF, written(CONF)))
     except _REFUSALS as error:
         raise ValueError(unreadable(words) or str(error) or str(error.__cause__)) from error
 
@@ -67,7 +69,10 @@ def _composed(words: tuple[str, ...], name: str, root: Path) -> DictConfig:
         return hydra.compose(name, overrides=list(words))
 
 
-_composed_once = lru_cache(maxsize=16)(_composed)  # of our own files, which stay as they are
+@lru_cache(maxsize=16)
+def _composed_once(words: tuple[str, ...], name: str, root: Path, files: object) -> DictConfig:
+    """The same; made anew if a file of ours has been written since."""
+    return _composed(words, name, root)
 
 
 def lifted(words: Sequence[str]) -> list[str]:
@@ -160,15 +165,16 @@ def _group(file: str | None) -> str:
 
 
 class _ParsedOnce(ConfigRepository):
-    """Hydra's files, of which ours and its own are read once in a process."""
+    """Hydra's files, of which ours and its own are read again only if they have been written."""
 
-    _parsed: ClassVar[dict[str, ConfigResult]] = {}
+    _parsed: ClassVar[dict[tuple[str, int], ConfigResult]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is None or source.path not in (str(CONF), "hydra.conf"):
             return super().load_config(config_path)
-        place = f"{source.path}/{config_path}"
+        file = Path(source.path, f"{config_path.removesuffix('.yaml')}.yaml")
+        place = str(file), file.stat().st_mtime_ns if file.is_file() else 0
         if place not in self._parsed:
             result = super().load_config(config_path)
             assert result is not None

@@ -1,8 +1,8 @@
 """Finds what words name: configs of this package and of the user, their choices, checkpoints."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,17 +17,24 @@ def key(word: str) -> str:
 
 def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
     """All choices of every group, ours and those in a folder of the user's."""
-    found = dict(_choices_in(CONF))
-    for folder in config_dirs(words):
-        for group, names in _choices_in.__wrapped__(Path(folder)).items():
-            found[group] = sorted({*found.get(group, []), *names})
-    return found
+    found: dict[str, set[str]] = {}
+    for root in (CONF, *map(Path, config_dirs(words))):
+        for group, file, _ in written(root):
+            found.setdefault(group, set()).add(file.removesuffix(".yaml"))
+    return {group: sorted(names) for group, names in found.items() if group}
 
 
-@cache
-def _choices_in(root: Path) -> dict[str, list[str]]:
-    folders = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
+def written(root: Path) -> tuple[tuple[str, str, int], ...]:
+    """Group, name and time of writing of the configs in a folder; primary ones have no group."""
+    if not root.is_dir():
+        return ()
+    groups = [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    return tuple(
+        (group, file.name, file.stat().st_mtime_ns)
+        for group in ["", *groups]
+        for file in os.scandir(root / group)
+        if file.name.endswith(".yaml")
+    )
 
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:
