@@ -7,6 +7,7 @@ from detectors.assigners import Assigner
 from detectors.assigners.best_shape import cells_away
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import clip, sides
+from detectors.ops.selection import gather_rows
 from detectors.ranges import Share, Weight
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
@@ -17,7 +18,8 @@ class Gaussian(Assigner):
     Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,
     sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of several objects in one
     cell each is paired with it, as in the release; losses that do not look at `pairs` see the last
-    one's box.
+    one's box. Where a cell has several priors, or there are several levels, all are positive and
+    keep the last object's box; an object that lost the first of its priors is paired with it too.
 
     Args:
         radius: "released" reproduces the published models, "exact" is what the paper describes.
@@ -50,7 +52,7 @@ class Gaussian(Assigner):
         home = (away == 0).all(-1) & real[:, :, None]
         matched, positive = last(home)
         scores = multi_hot(heat, targets.labels, predictions.logits.shape[-1])
-        pairs = Pairs(home.int().argmax(2), objects, real.float())
+        pairs = _pairs(home, matched, positive, objects, real)
         return Assignment(matched, positive, torch.zeros_like(positive), scores, pairs)
 
     def _shown(self, objects: Tensor, priors: Priors) -> Tensor:
@@ -61,6 +63,19 @@ class Gaussian(Assigner):
         edge = self.margin * priors.stride[0]
         frame = torch.stack([0 * edge, 0 * edge, width - edge, height - edge])
         return clip(objects, frame)
+
+
+def _pairs(home: Tensor, matched: Tensor, positive: Tensor, objects: Tensor, real: Tensor) -> Pairs:
+    """Each prior [B, N] with the object that it keeps; objects [B, M] with the one they lost."""
+    batch, count = matched.shape
+    first = home.int().argmax(2)
+    lost = real & (matched.gather(1, first) != torch.arange(real.shape[1], device=real.device))
+    kept = torch.arange(count, device=matched.device).expand(batch, count)
+    return Pairs(
+        torch.cat([kept, first], dim=1),
+        torch.cat([gather_rows(objects, matched), objects], dim=1),
+        torch.cat([positive, lost], dim=1).float(),
+    )
 
 
 HEAT_EPSILON = 1.1920929e-07  # float32's; smaller values are drawn as zero

@@ -13,7 +13,14 @@ from detectors.losses.box import SmoothL1
 from detectors.losses.classification import GaussianFocal
 from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment, Targets
-from tests.examples import assignable_rows, points, predictions, random_targets, targets
+from tests.examples import (
+    assignable_rows,
+    points,
+    predictions,
+    random_targets,
+    shapes,
+    targets,
+)
 
 CLASSES = 3
 CELLS = 16  # per side of a canvas of 64 px at stride 4
@@ -167,8 +174,7 @@ def test_boxes_end_a_cell_before_the_right_and_lower_border() -> None:
     expected = assigned(cut)
     assert torch.equal(found.scores, expected.scores)
     assert torch.equal(found.positive, expected.positive)
-    assert found.pairs.weight[0, :4].tolist() == [1, 0, 1, 0]
-    assert found.pairs.boxes[0, 0].tolist() == [0, 30, 60, 60]
+    assert found.pairs.boxes[found.pairs.weight > 0].tolist() == [[8, 8, 20, 24], [0, 30, 60, 60]]
 
 
 BOTH = (3, 100, 100, 200, 180), (7, 110, 96, 191, 186)  # in one cell
@@ -199,6 +205,25 @@ def test_two_in_one_cell_cost_what_they_cost_in_the_release(pair: tuple, peaks: 
         off = [abs(a - b) for a, b in zip(raw.deltas[0, cell].tolist(), truth, strict=True)]
         cost += (off[0] + off[1] + 0.1 * (off[2] + off[3])) / (2 * 2)
     assert found["box"].item() == pytest.approx(cost, rel=1e-4)
+
+
+def test_all_positives_learn_a_box_where_an_object_has_several() -> None:
+    """Two levels of two shapes; in the coarse cell, but not in the fine one, two objects meet."""
+    priors = shapes([8, 16], [[(6.0, 9.0), (9.0, 6.0)]] * 2)
+    given = targets([(0, 2, 2, 6, 6), (1, 8, 8, 14, 14), (2, 9, 9, 15, 15)])
+    found = Gaussian(margin=0)(predictions(priors, 1, CLASSES), priors.boxes, given)
+    keeps = found.positive[0].nonzero().flatten().tolist()
+    assert found.matched[0, keeps].tolist() == [0, 0, 2, 2, 2, 2]
+    pairs = {
+        (prior, row)
+        for prior, box, weight in zip(
+            *(field[0].tolist() for field in found.pairs[:3]), strict=True
+        )
+        for row, other in enumerate(given.boxes[0].tolist())
+        if weight and box == other
+    }
+    assert pairs == {*zip(keeps, [0, 0, 2, 2, 2, 2], strict=True), (keeps[2], 1)}
+    assert found.pairs.weight.sum() == 7
 
 
 def test_unknown_radius_names_the_known_ones() -> None:
