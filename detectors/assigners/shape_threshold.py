@@ -31,7 +31,8 @@ class ShapeThreshold(Assigner):
         gate: provided that one of its class scores is higher than this.
         unused: (width, height) of shapes that take part in the choice of the best, though no level
             has them: where one wins, there is no best prior. YOLOv4-tiny's masks leave one out.
-        most: priors that an object may train; a cell's on all levels together.
+        most: priors that an object may train, those of most similar shape; YOLOv4's cells have
+            nine on all levels together.
     """
 
     def __init__(
@@ -54,7 +55,10 @@ class ShapeThreshold(Assigner):
         home = holds_center(priors, targets.boxes) & real
         shape = shape.masked_fill(~home, -1.0)
         similar = (shape > self.threshold) | self._best(shape, priors, targets)
-        assigned = similar & home
+        value, prior = torch.where(similar & home, shape, -1.0).topk(
+            min(self.most, shape.shape[2]), dim=2
+        )
+        assigned = torch.zeros_like(home).scatter(2, prior, value >= 0)
         matched, positive = last(assigned)
         covered = pairwise_iou(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
         sure = predictions.logits.sigmoid().amax(-1) > self.gate
@@ -64,7 +68,7 @@ class ShapeThreshold(Assigner):
             positive,
             ~positive & sure & (covered > self.ignore),
             scores,
-            self._pairs(shape.masked_fill(~assigned, -1.0), scores, targets),
+            self._pairs(value, prior, scores, targets),
         )
 
     def _best(self, shape: Tensor, priors: Priors, targets: Targets) -> Tensor:
@@ -78,9 +82,8 @@ class ShapeThreshold(Assigner):
         rival = pairwise_shape_iou(sides(targets.boxes), rivals).amax(2)
         return same & (best > rival)[:, :, None]
 
-    def _pairs(self, shape: Tensor, scores: Tensor, targets: Targets) -> Pairs:
-        """All assigned pairs; `shape` [B, M, N] is negative elsewhere."""
-        value, prior = shape.topk(min(self.most, shape.shape[2]), dim=2)
+    def _pairs(self, value: Tensor, prior: Tensor, scores: Tensor, targets: Targets) -> Pairs:
+        """Of each object with its priors [B, M, k], none where `value` is negative."""
         boxes = targets.boxes[:, :, None].expand(*prior.shape, 4)
         prior, weight = prior.flatten(1), (value.flatten(1) >= 0).float()
         if self.threshold < 1:

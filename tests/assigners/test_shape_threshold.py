@@ -17,7 +17,7 @@ from detectors.losses.darknet_box import DarknetCIoU
 from detectors.losses.quality import Objectness
 from detectors.losses.reduction import per_image
 from detectors.priors import BoxGrid
-from detectors.structures import FeatureSpec, Predictions, Targets
+from detectors.structures import Assignment, FeatureSpec, Predictions, Targets
 
 CLASSES = 3
 SIDE = 64
@@ -286,6 +286,26 @@ def test_a_shape_that_no_level_has_takes_the_object() -> None:
     # The first has the unused shape; the second has one that stands on both levels.
     assert found.positive.sum() == 2
     assert found.matched[found.positive].tolist() == [1, 1]
+
+
+def test_no_prior_is_positive_without_being_drawn_to_a_box() -> None:
+    """Where more priors are alike than an object may train, the most similar ones are taken."""
+    cfg, truth = YOLOV4._replace(iou_thresh=0.05), ([20.0, 20.0, 22.0, 20.0], 0)
+    predictions, objects = _predictions(cfg, torch.zeros(1, 252, 8)), _targets([[truth]], 1)
+
+    def assigned(most: int) -> Assignment:
+        assigner = ShapeThreshold(cfg.iou_thresh, IGNORE_THRESH, 0.25, most=most)
+        return assigner(predictions, predictions.priors.boxes, objects)
+
+    everything, few = assigned(9), assigned(3)
+    assert everything.positive.sum() > 3
+    side = (predictions.priors.boxes[..., 2:] - predictions.priors.boxes[..., :2])[0]
+    alike = {n: _iou([0, 0, *truth[0][2:]], [0, 0, *side[n].tolist()]) for n in range(252)}
+    candidates = everything.positive[0].nonzero().flatten().tolist()
+    best = sorted(candidates, key=alike.__getitem__)[-3:]
+    assert few.positive[0].nonzero().flatten().tolist() == sorted(best)
+    assert sorted(few.pairs.prior[0].tolist()) == sorted(best)
+    assert few.scores.sum() == few.pairs.weight.sum() == 3
 
 
 TINY_ANCHORS = ((23, 27), (37, 58), (81, 82))  # of stride 16; the first shape is not used there
