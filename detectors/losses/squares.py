@@ -100,7 +100,7 @@ class YoloV2Box(Timed, LossTerm):
         prior_images: how many images it lasts.
     """
 
-    deltas = "box"
+    deltas, counts = "box", "objects"
     early: Tensor
 
     def __init__(
@@ -116,12 +116,16 @@ class YoloV2Box(Timed, LossTerm):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         self.require_progress()
-        deltas, target = matched.predictions.deltas, matched.target_deltas
-        center = target[..., :2].sigmoid() - deltas[..., :2].sigmoid()
-        error = torch.cat([center, target[..., 2:] - deltas[..., 2:]], dim=-1).square().sum(-1)
-        prior_weight = self.prior_weight * self.early
-        weight = torch.where(matched.positive > 0, self.weight, prior_weight)
-        return weight * error / 2
+        deltas, (target, weight) = matched.predictions.deltas, paired_deltas(matched)
+        objects = of_priors(_error(paired(deltas, matched), target) * weight, matched)
+        shapes = _error(deltas, matched.target_deltas) * (1 - matched.positive)
+        return (self.weight * objects + self.prior_weight * self.early * shapes) / 2
+
+
+def _error(deltas: Tensor, target: Tensor) -> Tensor:
+    """The square of raw (tx, ty, tw, th) [..., 4] off their target, centres by their sigmoids."""
+    center = target[..., :2].sigmoid() - deltas[..., :2].sigmoid()
+    return torch.cat([center, target[..., 2:] - deltas[..., 2:]], dim=-1).square().sum(-1)
 
 
 class SoftmaxClass(LossTerm):

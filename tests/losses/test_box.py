@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from detectors.losses.box import IoULoss, SmoothL1, YoloBox
-from detectors.losses.squares import SquaredBox
+from detectors.losses.squares import SquaredBox, YoloV2Box
 from detectors.structures import Matched, Pairs
 from tests.examples import random_boxes
 from tests.losses.loss_examples import gradients, matched, value
@@ -130,7 +130,13 @@ def test_the_right_box_costs_nothing(kind: str) -> None:
     assert value(SmoothL1(0.1), given._replace(predictions=right)) == 0
 
 
-TERMS = [SmoothL1(0.1), YoloBox(), SquaredBox(), IoULoss("giou")]
+TERMS = [
+    SmoothL1(0.1),
+    YoloBox(),
+    YoloV2Box(prior_weight=0.0).eval(),
+    SquaredBox(),
+    IoULoss("giou"),
+]
 
 
 @pytest.mark.parametrize("term", TERMS, ids=[type(term).__name__ for term in TERMS])
