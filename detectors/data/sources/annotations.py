@@ -79,6 +79,8 @@ def class_names(names: Any, origin: str, ids: Sequence[int] | None = None) -> tu
         raise ValueError(
             f"{origin}: the class names are {reprlib.repr(names)}, expected a list: [cat, dog]"
         )
+    if not names:
+        raise ValueError(f"{origin}: there is no class; name those of the objects")
     numbers = range(len(names)) if ids is None else ids
     written = texts(names, lambda k: f"{origin}: the name of class {numbers[k]}")
     found = [name.strip() for name in written]

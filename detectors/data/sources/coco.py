@@ -1,6 +1,7 @@
 """Reader of COCO's instances json."""
 
 import json
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,15 +84,27 @@ def read_coco(
 def _content(path: Path) -> tuple[Rows, Rows, Rows]:
     """The images, annotations and categories."""
     try:
-        found = json.loads(content(path))
+        found = json.loads(content(path), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid json ({error.msg})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8, as json has to be; save it so") from error
     except RecursionError:
         raise ValueError(f"{path}: lists within lists without end, no file of COCO's") from None
+    except ValueError as error:  # a key twice, or thousands of digits
+        raise ValueError(f"{path}: {error}") from error
     images, annotations, categories = (_rows(found, key, path) for key in KEYS)
     return images, annotations, categories
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of json, of which no value is lost to another under the same key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        named = f" of id {found['id']}" if "id" in found else ""
+        raise ValueError(f"an object{named} has `{key}` more than once; delete all but one")
+    return found
 
 
 def _rows(found: Any, key: str, path: Path) -> Rows:
@@ -176,7 +189,7 @@ def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
     kept: Rows = []
     repeats, clashes = [], []
     for row in rows:
-        key = None if row.get("id") is None else str(row["id"])
+        key = _key(row.get("id"))
         other = first.setdefault(key, row) if key is not None else row
         if other is row:
             kept.append(row)
@@ -191,6 +204,13 @@ def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
         )
     findings.drop("objects", "repeated annotations", repeats)
     return kept
+
+
+def _key(value: Any) -> str | None:
+    """An id of an annotation, which may be any text: 3, 3.0 and "3" are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)
 
 
 def _objects(
@@ -208,15 +228,26 @@ def _objects(
     boxes = _boxes(rows, path)
     check_pixels(boxes, lambda k: _name(rows, k, "annotation"), findings)
     owners = _ids(rows, "image_id", path, "annotation").tolist()
-    crowd, areas = _optional(rows, "iscrowd", 0), _optional(rows, "area", np.nan)
+    crowd = _optional(rows, "iscrowd", 0)
     return Objects(
         image=np.array([image_rows[owner] for owner in owners], np.int64),
         boxes=boxes,
         labels=np.array([labels[category] for category in categories], np.int64),
         crowd=flags(crowd, _place(rows, "iscrowd", path, "annotation")),
         difficult=np.zeros(len(rows), bool),
-        areas=numbers(areas, _place(rows, "area", path, "annotation")),
+        areas=_areas(rows, path),
     )
+
+
+def _areas(rows: Rows, path: Path) -> np.ndarray:
+    """[n] float64; NaN where the file does not say."""
+    place = _place(rows, "area", path, "annotation")
+    areas = numbers(_optional(rows, "area", np.nan), place)
+    for k in np.flatnonzero((areas < 0) | np.isinf(areas)).tolist():
+        raise ValueError(  # such an object would be of no size that is measured
+            f"{place(k)} is {areas[k]}, expected a number of pixels, or null for that of the box"
+        )
+    return areas
 
 
 def _optional(rows: Rows, key: str, default: float) -> list[Any]:
@@ -228,7 +259,8 @@ def _boxes(rows: Rows, path: Path) -> np.ndarray:
     for k, row in enumerate(rows):
         if not isinstance(row.get("bbox"), list) or len(row["bbox"]) != 4:
             raise ValueError(
-                f"{path}: {_name(rows, k, 'annotation')} has the bbox {row.get('bbox')}, expected "
+                f"{path}: {_name(rows, k, 'annotation')} has the bbox "
+                f"{reprlib.repr(row.get('bbox'))}, expected "
                 "four numbers: x, y, width, height"
             )
     every = [number for row in rows for number in row["bbox"]]

@@ -162,7 +162,7 @@ def as_text(data: bytes, path: Path, encoding: str = "utf-8") -> str:
             f"{path}:{line}: not the text in {codec} that it should be ({error.reason}); save the "
             "file as UTF-8"
         ) from error
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise ValueError(f"{path}:1: the encoding {codec} is unknown; save it as UTF-8") from None
 
 
@@ -276,7 +276,16 @@ def check_one_each(paths: Iterable[Path], what: str) -> None:
 
 
 def _listing(folder: Path) -> set[str]:
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+    """Names of all that is no folder."""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {
+            entry.name
+            for entry in entries
+            if not entry.is_dir(follow_symlinks=False)
+            and not (entry.is_symlink() and os.path.isdir(entry.path))  # loops raise in is_dir
+        }
 
 
 def inside(
@@ -371,7 +380,10 @@ def _matches(path: Path) -> list[Path]:
     while rest and (base / rest[0]).exists():
         base /= rest.pop(0)
     if rest:
-        return list(base.glob(str(Path(*rest))))
+        try:
+            return list(base.glob(str(Path(*rest))))
+        except ValueError as error:  # `**` beside other signs
+            raise ValueError(f"{path}: {error}") from error
     return list(base.iterdir()) if base.is_dir() else [base]
 
 

@@ -94,6 +94,8 @@ def _whole(value: Any) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
+    if isinstance(value, str) and "_" in value:  # float() passes over it: 2007_27 would be 200727
+        raise ValueError
     return float(value)
 
 

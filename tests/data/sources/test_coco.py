@@ -157,8 +157,19 @@ def test_numbers_may_be_text(read, caplog) -> None:
         ),
         ({"annotations": [ROWS[0] | {"category_id": None}]}, "annotation 1 is null, expected"),
         ({"annotations": [ROWS[0] | {"bbox": {"x": 1}}]}, "annotation 1 has the bbox {'x': 1}"),
-        ({"annotations": [ROWS[0] | {"bbox": "1 2 3 4"}]}, "annotation 1 has the bbox 1 2 3 4"),
+        ({"annotations": [ROWS[0] | {"bbox": "1 2 3 4"}]}, "annotation 1 has the bbox '1 2 3 4'"),
         ({"annotations": [ROWS[0] | {"area": "big"}]}, "`area` of annotation 1 is 'big', expected"),
+        ({"annotations": [ROWS[0] | {"area": -1}]}, "`area` of annotation 1 is -1.0, expected a n"),
+        (
+            {"annotations": [ROWS[0] | {"area": float("inf")}]},
+            "`area` of annotation 1 is inf, expected a n",
+        ),
+        (
+            {"annotations": [ROWS[0] | {"bbox": ["1_0", 2, 3, 4]}]},
+            "`bbox` of annotation 1: a number is '1_0', expected a number",
+        ),
+        ({"annotations": [ROWS[0] | {"image_id": "1_2"}]}, "annotation 1 is '1_2', expected a w"),
+        ({"categories": []}, "there is no class"),
         ({"annotations": None}, "json: `annotations` is null, expected a list of objects"),
         ({"images": {"id": 1}}, "`images` is {'id': 1}.*, expected a list of objects"),
         ({"categories": [{"id": "x", "name": "cat"}]}, "`id` of category x is 'x', expected a w"),
@@ -170,6 +181,33 @@ def test_values_of_another_type_stop_with_file_and_id(read, changed, message) ->
     with pytest.raises(ValueError, match=message) as refusal:
         read(**changed)
     assert "instances.json" in str(refusal.value)
+
+
+def test_a_key_that_is_there_twice_does_not_hide_the_first(tmp_path) -> None:
+    path = tmp_path / "instances.json"
+    for content, message in (
+        ('{"images": [], "images": []}', "an object has `images` more than once"),
+        ('{"images": [{"id": 4, "bbox": [1], "bbox": []}]}', "an object of id 4 has `bbox` more"),
+        ("9" * 5000, "limit"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=rf"instances\.json: .*{message}"):
+            read_coco(path, tmp_path)
+
+
+def test_ids_of_annotations_are_one_in_any_spelling(read, caplog) -> None:
+    rows = [*ROWS, ROWS[0] | {"id": 1.0}, ROWS[0] | {"id": "1"}]
+    assert len(read(annotations=rows).annotations.boxes) == 3
+    assert "2 repeated annotations dropped: annotation 1, annotation 1" in caplog.text
+
+
+def test_a_folder_is_no_picture(read, tmp_path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to("folder.jpg")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    images = [picture_row(10 + k, name) for k, name in enumerate(("folder.jpg", ".", "link.jpg"))]
+    with pytest.raises(ValueError, match="3 of 3 images are missing"):
+        read(images=images)
 
 
 def test_parts_of_the_image_are_no_pixels(read, caplog) -> None:

@@ -125,6 +125,8 @@ def test_signs_of_a_pattern_in_a_name_mean_themselves(tmp_path, picture) -> None
     for source in ("set [1]", "set [1]/*.png", "set [1]/a*.png", "set [[]1]/*.png"):
         found = read_pictures(tmp_path / source)
         assert [found.path(k) for k in range(len(found))] == [str(tmp_path / "set [1]" / "a*.png")]
+    with pytest.raises(ValueError, match=r"\*\*\.png: Invalid pattern"):
+        read_pictures(tmp_path / "**.png")
 
 
 def test_several_sources_and_numbers_as_names(tmp_path, picture, caplog, monkeypatch) -> None:
