@@ -32,7 +32,7 @@ from detectors.data.sources.files import (
     text,
     upright_size,
 )
-from detectors.data.sources.values import flags, whole_numbers
+from detectors.data.sources.values import flags, numbers, whole_numbers
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 DECLARED = re.compile(rb"""\A\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["']""")
@@ -158,17 +158,25 @@ def _tree(path: Path) -> ElementTree.Element:
 
 def _size(tree: ElementTree.Element, path: Path) -> tuple[int, int] | None:
     """(height, width), or None where the file does not say or says 0."""
-    texts = [tree.findtext(f"size/{key}") or "0" for key in ("height", "width")]
+    texts = [_text(tree, f"size/{key}", str(path)) or "0" for key in ("height", "width")]
     height, width = whole_numbers(texts, lambda k: f"{path}: the {('height', 'width')[k]}").tolist()
+    if min(height, width) < 0:
+        raise ValueError(f"{path}: the height or width is below 0; write the true one in pixels")
     return (height, width) if height and width else None
 
 
 def _objects(
     tree: ElementTree.Element, path: Path, image: int, classes: Sequence[str]
 ) -> Iterable[_Object]:
-    for number, node in enumerate(tree.findall("object"), start=1):
+    nodes = tree.findall("object")
+    if lost := sum(node.tag.lower() == "object" for node in tree.iter()) - len(nodes):
+        raise ValueError(
+            f"{path}: {lost} objects lie within another element than `annotation`, or are not "
+            "written `object`; they would not be found, correct the file"
+        )
+    for number, node in enumerate(nodes, start=1):
         where = f"{path} object {number}"
-        name = (node.findtext("name") or "").strip()
+        name = (_text(node, "name", where) or "").strip()
         if name not in classes:
             raise ValueError(
                 f"{where} is a `{name}`, expected one of {list(classes)}; correct the file or "
@@ -179,17 +187,29 @@ def _objects(
 
 
 def _difficult(node: ElementTree.Element, where: str) -> bool:
-    written = (node.findtext("difficult") or "").strip() or 0
+    written = (_text(node, "difficult", where) or "").strip() or 0
     return bool(flags([written], lambda _: f"{where}: `difficult`")[0])
 
 
 def _box(node: ElementTree.Element, where: str) -> list[float]:
-    texts = [node.findtext(f"bndbox/{corner}") for corner in CORNERS]
+    texts = [_text(node, f"bndbox/{corner}", where) for corner in CORNERS]
     try:
-        return [float(text or "") for text in texts]
+        return numbers(texts, str).tolist()
     except ValueError:
         found = dict(zip(CORNERS, texts, strict=True))
         raise ValueError(f"{where} has the bndbox {found}, expected four numbers") from None
+
+
+def _text(node: ElementTree.Element, key: str, where: str) -> str | None:
+    """The text of an element; None where there is none.
+
+    Raises:
+        ValueError: it is there several times with different texts.
+    """
+    texts = list(dict.fromkeys(found.text or "" for found in node.findall(key)))
+    if len(texts) > 1:
+        raise ValueError(f"{where} has several `{key}`: {examples(texts)}; delete all but one")
+    return texts[0] if texts else None
 
 
 def _packable(objects: Sequence[_Object], one_based: bool, findings: Findings) -> Objects:

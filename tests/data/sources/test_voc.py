@@ -92,6 +92,24 @@ def test_zero_size_outside_and_repeats_are_reported_once(voc, text, caplog) -> N
         (SIZE + voc_object("cat", (1, 1, "nan", 5)), r"no finite number, at .*a\.xml object 1"),
         (SIZE + "\n<object>", r"a\.xml:2: not valid xml"),
         (SIZE, "none of the 1 images has an object"),
+        (SIZE + voc_object("cat", (1, 1, "1_5", 5)), r"a\.xml object 1 has the bndbox"),
+        (
+            SIZE + voc_object("cat", (1, 1, 5, "5</ymax><ymax>9")),
+            r"a\.xml object 1 has several `bndbox/ymax`: 5, 9; delete",
+        ),
+        (SIZE + voc_object("cat</name><name>dog", (1, 1, 5, 5)), "1 has several `name`: cat, dog"),
+        (
+            SIZE + voc_object("cat", (1, 1, 5, 5)) + "<size><width>9</width></size>",
+            r"a\.xml has several `size/width`: 30, 9; delete",
+        ),
+        (
+            SIZE + f"<objects>{voc_object('cat', (1, 1, 5, 5))}</objects><Object/>",
+            r"a\.xml: 2 objects lie within another element than `annotation`, or are not written",
+        ),
+        (
+            SIZE.replace("30", "-30") + voc_object("cat", (1, 1, 5, 5)),
+            r"a\.xml: the height or width is below 0",
+        ),
     ],
 )
 def test_what_makes_no_sense_stops_with_the_file(voc, body, message) -> None:
@@ -169,9 +187,10 @@ def test_an_xml_in_another_encoding_is_named(voc) -> None:
         ValueError, match=r"a\.xml:2: not the text in utf-8.*save the file as UTF-8"
     ):
         read_voc(xml.parents[1], "train", CLASSES, False)
-    xml.write_bytes(b"<?xml version='1.0' encoding='klingon'?><annotation/>")
-    with pytest.raises(ValueError, match=r"a\.xml:1: the encoding klingon is unknown"):
-        read_voc(xml.parents[1], "train", CLASSES, False)
+    for name in ("klingon", "undefined"):  # Python has a codec called so, which refuses all
+        xml.write_text(f"<?xml version='1.0' encoding='{name}'?><annotation/>")
+        with pytest.raises(ValueError, match=rf"a\.xml:1: the encoding {name} is unknown"):
+            read_voc(xml.parents[1], "train", CLASSES, False)
 
 
 def test_lists_with_marks_spaces_and_flags_are_read(voc, text) -> None:
