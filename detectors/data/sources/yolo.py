@@ -27,7 +27,7 @@ from detectors.data.sources.files import (
     text,
     upright_size,
 )
-from detectors.data.sources.values import texts, whole_numbers
+from detectors.data.sources.values import numbers, texts, whole_numbers
 
 NOTHING = ("", "~", "null", "Null", "NULL")  # what yaml calls so
 CALLED = {"val": ("val", "valid")}  # other words for a split
@@ -85,6 +85,28 @@ def read_yolo(
     return ImageFiles(annotations, paths)
 
 
+class _Written(yaml.BaseLoader):
+    """Takes every value for text; refuses unknown tags, and keys that are there twice."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in yaml.SafeLoader.yaml_constructors:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"could not read the tag {node.tag}", node.start_mark
+            )
+        return super().construct_object(node, deep)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep)
+        seen: set[Any] = set()
+        for key, _ in node.value if len(found) < len(node.value) else ():
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"`{key.value}` is there twice; delete one", key.start_mark
+                )
+            seen.add(key.value)
+        return found
+
+
 def _description(place: Path) -> dict[str, Any]:
     """What the yaml file says, each value as it is written: `no` and `0` are texts here.
 
@@ -94,14 +116,13 @@ def _description(place: Path) -> dict[str, Any]:
         return {}
     written = text(place)
     try:
-        yaml.safe_load(written)  # refuses the tags that the next line would pass over
-        found = yaml.load(written, yaml.BaseLoader)
+        found = yaml.load(written, _Written)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ValueError(f"{place}{line}: not valid yaml ({problem})") from error
-    except (ValueError, RecursionError) as error:  # a date that is none; lists without end
+    except RecursionError as error:  # lists without end
         raise ValueError(f"{place}: not valid yaml ({error})") from error
     if not isinstance(found, dict):
         raise ValueError(f"{place} is no yaml file with `names`, `train` and `val`")
@@ -123,21 +144,23 @@ def _names(
             f"{place} has the classes {list(names)}, expected {list(expected)}; correct `classes`, "
             "or set it to null to take those of the file"
         )
-    if names and "nc" in description:
+    used = names or expected or ()
+    if "nc" in description:
         (count,) = whole_numbers([description["nc"]], lambda _: f"{place}: `nc`").tolist()
-        if count != len(names):
-            raise ValueError(f"{place}: `nc` is {count}, but `names` are {len(names)}; correct it")
-    return names or expected or ()
+        if count != len(used):
+            told = "`names`" if names else "`classes`"
+            raise ValueError(f"{place}: `nc` is {count}, but {told} are {len(used)}; correct it")
+    return used
 
 
 def _in_order(names: dict[str, Any], place: Path) -> list[Any]:
     """Names that the yaml file numbers."""
-    numbers = whole_numbers(list(names), lambda k: f"{place}: class number {k} of `names`").tolist()
-    if sorted(numbers) != list(range(len(names))):
+    given = whole_numbers(list(names), lambda k: f"{place}: class number {k} of `names`").tolist()
+    if sorted(given) != list(range(len(names))):
         raise ValueError(
             f"{place}: `names` must number the classes 0, 1, ..., found {reprlib.repr(names)}"
         )
-    by_number = dict(zip(numbers, names.values(), strict=True))
+    by_number = dict(zip(given, names.values(), strict=True))
     return [by_number[number] for number in range(len(names))]
 
 
@@ -218,7 +241,7 @@ def _pictures_below(folder: Path, findings: Findings) -> list[Path]:
 def _orphans(folder: Path, pictures: Sequence[Path]) -> list[Path]:
     """Label files of a folder of pictures that none of them has."""
     known = {_label_path(path) for path in pictures}
-    labels = _label_path(folder / "any").parent.rglob("*.txt")
+    labels = _label_path(folder / "any").parent.rglob("*.[tT][xX][tT]")
     return sorted(path for path in labels if path not in known and path.name != "classes.txt")
 
 
@@ -234,7 +257,7 @@ def _lines(paths: Sequence[Path], num_classes: int, findings: Findings) -> Itera
     unlabelled = []
     for image, path in enumerate(paths):
         label_path = _label_path(path)
-        if not label_path.exists():
+        if not os.path.lexists(label_path):  # a broken link is no label file that is not there
             unlabelled.append(path)
             continue
         for number, line in enumerate(text(label_path).splitlines(), start=1):
@@ -251,7 +274,7 @@ def _line(words: list[str], where: str, image: int, num_classes: int) -> _Line:
         )
     try:
         label = int(whole_numbers(words[:1], str)[0])
-        x, y, width, height = (float(word) for word in words[1:])
+        x, y, width, height = numbers(words[1:], str).tolist()
     except ValueError:
         raise ValueError(
             f"{where}: `{' '.join(words)}` is not a class number and four numbers"
@@ -281,9 +304,9 @@ def _unrepeated(lines: Sequence[_Line], findings: Findings) -> list[_Line]:
 def _packable(lines: Sequence[_Line], sizes: np.ndarray) -> Objects:
     count = len(lines)
     image = np.array([line.image for line in lines], np.int64)
-    numbers = np.array([line.box for line in lines], np.float64).reshape(-1, 2, 2)
-    numbers *= sizes[image][:, None, ::-1]  # width, height
-    centre, size = numbers[:, 0], numbers[:, 1]
+    parts = np.array([line.box for line in lines], np.float64).reshape(-1, 2, 2)
+    parts *= sizes[image][:, None, ::-1]  # width, height
+    centre, size = parts[:, 0], parts[:, 1]
     return Objects(
         image=image,
         boxes=np.concatenate([centre - size / 2, centre + size / 2], axis=1),

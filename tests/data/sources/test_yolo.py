@@ -63,6 +63,7 @@ def test_what_is_odd_is_reported_once(yolo, caplog) -> None:
         ("0.5 .1 .1 .2 .1", r"a\.txt:2: .* is not a class number"),
         ("2 .1 .1 .2 .1", r"a\.txt:2: class 2, but there are 2 classes"),
         ("-1 .1 .1 .2 .1", r"a\.txt:2: class -1"),
+        ("0 .1 .1 .2_5 .1", r"a\.txt:2: .* is not a class number and four numbers"),
         ("0 12 30 40 10", r"a\.txt:2: .* not pixels"),
         ("0 .1 nan .2 .1", r"no finite number, at .*a\.txt:2"),
     ],
@@ -129,7 +130,14 @@ def test_valid_is_read_for_val(described, tmp_path, yolo) -> None:
     [
         ("names: [cat, dog\ntrain: images/train\n", r"data\.yaml:2: not valid yaml"),
         ("names: !!python/object/apply:os.getcwd []\n", r"data\.yaml:1: not valid yaml \(could"),
-        ("train: 2020-13-45\n", r"data\.yaml: not valid yaml \(month"),
+        (f"{NAMED}a: &a {{<<: *a}}\ntrain: images/train\n", r"data\.yaml:2: not valid yaml"),
+        ("names: [cat]\ntrain: 2020-13-45\n", "2020-13-45 does not exist"),
+        (
+            "names: {0: cat, 1: dog, 1: bird}\n",
+            r"data\.yaml:1: not valid yaml \(`1` is there twice",
+        ),
+        (f"{NAMED}train: a\ntrain: images\n", r"data\.yaml:\d: not valid yaml \(`train` is there"),
+        ("names: []\ntrain: images\n", r"data\.yaml: `names`: there is no class"),
         ("[" * 500, r"data\.yaml: not valid yaml"),
         ("names: cat\ntrain: images/train\n", "class names are 'cat', expected a list"),
         ("names: [cat, cat]\ntrain: images/train\n", "2 classes are called `cat`: 0, 1"),
@@ -165,6 +173,8 @@ def test_names_are_what_is_written(described) -> None:
     assert classes == ("yes", "null")
     with pytest.raises(ValueError, match="class 1 is True, expected text"):
         described("train: images/train\n", classes=["cat", True])
+    with pytest.raises(ValueError, match=r"data\.yaml: `nc` is 3, but `classes` are 2"):
+        described("nc: 3\ntrain: images/train\n", classes=CLASSES)
 
 
 def test_pictures_named_twice_count_once(yolo, text, caplog) -> None:
@@ -211,7 +221,7 @@ def test_what_is_left_out_is_told(yolo, picture, text, caplog) -> None:
     picture(images / "._a.jpg")
     picture(images / ".trash" / "b.jpg")
     os.mkfifo(images / "pipe.jpg")
-    text(root / "labels" / "train" / "zz.txt", "0 .5 .5 .2 .2")
+    text(root / "labels" / "train" / "zz.TXT", "0 .5 .5 .2 .2")
     assert len(read_yolo(root, "train", CLASSES)) == 1
     (message,) = caplog.messages
     assert "1 of 3 images used, 1 of 1 objects used; " in message
@@ -234,6 +244,13 @@ def test_a_label_file_may_have_a_mark_and_must_be_text(yolo) -> None:
     (root / "labels" / "train" / "a.txt").unlink()
     os.mkfifo(root / "labels" / "train" / "a.txt")
     with pytest.raises(ValueError, match=r"a\.txt is a folder, pipe or device, expected a file"):
+        read_yolo(root, "train", CLASSES)
+
+
+def test_a_label_file_that_is_a_broken_link_is_no_image_without_objects(yolo, text) -> None:
+    root = yolo({"a": "1 .5 .5 .2 .2", "b": None})
+    (root / "labels" / "train" / "b.txt").symlink_to("gone.txt")
+    with pytest.raises(OSError, match=r"b\.txt"):
         read_yolo(root, "train", CLASSES)
 
 
