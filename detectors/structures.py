@@ -140,12 +140,10 @@ class Candidates(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Priors beside one object each, for losses on boxes; a prior may stand in several pairs.
-
-    Every object has as many rows, and they follow each other as the objects do in `Targets`.
-    """
+    """Priors beside one object each, for losses on boxes; a prior may stand in several pairs."""
 
     prior: Tensor  # [B, P] int64
+    matched: Tensor  # [B, P] int64, row of Targets
     boxes: Tensor  # [B, P, 4] of the objects
     weight: Tensor  # [B, P] float32; 0 where a row is no pair
     deltas: Tensor | None = None  # [B, P, 4] what the boxes are encoded to, once matched

@@ -38,8 +38,13 @@ class BestShape(Assigner):
         matched, positive = last(assigned)
         covered = pairwise_iou(targets.boxes, boxes).masked_fill(~real, 0.0).amax(1)
         scores = multi_hot(assigned, targets.labels, predictions.logits.shape[-1])
-        pairs = Pairs(best[..., 0], targets.boxes, real[..., 0].float()) if self.summed else None
+        pairs = self._pairs(best[..., 0], targets) if self.summed else None
         return Assignment(matched, positive, ~positive & (covered > self.ignore), scores, pairs)
+
+    def _pairs(self, prior: Tensor, targets: Targets) -> Pairs:
+        """Each object with its prior [B, M]."""
+        row = torch.arange(prior.shape[1], device=prior.device).expand_as(prior)
+        return Pairs(prior, row, targets.boxes, assignable(targets).float())
 
 
 def holds_center(priors: Priors, objects: Tensor) -> Tensor:

@@ -69,10 +69,12 @@ def _pairs(home: Tensor, matched: Tensor, positive: Tensor, objects: Tensor, rea
     """Each prior [B, N] with the object that it keeps; objects [B, M] with the one they lost."""
     batch, count = matched.shape
     first = home.int().argmax(2)
-    lost = real & (matched.gather(1, first) != torch.arange(real.shape[1], device=real.device))
+    row = torch.arange(real.shape[1], device=real.device).expand_as(real)
+    lost = real & (matched.gather(1, first) != row)
     kept = torch.arange(count, device=matched.device).expand(batch, count)
     return Pairs(
         torch.cat([kept, first], dim=1),
+        torch.cat([matched, row], dim=1),
         torch.cat([gather_rows(objects, matched), objects], dim=1),
         torch.cat([positive, lost], dim=1).float(),
     )

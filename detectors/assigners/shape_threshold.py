@@ -85,10 +85,11 @@ class ShapeThreshold(Assigner):
     def _pairs(self, value: Tensor, prior: Tensor, scores: Tensor, targets: Targets) -> Pairs:
         """Of each object with its priors [B, M, k], none where `value` is negative."""
         boxes = targets.boxes[:, :, None].expand(*prior.shape, 4)
+        row = torch.arange(prior.shape[1], device=prior.device)[:, None].expand_as(prior)
         prior, weight = prior.flatten(1), (value.flatten(1) >= 0).float()
         if self.threshold < 1:
             weight = weight / scores.sum(-1).clamp(min=1).gather(1, prior)
-        return Pairs(prior, boxes.flatten(1, 2), weight)
+        return Pairs(prior, row.flatten(1), boxes.flatten(1, 2), weight)
 
 
 def several(assigner: Assigner, threshold: Share) -> ShapeThreshold:

@@ -100,8 +100,7 @@ def assigned(
         for head in _dense_heads(detector):
             head.assigner = assigner
         priors, assignment = detector.head.assign(output, batch.targets)
-        rows = batch.targets.labels.shape[1]
-        found[name] = [levels(priors, assignment, rows, k) for k in range(len(batch.images))]
+        found[name] = [levels(priors, assignment, k) for k in range(len(batch.images))]
     return found
 
 

@@ -28,16 +28,15 @@ class Count(NamedTuple):
     per_object: np.ndarray  # [objects] pairs of each
 
 
-def levels(priors: Priors, assignment: Assignment, rows: int, image: int) -> list[Level]:
+def levels(priors: Priors, assignment: Assignment, image: int) -> list[Level]:
     """The levels of one picture of a batch, finest first.
 
     Args:
         priors: of a grid.
         assignment: of the batch.
-        rows: of objects in `Targets`, padding included.
         image: which picture.
     """
-    prior, owner = pairs(assignment, rows, image)
+    prior, owner = pairs(assignment, image)
     boxes, strides = _array(priors.boxes[0]), _array(priors.stride)
     ignored, heat = _array(assignment.ignored[image]), soft_targets(assignment, image)
     ends = np.cumsum(priors.level_sizes)
@@ -57,14 +56,15 @@ def levels(priors: Priors, assignment: Assignment, rows: int, image: int) -> lis
     return found
 
 
-def pairs(assignment: Assignment, rows: int, image: int) -> tuple[np.ndarray, np.ndarray]:
+def pairs(assignment: Assignment, image: int) -> tuple[np.ndarray, np.ndarray]:
     """Priors [p], and for each the row of an object whose box it trains on [p]."""
     if assignment.pairs is None:
         prior = np.flatnonzero(_array(assignment.positive[image]))
         return prior, _array(assignment.matched[image])[prior]
-    weight = _array(assignment.pairs.weight[image])
-    real = np.flatnonzero(weight)
-    return _array(assignment.pairs.prior[image])[real], real // (len(weight) // rows)
+    real = _array(assignment.pairs.weight[image]) > 0
+    return _array(assignment.pairs.prior[image])[real], _array(assignment.pairs.matched[image])[
+        real
+    ]
 
 
 def soft_targets(assignment: Assignment, image: int) -> np.ndarray:

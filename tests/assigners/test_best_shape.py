@@ -193,3 +193,4 @@ def test_all_objects_of_a_prior_are_paired_with_it_where_their_boxes_are_summed(
     assert first == second != third
     assert plain.positive[0].nonzero().flatten().tolist() == [first, third]
     assert torch.equal(found.pairs.boxes, objects.boxes)
+    assert found.pairs.matched[0].tolist() == list(range(8))

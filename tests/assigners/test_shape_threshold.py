@@ -16,6 +16,7 @@ from detectors.losses.classification import BinaryCrossEntropy
 from detectors.losses.darknet_box import DarknetCIoU
 from detectors.losses.quality import Objectness
 from detectors.losses.reduction import per_image
+from detectors.ops.selection import gather_rows
 from detectors.priors import BoxGrid
 from detectors.structures import Assignment, FeatureSpec, Predictions, Targets
 
@@ -231,7 +232,9 @@ def _assigned(cfg: Cfg, raw: Tensor, targets: Targets):
 
 def test_the_examples_meet_every_rule() -> None:
     raw = _raw(YOLOV4, 0)
-    found = _assigned(YOLOV4, raw, _targets(OBJECTS, 8))
+    objects = _targets(OBJECTS, 8)
+    found = _assigned(YOLOV4, raw, objects)
+    assert torch.equal(found.pairs.boxes, gather_rows(objects.boxes, found.pairs.matched))
     assert found.ignored.any(1).tolist() == [True, False, True]
     assert found.positive.sum(1)[0] > len(OBJECTS[0])  # several priors per object
     weights = found.pairs.weight[found.pairs.weight > 0]

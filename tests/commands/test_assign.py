@@ -32,7 +32,7 @@ def test_counts_equal_naive_ones() -> None:
     torch.manual_seed(0)
     objects = random_targets(2, 8, 3)
     found = assigned_at_random(8, objects.valid & ~objects.ignore)
-    pictures = [levels(PRIORS, found, 8, image) for image in range(2)]
+    pictures = [levels(PRIORS, found, image) for image in range(2)]
     bounds = [(0, PRIORS.level_sizes[0]), (PRIORS.level_sizes[0], COUNT), (0, COUNT)]
     for (start, end), count in zip(bounds, counts(pictures, objects), strict=True):
         per_object = [
@@ -50,14 +50,15 @@ def test_counts_equal_naive_ones() -> None:
 
 def test_a_prior_of_several_pairs_counts_for_each_object() -> None:
     """Object 0 has the priors 5 and 70, object 1 the prior 5, object 2 none."""
-    prior = torch.tensor([[5, 70, 5, 9, 0, 0]])
-    weight = torch.tensor([[1.0, 1.0, 0.5, 0.0, 0.0, 0.0]])
+    prior = torch.tensor([[5, 9, 70, 5, 0]])
+    row = torch.tensor([[1, 0, 0, 0, 2]])
+    weight = torch.tensor([[0.5, 0.0, 1.0, 1.0, 0.0]])
     positive = torch.zeros(1, COUNT, dtype=torch.bool)
     positive[0, [5, 70]] = True
-    paired = Pairs(prior, torch.zeros(1, 6, 4), weight)
+    paired = Pairs(prior, row, torch.zeros(1, 5, 4), weight)
     found = Assignment(positive.long() * 0, positive, ~positive & False, pairs=paired)
-    fine, coarse = levels(PRIORS, found, 3, 0)
-    assert (fine.prior.tolist(), fine.owner.tolist()) == ([5, 5], [0, 1])
+    fine, coarse = levels(PRIORS, found, 0)
+    assert (fine.prior.tolist(), fine.owner.tolist()) == ([5, 5], [1, 0])
     assert (coarse.prior.tolist(), coarse.owner.tolist()) == ([70 - 64], [0])
 
 

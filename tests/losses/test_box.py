@@ -145,6 +145,7 @@ def test_a_prior_of_two_objects_costs_what_each_of_them_does(term: nn.Module) ->
     other = given._replace(target_boxes=given.target_boxes + 1, target_deltas=-given.target_deltas)
     pairs = Pairs(
         prior=torch.tensor([[0, 0, 2]]),
+        matched=torch.tensor([[0, 1, 1]]),
         boxes=torch.stack([one.target_boxes[0, 0] for one in (given, other, other)])[None],
         weight=torch.tensor([[1.0, 0.5, 0.0]]),
         deltas=torch.stack([one.target_deltas[0, 0] for one in (given, other, other)])[None],

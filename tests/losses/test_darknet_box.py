@@ -77,7 +77,7 @@ def _example(seed: int) -> tuple[Tensor, Pairs]:
     corner = torch.rand(2, 6, 2) * 60
     objects = torch.cat([corner, corner + 3 + 50 * torch.rand(2, 6, 2)], dim=-1)
     weight = torch.tensor([[1.0, 0.5, 1, 1, 0.5, 0], [1, 1, 0.5, 0, 1, 1]])
-    return deltas, Pairs(prior, objects, weight)
+    return deltas, Pairs(prior, torch.arange(6).expand(2, 6), objects, weight)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -88,7 +88,9 @@ def test_gradient_is_darknets(seed: int, limit: float) -> None:
     (found,) = torch.autograd.grad(value(DarknetCIoU(0.07, limit), matched), deltas)
     expected = torch.zeros_like(found)
     for b in range(2):
-        for prior, truth, weight in zip(*(field[b].tolist() for field in pairs[:3]), strict=True):
+        for prior, _, truth, weight in zip(
+            *(field[b].tolist() for field in pairs[:4]), strict=True
+        ):
             pred = _center(matched.boxes[b, prior].tolist())
             slope = _dx_box_iou(pred, _center(truth))
             for k in range(4):
@@ -114,6 +116,6 @@ def test_a_gradient_step_brings_boxes_closer() -> None:
 
 def test_empty_rows_leave_no_gradient() -> None:
     deltas, pairs = _example(2)
-    empty = Pairs(pairs.prior, torch.zeros_like(pairs.boxes), torch.zeros_like(pairs.weight))
+    empty = pairs._replace(boxes=0 * pairs.boxes, weight=0 * pairs.weight)
     (slope,) = torch.autograd.grad(value(DarknetCIoU(0.07, 5.0), _matched(deltas, empty)), deltas)
     assert not slope.any()
