@@ -31,6 +31,7 @@ from detectors.engine.checks import (
     check_tta,
 )
 from detectors.engine.hardware import accelerator_of, number_format
+from detectors.engine.loggers import check_loggers
 from detectors.engine.memory import memory_told
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
@@ -82,9 +83,11 @@ def trainer(
         settings: all other arguments of `Trainer`.
 
     Raises:
-        ValueError: `Trainer` has no such argument, or this machine has no such device.
+        ValueError: `Trainer` has no such argument, this machine has no such device, or a logger
+            finds no key.
     """
     _check_settings(settings)
+    check_loggers(loggers or {})
     plugins = [CheckpointFiles(), *settings.pop("plugins", [])]
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
