@@ -1,17 +1,78 @@
-"""Shows the progress of training in a terminal or a log."""
+"""Shows the progress of a run in a terminal or a log."""
 
 import sys
 import time
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detectors.ranges import Count
 
 SECONDS = 20  # from one line to the next where there is no terminal
+T = TypeVar("T")
+
+
+class Steps:
+    """One bar after the other in a terminal; elsewhere lines, of which few are written.
+
+    Args:
+        console: where they are shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.name, self.total, self.said = "", 0.0, 0.0  # said: when a line was written
+
+    def open(self, name: str, total: float) -> None:
+        self.close()
+        self.name, self.total, self.said = name, total, time.monotonic()
+        if self.console.is_terminal:
+            self.bar = batch_bar(self.console)
+            self.bar.start()
+            self.task = self.bar.add_task(name, total=total, text="")
+
+    def due(self) -> bool:
+        """Whether something is to be shown: always on a bar, a line after some seconds."""
+        return self.bar is not None or time.monotonic() - self.said >= SECONDS
+
+    def show(self, done: int, text: str = "") -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, text=text)
+            return
+        self.said = time.monotonic()
+        line = f"{self.name}  {done}/{self.total:g}  {text}".rstrip()
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar = None
+
+
+def tracked(items: Collection[T], name: str, console: Console | None = None) -> Iterator[T]:
+    """The items, with a bar or lines about how many are done.
+
+    Args:
+        items: anything with a length, such as a loader.
+        name: what is done.
+        console: where it is shown; None: standard error.
+    """
+    steps = Steps(console or Console(file=sys.stderr))
+    steps.open(name, len(items))
+    try:
+        for done, item in enumerate(items, 1):
+            yield item
+            if steps.due():
+                steps.show(done)
+    finally:
+        steps.close()
 
 
 class EpochProgress(ProgressBar):
@@ -27,10 +88,7 @@ class EpochProgress(ProgressBar):
     def __init__(self, every: Count = 10, shown: str = "val/AP") -> None:
         super().__init__()
         self.every, self.shown = every, shown
-        self.console = Console(file=sys.stderr)
-        self.bar: Progress | None = None
-        self.task: Any = None
-        self.name, self.steps, self.said = "", 0.0, 0.0  # said: when a line was written
+        self.steps = Steps(Console(file=sys.stderr))
 
     def disable(self) -> None:
         self.every = 0
@@ -46,15 +104,15 @@ class EpochProgress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._due() or (self.bar is not None and (batch_idx + 1) % self.every == 0):
+        if self._due() and (self.steps.bar is None or (batch_idx + 1) % self.every == 0):
             losses = {name: float(value) for name, value in outputs["terms"].items()}
             text = describe({"loss": sum(losses.values()), **losses}, self._last(trainer))
-            self._show(batch_idx + 1, text)
+            self.steps.show(batch_idx + 1, text)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
-        if self.every and trainer.is_global_zero:
-            self.console.print(self._line(trainer), highlight=False, soft_wrap=True)
+        self.steps.close()
+        if self._shown():
+            self.steps.console.print(self._line(trainer), highlight=False, soft_wrap=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open("validation", sum(trainer.num_val_batches))
@@ -68,11 +126,13 @@ class EpochProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.bar is not None or self._due():
-            self._show(batch_idx + 1, "")
+        if self._due():
+            self.steps.show(batch_idx + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
+        self.steps.close()
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._open(epoch_name(trainer), trainer.num_training_batches)  # the epoch goes on
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open("test", sum(trainer.num_test_batches))
@@ -86,42 +146,26 @@ class EpochProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.bar is not None or self._due():
-            self._show(batch_idx + 1, "")
+        if self._due():
+            self.steps.show(batch_idx + 1)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._close()
+        self.steps.close()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        self._close()
+        self.steps.close()
 
     def _open(self, name: str, steps: float) -> None:
-        self._close()
-        self.name, self.steps, self.said = name, steps, time.monotonic()
-        if self.every and self.console.is_terminal and self.trainer.is_global_zero:
-            self.bar = batch_bar(self.console)
-            self.bar.start()
-            self.task = self.bar.add_task(name, total=steps, text="")
+        if self._shown():
+            self.steps.open(name, steps)
+
+    def _shown(self) -> bool:
+        return bool(self.every) and self.trainer.is_global_zero
 
     def _due(self) -> bool:
-        """Whether a line is to be written, where there is no bar."""
-        told = self.every and self.bar is None and self.trainer.is_global_zero
-        return bool(told) and time.monotonic() - self.said >= SECONDS
-
-    def _show(self, done: int, text: str) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done, text=text)
-            return
-        self.said = time.monotonic()
-        line = f"{self.name}  {done}/{self.steps:g}  {text}".rstrip()
-        self.console.print(line, highlight=False, soft_wrap=True)
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-        self.bar = None
+        return self._shown() and self.steps.due()
 
     def _last(self, trainer: Trainer) -> dict[str, float]:
         value = trainer.callback_metrics.get(self.shown)

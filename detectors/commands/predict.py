@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import track
 
+from detectors.callbacks.progress import tracked
 from detectors.data.sources.files import ImageFiles, read_pictures
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
@@ -65,7 +65,7 @@ def detect(
     kind = autocast_type(precision, place.type)
     detector.to(place)
     metric = DetectionMetric(source.annotations)
-    for batch in track(loader, "detecting", transient=True):
+    for batch in tracked(loader, "detecting"):
         with torch.autocast(place.type, kind, enabled=kind is not None):
             detections = detector(batch.images.to(place), batch.frames.to(place))
         metric.update(type(detections)(*(field.cpu() for field in detections)), batch)
@@ -84,7 +84,7 @@ def write_pictures(
 ) -> None:
     """One picture with boxes for each in `source`, under its own name."""
     folder.mkdir(exist_ok=True)
-    for row in track(range(len(source)), "drawing", transient=True):
+    for row in tracked(range(len(source)), "drawing"):
         mine = found.image_ids == source.annotations.image_ids[row]
         boxes, scores, labels = found.boxes[mine], found.scores[mine], found.labels[mine]
         picture = drawn(source.image(row), boxes, labels, classes, scores)

@@ -7,13 +7,12 @@ from typing import NamedTuple
 import torch
 import yaml
 from omegaconf import DictConfig
-from rich.progress import track
 
+from detectors.callbacks.progress import tracked
 from detectors.config.overrides import GRID_PAGE
 from detectors.config.paths import CONF, key
 from detectors.config.words import words_of_job
 from detectors.engine.build import configured
-from detectors.engine.console import console
 from detectors.engine.trainer import assemble
 from detectors.structures import Targets
 
@@ -47,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
     tricks = names() if cfg.tricks is None else list(cfg.tricks)
-    for trick in track(tricks, "tricks:", console=console()):
+    for trick in tracked(tricks, "tricks"):
         row = read_row(folder, trick)
         words = [*search, *row.beside]
         found = {family: refusal(trick, family, words) for family in cfg.families}

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 
 from detectors.callbacks import progress as showing
-from detectors.callbacks.progress import EpochProgress
+from detectors.callbacks.progress import EpochProgress, tracked
 
 
 class Falling(LightningModule):
@@ -31,7 +31,7 @@ class Falling(LightningModule):
 def test_shows_losses_and_last_score(terminal: bool) -> None:
     progress = EpochProgress(every=1)
     written = io.StringIO()
-    progress.console = Console(file=written, force_terminal=terminal, width=160)
+    progress.steps.console = Console(file=written, force_terminal=terminal, width=160)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -55,7 +55,7 @@ def test_lines_come_within_an_epoch_where_there_is_no_terminal(
     monkeypatch.setattr(showing, "SECONDS", 0)
     progress = EpochProgress()
     written = io.StringIO()
-    progress.console = Console(file=written, width=160)
+    progress.steps.console = Console(file=written, width=160)
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -71,3 +71,15 @@ def test_lines_come_within_an_epoch_where_there_is_no_terminal(
     assert lines[0] == "epoch 1/1  1/2  loss 0.75  box 0.5  class 0.25"
     assert lines[2:4] == ["validation  1/2", "validation  2/2"]
     assert len(lines) == 5
+
+
+def test_items_of_a_command_are_counted_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=160)
+    assert list(tracked([5, 6], "detecting", console)) == [5, 6]
+    assert not written.getvalue()  # so soon
+    monkeypatch.setattr(showing, "SECONDS", 0)
+    assert list(tracked([5, 6], "detecting", console)) == [5, 6]
+    assert written.getvalue().splitlines() == ["detecting  1/2", "detecting  2/2"]
