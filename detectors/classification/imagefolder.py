@@ -16,8 +16,9 @@ from detectors.classification.crops import CenterSquare
 from detectors.data.augment import Transform
 from detectors.data.augment.transforms import Resize, Stretch
 from detectors.data.collate import rows_of
-from detectors.data.loading import Loader, check_loading, loader_arguments
+from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
+from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import Findings, examples
 from detectors.data.sources.files import SUFFIXES, decoded, encoded, existing, expanded
 from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
@@ -241,6 +242,8 @@ class ImageFolder(LightningDataModule):
             for split, found in files.items() if self.read_all else ():
                 check_readable(found, range(rank, len(found), world), split)
             self.files = files
+            pictures, pixels = max(map(len, files.values())), max(self.sizes) ** 2
+            check_fits(on_their_way(pictures, self.batch_size, self.num_workers, pixels))
 
     def _check_classes(self, train: Sequence[str], val: Sequence[str]) -> None:
         if train != val:

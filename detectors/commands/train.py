@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> float:
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
-    data.annotations("train")  # read before the run is recorded, so that what is wrong is refused
+    data.data.check_memory("train", "val")  # reads both before the run is recorded
     if resumed is not None:
         resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)

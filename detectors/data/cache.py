@@ -7,14 +7,13 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch.distributed
 
-_log = logging.getLogger(__name__)
+from detectors.data.shared_memory import SHARED, check_fits, space
 
-SHARED = Path("/dev/shm")  # files here are memory (Linux)
+_log = logging.getLogger(__name__)
 
 
 class Cache:
@@ -36,11 +35,16 @@ class Cache:
         self.sizes = sizes
         self.offsets = np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * 3)]).astype(np.int64)
         pictures = int(self.offsets[-1])
-        _check(pictures, origin)
+        _check(self.size(sizes), origin)
         memory = np.frombuffer(_shared(pictures + len(sizes)), np.uint8)
         self.pixels, self.stored = memory[:pictures], memory[pictures:]
         megabytes = math.ceil(pictures / 1e6)
         _log.info("data.cache=ram: %d MB for %d %s", megabytes, len(sizes), origin)
+
+    @staticmethod
+    def size(sizes: np.ndarray) -> int:
+        """Bytes of shared memory that pictures of these sizes take."""
+        return int(sizes.prod(axis=1).sum()) * 3 + len(sizes)
 
     def image(self, index: int, make: Callable[[], np.ndarray]) -> np.ndarray:
         """[H, W, 3] uint8, read-only: the picture, made by `make` where it is not stored yet.
@@ -57,17 +61,11 @@ class Cache:
 
 
 def _check(size: int, origin: str) -> None:
-    if not SHARED.is_dir() or multiprocessing.get_start_method() != "fork":
+    if space() is None or multiprocessing.get_start_method() != "fork":
         raise ValueError(
             f"data.cache=ram needs {SHARED} and workers that are forked, as on Linux; leave it null"
         )
-    place = os.statvfs(SHARED)
-    free = place.f_bavail * place.f_frsize
-    if size > free:
-        raise ValueError(
-            f"data.cache=ram: {origin} take {size / 1e9:.1f} GB, {SHARED} has {free / 1e9:.1f} GB "
-            "free; lower image_size or set data.cache=null"
-        )
+    check_fits({f"the {origin} of data.cache=ram": size})
 
 
 def _shared(size: int) -> mmap.mmap:

@@ -1,11 +1,12 @@
 """Puts samples together into a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from detectors.data.shared_memory import share
 from detectors.structures import Batch, Sample, Targets
 
 
@@ -49,24 +50,29 @@ class Parcel:
     long as augmenting a picture. The images go that way, all else is copied.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Any) -> None:
+        share(batch.images)
         self.batch = batch
 
     def __reduce__(self) -> tuple[Any, ...]:
-        images, targets, *others = self.batch
-        parts = [part.numpy() for part in (*targets, *others) if part is not None]
-        return _arrived, (images, parts)
+        others = _changed(self.batch._replace(images=None), torch.Tensor.numpy)
+        return _arrived, (self.batch.images, others)
 
 
-def _arrived(images: torch.Tensor, parts: Sequence[np.ndarray]) -> Batch:
-    tensors = [torch.from_numpy(part) for part in parts]
-    count = len(Targets._fields)
-    return Batch(images, Targets(*tensors[:count]), *tensors[count:])
+def _arrived(images: torch.Tensor, others: Any) -> Any:
+    return _changed(others, torch.from_numpy)._replace(images=images)
 
 
-def parcel(samples: Sequence[Sample], smallest: int = 8) -> Parcel:
+def _changed(part: Any, change: Callable[[Any], Any]) -> Any:
+    """Named tuples with each of their values changed; None stays."""
+    if isinstance(part, tuple):
+        return type(part)(*(_changed(value, change) for value in part))
+    return None if part is None else change(part)
+
+
+def parcel(collate: Callable[[Any], Any], samples: Any) -> Parcel:
     """The samples collated, for a worker to hand over."""
-    return Parcel(collated(samples, smallest))
+    return Parcel(collate(samples))
 
 
 def bucket(count: int, smallest: int) -> int:

@@ -2,13 +2,17 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader
 
+from detectors.data.collate import parcel
 from detectors.data.ranges import check, whole
+
+PREFETCHED = 2  # batches that each worker has ready
 
 
 class Loader(DataLoader):
@@ -58,11 +62,26 @@ def loader_arguments(
     return {
         "batch_size": batch_size,
         "num_workers": num_workers,
-        "collate_fn": collate,
+        "collate_fn": partial(parcel, collate) if num_workers else collate,
+        "prefetch_factor": PREFETCHED if num_workers else None,
         "worker_init_fn": _begin,
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),
     }
+
+
+def on_their_way(pictures: int, batch_size: int, num_workers: int, pixels: int) -> dict[str, int]:
+    """Bytes of shared memory for the batches of a loader that are ready, as `check_fits` takes it.
+
+    Args:
+        pictures: of the split.
+        batch_size: pictures per device.
+        num_workers: processes that prepare batches.
+        pixels: of the largest picture in a batch.
+    """
+    ready = min(pictures, num_workers * PREFETCHED * batch_size)
+    what = f"the batches of data.num_workers={num_workers}, {PREFETCHED} of {batch_size} each"
+    return {what: ready * pixels * 3}
 
 
 def _begin(worker: int) -> None:

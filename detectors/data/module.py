@@ -4,25 +4,29 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from detectors.data.augment import Mix, Transform
 from detectors.data.augment.transforms import Resize
 from detectors.data.cache import Cache
 from detectors.data.closing import Closing
-from detectors.data.collate import collated, parcel
+from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset, cached_sizes
-from detectors.data.loading import Loader, check_loading, loader_arguments
+from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.multiscale import Multiscale
 from detectors.data.ranges import check, whole
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
+from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source
 from detectors.data.sources.relabelled import Relabelled
 from detectors.data.unreadable import Tally, check_readable, check_share
 from detectors.structures import Annotations
 
+SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # of each stage
+CACHED = ("train", "val")
 Reader = Callable[[], Source]
 
 
@@ -167,12 +171,29 @@ class DetectionData:
 
     def setup(self, stage: str) -> None:
         """Reads the splits of the stage, so that what is wrong shows before the first step."""
-        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-        for split in needed.get(stage, ("val",)):
+        splits = SPLITS.get(stage, ("val",))
+        self.check_memory(*splits)
+        for split in splits:
             source = self.source(split)
             if self.read_all:
                 rank, world = self.place
                 check_readable(source, range(rank, len(source), world), split)
+
+    def check_memory(self, *splits: str) -> None:
+        """Refuse caches and batches on their way for which there is too little shared memory.
+
+        Raises:
+            ValueError: as `check_fits`.
+        """
+        pictures = max(len(self.source(split)) for split in splits)
+        pixels = max(height * width for height, width in self.canvases())
+        cached = [s for s in splits if self.cache and s in CACHED and s not in self._caches]
+        caches = {
+            f"the {split} pictures of data.cache=ram": Cache.size(self._cached_sizes(split))
+            for split in cached
+        }
+        ready = on_their_way(pictures, self.batch_size, self.num_workers, pixels)
+        check_fits({**caches, **ready})
 
     def canvases(self) -> set[tuple[int, int]]:
         """All (height, width) in pixels that batches may have."""
@@ -192,13 +213,13 @@ class DetectionData:
             self.seed,
             self.mix,
             self.closing,
-            self._cache("train", self.augment, self.multiscale is not None),
+            self._cache("train"),
             Tally(source, self.max_unreadable),
         )
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
 
     def val_dataloader(self) -> DataLoader:
-        return self.plain_loader(self.source("val"), self._cache("val", {}, False))
+        return self.plain_loader(self.source("val"), self._cache("val"))
 
     def test_dataloader(self) -> DataLoader:
         return self.plain_loader(self.source("test"))
@@ -212,19 +233,23 @@ class DetectionData:
         data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
         return Loader(data, sampler=sampler, **self._arguments())
 
-    def _cache(
-        self, split: str, transforms: Mapping[str, Transform], sides_change: bool
-    ) -> Cache | None:
+    def _cache(self, split: str) -> Cache | None:
         """The cache of a split, which all its loaders share; None where nothing is cached."""
         if self.cache is None:
             return None
         if split not in self._caches:
-            sizes = cached_sizes(self.source(split), transforms, self.resize, sides_change)
-            self._caches[split] = Cache(sizes, f"{split} pictures")
+            self._caches[split] = Cache(self._cached_sizes(split), f"{split} pictures")
         return self._caches[split]
 
+    def _cached_sizes(self, split: str) -> np.ndarray:
+        train = split == "train"
+        transforms, sides_change = (
+            (self.augment, self.multiscale is not None) if train else ({}, False)
+        )
+        return cached_sizes(self.source(split), transforms, self.resize, sides_change)
+
     def _arguments(self) -> dict[str, Any]:
-        collate = partial(parcel if self.num_workers else collated, smallest=self.min_objects)
+        collate = partial(collated, smallest=self.min_objects)
         return loader_arguments(self.batch_size, self.num_workers, collate)
 
 

@@ -1,17 +1,17 @@
 """Tells what a run needed, what there was and what helps, where memory did not suffice."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
-SHARED = Path("/dev/shm")  # through which workers hand over batches
+from detectors.data.shared_memory import MORE, SHARED, megabytes, space
+
 _GPU = re.compile(
     r"Tried to allocate ([\d.]+ \w+).*?total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+)"
 )
+_BATCH = re.compile(r"shared memory for a batch of (\d+) bytes")
 _HOST = re.compile(r"can't allocate memory.*?allocate (\d+) bytes")
 
 
@@ -46,11 +46,15 @@ def sentence(error: RuntimeError) -> str | None:
             "needed. Lower data.batch_size, image_size or data.num_workers"
         )
     if "shared memory" in message or "Bus error" in message or "</torch_" in message:
-        place = os.statvfs(SHARED)
-        size, free = (n * place.f_frsize / 1e6 for n in (place.f_blocks, place.f_bavail))
+        room = space()
+        there = ""
+        if room is not None:
+            there = f"{SHARED} has {megabytes(room[0])}, {megabytes(room[1])} of them free now. "
+        batch = _BATCH.search(message)
+        needed = f"{megabytes(int(batch[1]))} more were needed for a batch, " if batch else ""
         return (
-            f"the shared memory of this machine does not suffice for what workers hand over: "
-            f"{SHARED} has {size:,.0f} MB, {free:,.0f} MB of them free now. Lower data.batch_size "
-            "or data.num_workers (0 needs none), or give a container more: docker run --shm-size=2g"
+            "the shared memory of this machine does not suffice for what workers hand over: "
+            f"{needed}{there}Set data.num_workers=0, which needs none, lower "
+            f"data.batch_size or data.num_workers, or {MORE}"
         )
     return None

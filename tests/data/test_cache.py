@@ -92,7 +92,7 @@ def test_what_a_worker_stores_is_there_for_all() -> None:
 
 
 def test_too_many_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"train pictures take .* GB.*data.cache=null"):
+    with pytest.raises(ValueError, match=r"MB for the train pictures of .*data.cache=null"):
         Cache(np.full((2, 2), 10**6) * 1000, "train pictures")
 
 

@@ -5,9 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from detectors.data.collate import bucket, collated, parcel
-from detectors.structures import Sample
+from detectors.data.loading import loader_arguments
+from detectors.engine.memory import memory_told
+from detectors.structures import LabelledImages, Sample
 
 
 def sample(count: int, key: int) -> Sample:
@@ -51,9 +54,35 @@ def test_real_rows_are_the_samples_and_the_rest_is_invalid() -> None:
 
 def test_a_parcel_arrives_as_the_batch_and_can_be_written_to() -> None:
     samples = [sample(3, 0), sample(0, 1), sample(11, 2)]
-    sent, expected = pickle.dumps(parcel(samples), pickle.HIGHEST_PROTOCOL), collated(samples)
+    sent, expected = (
+        pickle.dumps(parcel(collated, samples), pickle.HIGHEST_PROTOCOL),
+        collated(samples),
+    )
     arrived = pickle.loads(sent)
     assert type(arrived) is type(expected)
     torch.testing.assert_close(arrived, expected, rtol=0, atol=0)
     arrived.targets.boxes.add_(1)
     torch.testing.assert_close(arrived.targets.boxes, expected.targets.boxes + 1)
+
+
+def test_a_batch_without_boxes_arrives_too() -> None:
+    batch = LabelledImages(torch.zeros(2, 3, 4, 4), torch.tensor([1, 2]), torch.tensor([5]))
+    arrived = pickle.loads(pickle.dumps(parcel(lambda given: given, batch)))
+    assert type(arrived) is LabelledImages
+    torch.testing.assert_close(arrived, batch, rtol=0, atol=0)
+
+
+def test_a_worker_tells_that_shared_memory_does_not_suffice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread of its queue would drop the batch, and who waits for it would wait for ever."""
+
+    def full(_: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_7>: (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    samples = [sample(1, key) for key in range(2)]
+    loader = DataLoader(samples, **loader_arguments(2, 1, collated), timeout=60)
+    told = r"0\.0 MB more were needed for a batch.*data\.num_workers=0.*--shm-size"
+    with pytest.raises(OSError, match=told), memory_told():
+        next(iter(loader))

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
+from detectors.data import shared_memory
 from detectors.data.augment.albumentation import Albumentation
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
 from detectors.data.module import DetectionData
@@ -305,3 +306,19 @@ def test_data_sets_that_are_not_here_say_what_to_do(monkeypatch, name) -> None:
     message = "such.yaml does not exist" if name == "yolo" else "DETECTORS_DATA is not set"
     with pytest.raises(ValueError, match=message):
         instantiate(config.data, _convert_="all").setup("fit")
+
+
+def test_caches_and_batches_are_counted_together(data, monkeypatch) -> None:
+    """Before either is taken: here 14 canvases of 32 x 32, twice, and 4 x 2 x 2 on their way."""
+    canvas, flags = 14 * 32 * 32 * 3, 14
+    need = 2 * (canvas + flags) + canvas  # of 16 pictures on their way there are 14
+    settings = {"cache": "ram", "num_workers": 2, "augment": {}}
+    monkeypatch.setattr(shared_memory, "space", lambda: (10**6, need))
+    data(**settings).setup("fit")
+    monkeypatch.setattr(shared_memory, "space", lambda: (10**6, need - 1))
+    told = "0.1 MB of .* for the train .* and .* for the val .* and 0.0 MB for .*num_workers=2"
+    with pytest.raises(ValueError, match=told):
+        data(**settings).setup("fit")
+    data(**settings, test=data().readers["val"]).setup("test")  # has no cache
+    monkeypatch.setattr(shared_memory, "space", lambda: (10**6, 0))
+    data(augment={}).setup("fit")  # neither workers nor a cache

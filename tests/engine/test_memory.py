@@ -22,7 +22,11 @@ WORKER = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possib
             RuntimeError(HOST + "you tried to allocate 8000000000 bytes."),
             r"8\.00 GB more were needed",
         ),
-        (RuntimeError(WORKER + "workers are out of shared memory."), r"/dev/shm has [\d,]+ MB"),
+        (RuntimeError(WORKER + "workers are out of shared memory."), r"/dev/shm has [\d,.]+ MB"),
+        (
+            RuntimeError("no shared memory for a batch of 8000000 bytes: "),
+            "8.0 MB more were needed",
+        ),
         (RuntimeError("unable to write to file </torch_7_0>: No space left"), r"--shm-size=2g"),
     ],
 )
