@@ -68,7 +68,8 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
     check_classes(cfg)
     torch.manual_seed(cfg.seed)
     checkpoint = _checkpoint(cfg)
-    detector, data = initial_detector(cfg), instantiate(cfg, "data")
+    data = instantiate(cfg, "data")
+    detector = initial_detector(cfg, lambda: data.classes)
     if checkpoint is not None:
         detector.load_state_dict(stored_weights(checkpoint))
         data.order = tuple(checkpoint["classes"])

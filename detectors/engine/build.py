@@ -1,7 +1,7 @@
 """Builds the detector that words or a config describe."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -47,13 +47,16 @@ def configured_job(cfg: DictConfig) -> DictConfig:
     return configured(words_of_job(), str(HydraConfig.get().job.config_name), cfg)
 
 
-def initial_detector(cfg: DictConfig) -> Detector:
+def initial_detector(cfg: DictConfig, names: Callable[[], Sequence[str]] | None = None) -> Detector:
     """The detector of a config, with the weights that training starts from.
+
+    Args:
+        names: gives the names of the classes of the data, if these are known.
 
     Raises:
         ValueError: as `weights.initial.initial_model`.
     """
-    detector: Any = initial_model(cfg)
+    detector: Any = initial_model(cfg, names)
     return detector
 
 

@@ -117,7 +117,10 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
-    """Module, data and trainer; all that the config describes is made before any data is read."""
+    """Module, data and trainer; all that the config describes is made before any data is read.
+
+    Only where training starts from a checkpoint of ours, the data are asked for their classes.
+    """
     check_classes(cfg)
     outline, tta = sketch(cfg), tta_of(cfg)
     data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
@@ -126,7 +129,8 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     check_canvases(outline, data.canvases())
     check_tta(tta, outline, data.canvases())
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
-    detector, optimizer = initial_detector(cfg), instantiate(cfg, "optimizer")
+    detector = initial_detector(cfg, lambda: data.classes)
+    optimizer = instantiate(cfg, "optimizer")
     schedule = instantiate(cfg, "learning_rate")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
     batch_tricks = instantiate(cfg, "batch_tricks")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,18 +11,19 @@ from torch import nn
 from detectors.config.instantiate import made
 from detectors.weights.backbone import filled
 from detectors.weights.torchvision import load_weights
+from detectors.weights.trained import Names, is_checkpoint, load_trained
 
 _log = logging.getLogger(__name__)
 
 BACKBONE, HUB = "part.backbone.weights", "part.backbone.pretrained"
 SOURCES = {
-    "weights": "a whole detector of another library",
+    "weights": "a whole detector",
     BACKBONE: "a backbone's file",
     HUB: "timm's hub",
 }
 
 
-def initial_model(cfg: DictConfig) -> nn.Module:
+def initial_model(cfg: DictConfig, names: Names | None = None) -> nn.Module:
     """The model of a config, with the weights that training starts from.
 
     They come from the first of these that the config names, and are random if it names none:
@@ -32,6 +34,10 @@ def initial_model(cfg: DictConfig) -> nn.Module:
     3. `part.backbone.weights`, a file for the backbone.
     4. `part.backbone.pretrained`, timm's hub.
 
+    Args:
+        names: gives the names of the classes, where they are known; asked only if `weights` is a
+            checkpoint of ours.
+
     Raises:
         ValueError: of the last three it names two; weights do not fit; or `weights_classes` is
             set, but no `weights` are.
@@ -40,11 +46,11 @@ def initial_model(cfg: DictConfig) -> nn.Module:
     if source == "ckpt_path":
         return random_model(cfg)
     if source == "weights":
-        return _whole(cfg)
+        return _whole(cfg, names)
     if OmegaConf.select(cfg, "weights_classes") is not None:
         raise ValueError(
             f"weights_classes={cfg.weights_classes} says how many classes a file has, but none is "
-            "loaded: set weights=KIND:FILE too, or leave it"
+            "loaded: set weights=KIND:FILE or weights=FILE.ckpt too, or leave it"
         )
     return _model(cfg, OmegaConf.select(cfg, BACKBONE))
 
@@ -99,15 +105,22 @@ def _unnamed(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("pretrained", "weights")}
 
 
-def _whole(cfg: DictConfig) -> nn.Module:
-    """A detector filled from the file of another library."""
-    detector, original = random_model(cfg), None
-    if cfg.weights_classes is not None:
-        other = cfg.copy()
-        other.num_classes = cfg.weights_classes
-        original = random_model(other)
-    load_weights(detector, cfg.weights, original)
+def _whole(cfg: DictConfig, names: Names | None) -> nn.Module:
+    """A detector filled from a checkpoint of ours or the file of another library."""
+    detector: Any = random_model(cfg)
+    made, count = partial(_of_classes, cfg), cfg.weights_classes
+    if is_checkpoint(cfg.weights):
+        load_trained(detector, made, cfg.num_classes, cfg.weights, names, count)
+    else:
+        load_weights(detector, cfg.weights, None if count is None else made(count))
     return detector
+
+
+def _of_classes(cfg: DictConfig, count: int) -> Any:
+    """The random detector of a config for another number of classes."""
+    other = cfg.copy()
+    other.num_classes = count
+    return random_model(other)
 
 
 def _model(cfg: DictConfig, file: str | None = None) -> nn.Module:

@@ -48,7 +48,10 @@ def _fill(detector: nn.Module, source: str) -> None:
     kind, _, path = source.partition(":")
     if kind not in (*READERS, "darknet") or not path:
         known = [*READERS, "darknet"]
-        raise ValueError(f"weights={source!r}: expected KIND:PATH with KIND one of {known}")
+        raise ValueError(
+            f"weights={source!r}: expected FILE.ckpt of `detectors train`, or KIND:PATH with KIND "
+            f"one of {known}"
+        )
     if not Path(path).is_file():
         raise ValueError(f"weights={source!r}: there is no file {path}; download it first")
     if kind == "darknet":
@@ -56,7 +59,7 @@ def _fill(detector: nn.Module, source: str) -> None:
         return
     state = torch.load(path, map_location="cpu", weights_only=True)
     renamed = READERS[kind](state)
-    _check(detector.state_dict(), renamed, source)
+    check_tensors(detector.state_dict(), renamed, source, REMEDY)
     detector.load_state_dict(renamed, strict=False)
     _log.info("%s: filled all tensors, %d; batch counters may differ", source, len(renamed))
 
@@ -67,10 +70,15 @@ def _take_over(detector: nn.Module, original: nn.Module, source: str) -> None:
     shared = {name: given[name] for name in own if given[name].shape == own[name].shape}
     detector.load_state_dict(shared, strict=False)
     for name in sorted(own.keys() - shared.keys()):
-        _log.info(
-            "%s: left out %s, which depends on the number of classes: %s in the file, %s here",
-            *(source, name, tuple(given[name].shape), tuple(own[name].shape)),
-        )
+        tell_left_out(source, name, given, own)
+
+
+def tell_left_out(source: str, name: str, given: State, own: State) -> None:
+    """Log that a tensor of the file was not taken."""
+    _log.info(
+        "%s: left out %s, which depends on the number of classes: %s in the file, %s here",
+        *(source, name, tuple(given[name].shape), tuple(own[name].shape)),
+    )
 
 
 def from_torchvision(state: State) -> State:
@@ -137,10 +145,18 @@ TORCHVISION = [
 ]
 
 READERS = {"torchvision": from_torchvision}
+REMEDY = (
+    "Choose the model, size and num_classes that the file was made for; or set weights_classes to "
+    "the file's number of classes to leave out what depends on it"
+)
 
 
-def _check(own: State, given: State, source: str) -> None:
-    """Refuse a state that does not fill the detector exactly; batch counters do not matter."""
+def check_tensors(own: State, given: State, source: str, remedy: str) -> None:
+    """Refuse a state that does not fill the detector exactly; batch counters do not matter.
+
+    Raises:
+        ValueError: lists tensors that are missing, left over or of another shape, and the remedy.
+    """
     missing = [n for n in own if n not in given and not n.endswith("num_batches_tracked")]
     left_over = [n for n in given if n not in own and not n.endswith("num_batches_tracked")]
     differing = [
@@ -151,8 +167,4 @@ def _check(own: State, given: State, source: str) -> None:
     problems = {"missing": missing, "left over": left_over, "of another shape": differing}
     if any(problems.values()):
         listed = "; ".join(f"{len(p)} {what}: {p[:3]}" for what, p in problems.items() if p)
-        raise ValueError(
-            f"weights={source!r} do not fit the detector. {listed}. Choose the model, size and "
-            "num_classes that the file was made for; or set weights_classes to the file's number "
-            "of classes to leave out what depends on it"
-        )
+        raise ValueError(f"weights={source!r} do not fit the detector. {listed}. {remedy}")
