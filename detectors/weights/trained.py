@@ -49,7 +49,8 @@ def load_trained(
             `file_classes` classes.
     """
     checkpoint = load_checkpoint(Path(source))
-    given, known = stored_weights(checkpoint), checkpoint.get("classes")
+    given = stored_weights(checkpoint)
+    known: Any = checkpoint.get("classes")
     count = _count(checkpoint, known)
     if not given or count is None:
         raise ValueError(
