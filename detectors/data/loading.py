@@ -1,6 +1,8 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
+import atexit
 import signal
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -22,11 +24,26 @@ class Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        _OPENED.add(self)
         tally = getattr(self.dataset, "tally", None)
         for batch in _told_plainly(super().__iter__()):
             if tally is not None:
                 tally.count(batch.unreadable.tolist())
             yield batch
+
+
+_OPENED: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Let the workers end before Python does.
+
+    It would send each one SIGTERM, of which they take no notice (`_begin`), and wait for ever.
+    """
+    for loader in list(_OPENED):
+        if loader._iterator is not None:
+            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _told_plainly(batches: Iterator[Any]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from detectors.data.collate import bucket, collated, parcel
-from detectors.data.loading import loader_arguments
+from detectors.data.loading import Loader, _end_workers, loader_arguments
 from detectors.engine.memory import memory_told
 from detectors.structures import LabelledImages, Sample
 
@@ -86,3 +86,12 @@ def test_a_worker_tells_that_shared_memory_does_not_suffice(
     told = r"0\.0 MB more were needed for a batch.*data\.num_workers=0.*--shm-size"
     with pytest.raises(OSError, match=told), memory_told():
         next(iter(loader))
+
+
+def test_workers_have_ended_when_python_would_wait_for_them() -> None:
+    loader = Loader([sample(1, key) for key in range(2)], **loader_arguments(1, 1, collated))
+    next(iter(loader))
+    (worker,) = loader._iterator._workers
+    assert worker.is_alive()
+    _end_workers()
+    assert not worker.is_alive()
