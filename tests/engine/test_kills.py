@@ -107,6 +107,7 @@ def live(folder: Path, words: list[str], kill: Kill | None) -> None:
     os.dup2(told, 1)
     os.dup2(told, 2)
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of its workers, as when it is typed
     minutes = 10.0 if kill is None else kill.minutes
     sys.argv = ["detectors", "train", *words, f"trainer.checkpoint_minutes={minutes}"]
     if kill is not None:
@@ -181,6 +182,7 @@ def test_every_family_is_killed() -> None:
 @pytest.mark.parametrize("family", OF_FAMILY)
 def test_five_kills_change_nothing(family: str, tmp_path: Path) -> None:
     tricks, more = OF_FAMILY[family]
+    more = more if WORKERS in more else [*more, "data.num_workers=0"]
     words = [*WORDS, f"model={family}", f"trick=[{','.join(tricks)}]", *more]
     unbroken = finished(tmp_path / "unbroken", words, [])
     left = kills(family)
