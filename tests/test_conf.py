@@ -105,7 +105,7 @@ def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path
     pretrained = (group, choice) in PRETRAINED
     cfg = compose(words, "pretrain") if pretrained else compose(["model=fcos", *words])
     for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
-        OmegaConf.update(cfg, key, 1)
+        OmegaConf.update(cfg, key, 1 if key.endswith("num_classes") else "a/path")
     for key in ("data", "optimizer", "learning_rate", "trainer", "metrics"):
         assert key not in cfg or instantiate(cfg, key) is not None
 

@@ -90,6 +90,8 @@ def described(annotation: Any) -> str:
         return f"a list, each {described(arguments[0])}" if arguments else "a list"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "named entries" + (f", each {described(arguments[1])}" if arguments else "")
+    if isinstance(kind, type) and issubclass(kind, os.PathLike):
+        return "a path"
     name = "an object or a function" if kind is Callable or not _named(kind) else kind.__name__
     return f"{name} (a node with a _target_)"
 
