@@ -116,16 +116,20 @@ def live(folder: Path, words: list[str], kill: Kill | None) -> None:
 
 
 def status_of(folder: Path, words: list[str], kill: Kill | None) -> int | None:
-    """The exit status of a life. Its process is forked from one that has imported all it needs."""
+    """The exit status of a life, None of one that does not end within ten minutes.
+
+    Its process is forked from one that has imported all it needs.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "detectors.commands.train"])
     process = context.Process(target=live, args=(folder, words, kill))
     process.start()
-    process.join()
+    process.join(600)
+    status = process.exitcode
     assert process.pid is not None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its workers would see only later that it is gone
-    return process.exitcode
+    return status
 
 
 def finished(folder: Path, words: list[str], left: list[Kill]) -> Path:
