@@ -1,10 +1,10 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
+import atexit
 import signal
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing.util import Finalize
 from typing import Any
 
 import cv2
@@ -24,8 +24,7 @@ class Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        if "ending" not in vars(self):
-            self.ending = Finalize(None, _end_workers, (weakref.ref(self),), exitpriority=1)
+        _OPENED.add(self)
         tally = getattr(self.dataset, "tally", None)
         for batch in _told_plainly(super().__iter__()):
             if tally is not None:
@@ -33,14 +32,18 @@ class Loader(DataLoader):
             yield batch
 
 
-def _end_workers(opened: weakref.ref[Loader]) -> None:
-    """Let the workers end before Python does, also in a process that another has started.
+_OPENED: weakref.WeakSet[Loader] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Let the workers end before Python does.
 
     It would send each one SIGTERM, of which they take no notice (`_begin`), and wait for ever.
     """
-    loader = opened()
-    if loader is not None and loader._iterator is not None:
-        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+    for loader in list(_OPENED):
+        if loader._iterator is not None:
+            loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def _told_plainly(batches: Iterator[Any]) -> Iterator[Any]:

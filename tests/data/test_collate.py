@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from detectors.data.collate import bucket, collated, parcel
-from detectors.data.loading import Loader, loader_arguments
+from detectors.data.loading import Loader, _end_workers, loader_arguments
 from detectors.engine.memory import memory_told
 from detectors.structures import LabelledImages, Sample
 
@@ -93,5 +93,5 @@ def test_workers_have_ended_when_python_would_wait_for_them() -> None:
     next(iter(loader))
     (worker,) = loader._iterator._workers
     assert worker.is_alive()
-    loader.ending()  # as at the end of a process
+    _end_workers()
     assert not worker.is_alive()
