@@ -44,6 +44,7 @@ class StepsTable(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a row; the first of a resumed run drops what it will log again."""
         assert step is not None  # Lightning's trainer always says it
         row: dict[str, Any] = {"step": step, **metrics}
         first = not self.columns
