@@ -5,6 +5,7 @@ import signal
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.util import Finalize
 from typing import Any
 
 import cv2
@@ -24,22 +25,27 @@ class Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        _OPENED.add(self)
+        batches = super().__iter__()
+        if self not in _OPENED:
+            _OPENED.add(self)
+            atexit.register(_end_workers)  # before torch's own, which it has just registered
+            Finalize(None, _end_workers, exitpriority=_BEFORE_QUEUES)
         tally = getattr(self.dataset, "tally", None)
-        for batch in _told_plainly(super().__iter__()):
+        for batch in _told_plainly(batches):
             if tally is not None:
                 tally.count(batch.unreadable.tolist())
             yield batch
 
 
 _OPENED: weakref.WeakSet[Loader] = weakref.WeakSet()
+_BEFORE_QUEUES = 20  # multiprocessing closes them with 10, and they carry the word to end
 
 
-@atexit.register
 def _end_workers() -> None:
     """Let the workers end before Python does.
 
-    It would send each one SIGTERM, of which they take no notice (`_begin`), and wait for ever.
+    It would send each one SIGTERM, of which they take no notice (`_begin`), and wait for ever. A
+    process that multiprocessing has started runs its finalizers only, any other one atexit first.
     """
     for loader in list(_OPENED):
         if loader._iterator is not None:

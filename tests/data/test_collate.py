@@ -1,5 +1,6 @@
 """Padding to buckets."""
 
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -88,10 +89,28 @@ def test_a_worker_tells_that_shared_memory_does_not_suffice(
         next(iter(loader))
 
 
+OPENED: list[Loader] = []  # kept, as a trainer keeps its loaders, so that Python has to end them
+
+
+def opened() -> None:
+    OPENED.append(Loader([sample(1, key) for key in range(2)], **loader_arguments(1, 1, collated)))
+    next(iter(OPENED[-1]))
+
+
 def test_workers_have_ended_when_python_would_wait_for_them() -> None:
-    loader = Loader([sample(1, key) for key in range(2)], **loader_arguments(1, 1, collated))
-    next(iter(loader))
-    (worker,) = loader._iterator._workers
+    opened()
+    (worker,) = OPENED[-1]._iterator._workers
     assert worker.is_alive()
     _end_workers()
     assert not worker.is_alive()
+    OPENED.clear()
+
+
+def test_a_process_that_another_has_started_ends_its_workers() -> None:
+    """It runs no functions of atexit, and would send each one a SIGTERM that is not heeded."""
+    process = multiprocessing.get_context("fork").Process(target=opened)
+    process.start()
+    process.join(20)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
