@@ -16,11 +16,13 @@ from detectors.assigners.max_iou import MaxIoU
 from detectors.assigners.sim_ota import SimOTA
 from detectors.backbones import Backbone
 from detectors.coders import Coder, Delta, DistanceDistribution
+from detectors.config.compose import compose
 from detectors.config.paths import CONF
 from detectors.contracts import check_contract, made_by
 from detectors.data.augment import Mix, Transform
 from detectors.data.augment.transforms import scale_free
 from detectors.detector import Detector
+from detectors.engine.build import initial_detector
 from detectors.heads import Head, Pooler, RegionHead, Tower
 from detectors.heads.criterion import Criterion
 from detectors.heads.dense import DenseHead
@@ -168,6 +170,14 @@ def test_an_assigner_ranks_by_the_value_of_a_score_not_by_the_object() -> None:
         ValueError, match=r"SimOTA looks at scores by ClassTimesQuality.* ClassAlone"
     ):
         _head(assigner=SimOTA(ClassTimesQuality()))
+
+
+def test_targets_of_several_classes_are_refused_by_a_loss_of_exactly_one() -> None:
+    words = ["model=ssd300", "size=small", "assigner=best_shape"]
+    told = "BestShape gives soft.*HardNegativeCrossEntropy learns one.*tower=level"
+    with pytest.raises(ValueError, match=told):
+        initial_detector(compose(words))
+    initial_detector(compose([*words, "class_loss=bce", "score=class", "tower=level"]))
 
 
 def test_a_factory_is_known_by_what_it_makes() -> None:

@@ -19,6 +19,9 @@ class Assigner(nn.Module, ABC):
     score: Annotated[
         Score | None, "how it scores predictions, as its head must too; None if it looks at none"
     ] = None
+    own_classes: Annotated[
+        bool, "whether it gives class targets of its own: soft ones, or several at a prior"
+    ] = False
 
     @abstractmethod
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:

@@ -23,6 +23,8 @@ class BestShape(Assigner):
         summed: whether a prior learns the boxes of all of its objects, as in AlexeyAB's darknet.
     """
 
+    own_classes = True
+
     def __init__(self, ignore: Share, summed: bool = False) -> None:
         super().__init__()
         self.ignore, self.summed = ignore, summed

@@ -29,6 +29,8 @@ class Gaussian(Assigner):
             output less one. Objects of which nothing is left are not assigned. 0: none.
     """
 
+    own_classes = True
+
     def __init__(
         self, radius: str = "released", overlap: Share = 0.7, margin: Weight = 1.0
     ) -> None:

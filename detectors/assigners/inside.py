@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from detectors.assigners import Assigner
+from detectors.assigners.ties import pairs_of
 from detectors.contracts import check_contract
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
@@ -19,6 +20,7 @@ class Inside(Assigner):
         super().__init__()
         check_contract(assigner, Assigner)
         self.assigner, self.score = assigner, assigner.score
+        self.own_classes = assigner.own_classes
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
@@ -27,9 +29,9 @@ class Inside(Assigner):
         inside = within(priors)
         shown = priors._replace(boxes=torch.where(inside[..., None], priors.boxes, 0.0))
         found = self.assigner(predictions._replace(priors=shown), boxes, targets)
-        return Assignment(
-            found.matched * inside, found.positive & inside, found.ignored | ~inside, found.scores
-        )
+        positive, ignored = found.positive & inside, found.ignored | ~inside
+        pairs = pairs_of(positive, found.pairs)
+        return Assignment(found.matched * inside, positive, ignored, found.scores, pairs)
 
 
 def within(priors: Priors) -> Tensor:

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from detectors.assigners import Assigner
+from detectors.assigners.ties import pairs_of
 from detectors.contracts import check_contract
 from detectors.ops.selection import random_subset
 from detectors.ranges import Count, Share
@@ -28,7 +29,13 @@ class Sampler(nn.Module):
         num_positive = candidates.sum(1).clamp(max=self.most_positive)
         positive = random_subset(candidates, self.most_positive, num_positive)
         negative = random_subset(background, self.count, self.count - num_positive)
-        return Assignment(assignment.matched * positive, positive, ~positive & ~negative)
+        return Assignment(
+            assignment.matched * positive,
+            positive,
+            ~positive & ~negative,
+            assignment.scores,
+            pairs_of(positive, assignment.pairs),
+        )
 
 
 class Sampled(Assigner):
@@ -38,6 +45,7 @@ class Sampled(Assigner):
         super().__init__()
         check_contract(assigner, Assigner)
         self.assigner, self.score, self.sampler = assigner, assigner.score, sampler
+        self.own_classes = assigner.own_classes
 
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
         """Assignment of [B, N] priors."""

@@ -35,6 +35,8 @@ class ShapeThreshold(Assigner):
             nine on all levels together.
     """
 
+    own_classes = True
+
     def __init__(
         self,
         threshold: Share,

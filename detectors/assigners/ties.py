@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from detectors.structures import Targets
+from detectors.structures import Pairs, Targets
 
 
 def assignable(targets: Targets) -> Tensor:
@@ -48,3 +48,10 @@ def multi_hot(assigned: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     empty = torch.zeros(batch, num_classes, priors, device=assigned.device)
     index = labels[:, :, None].expand(assigned.shape)
     return empty.scatter_reduce(1, index, assigned.float(), "amax").transpose(1, 2)
+
+
+def pairs_of(positive: Tensor, pairs: Pairs | None) -> Pairs | None:
+    """The pairs, those without weight whose prior is not among the positives [B, N] any more."""
+    if pairs is None:
+        return None
+    return pairs._replace(weight=pairs.weight * positive.gather(1, pairs.prior))

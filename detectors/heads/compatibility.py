@@ -32,12 +32,13 @@ def check_compatibility(
     _check_deltas(losses, coder)
 
 
-def check_ranking(assigner: Assigner, score: Score) -> None:
-    """Refuse an assigner that looks at other scores than those of its head.
+def check_assigner(assigner: Assigner, losses: dict[str, LossTerm], score: Score) -> None:
+    """Refuse an assigner with other scores than its head's, or with targets of no loss's kind.
 
     Raises:
-        ValueError: names both, and how the assigner gets the same.
+        ValueError: names both, and what fits.
     """
+    _check_classes(assigner, losses.values())
     if assigner.score is None or assigner.score == score:
         return
     made = type(score)
@@ -46,6 +47,17 @@ def check_ranking(assigner: Assigner, score: Score) -> None:
         f"head that it assigns for makes them by {made.__name__}: choose assigner=atss, or set "
         f"part.assigner.score={{_target_:{made.__module__}.{made.__qualname__}}}"
     )
+
+
+def _check_classes(assigner: Assigner, losses: Iterable[LossTerm]) -> None:
+    """Refuse class targets that are soft, or several, for a loss of exactly one class."""
+    exclusive = [type(term).__name__ for term in losses if term.needs_background]
+    if assigner.own_classes and exclusive:
+        raise ValueError(
+            f"{type(assigner).__name__} gives soft class targets, or several classes to a prior, "
+            f"but {exclusive[0]} learns one class or background: choose assigner=bipartite or "
+            "atss, or class_loss=bce, score=class and tower=level"
+        )
 
 
 def _check_present(losses: dict[str, LossTerm]) -> None:

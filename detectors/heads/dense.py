@@ -9,7 +9,7 @@ from detectors.assigners import Assigner
 from detectors.coders import Coder
 from detectors.contracts import check_contract, made_by
 from detectors.heads import Head, Maps, Tower
-from detectors.heads.compatibility import check_compatibility, check_ranking
+from detectors.heads.compatibility import check_assigner, check_compatibility
 from detectors.heads.criterion import Criterion, LossWeights, present
 from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.priors import PriorGrid, check_levels
@@ -72,7 +72,7 @@ class DenseHead(Head):
         )
         self.score = score
         check_compatibility(self.tower, present(losses), score, coder)
-        check_ranking(assigner, score)
+        check_assigner(assigner, present(losses), score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

@@ -11,7 +11,7 @@ from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
 from detectors.contracts import check_contract
 from detectors.heads import Head, Pooler, RegionHead
-from detectors.heads.compatibility import check_compatibility
+from detectors.heads.compatibility import check_assigner, check_compatibility
 from detectors.heads.criterion import Criterion, LossWeights, present
 from detectors.heads.dense import DenseHead
 from detectors.losses import LossNormalizer, LossTerm, Mining
@@ -98,6 +98,7 @@ class TwoStageHead(Head):
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )
         check_compatibility(self.region_head, present(losses), score, coder)
+        check_assigner(assigner, present(losses), score)
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

@@ -90,6 +90,7 @@ def test_shapes_types_and_disjoint_states(assigner, guess, objects) -> None:
     assert not (found.positive & found.ignored).any()
     assert found.positive.any(1).all()
     assert (found.matched[~found.positive & ~found.ignored] == 0).all()
+    assert assigner.own_classes == (found.scores is not None)
     if found.scores is not None:
         assert found.scores.shape == (2, COUNT, CLASSES)
         assert ((found.scores >= 0) & (found.scores <= 1)).all()

@@ -5,7 +5,7 @@ import torch
 
 from detectors.assigners.max_iou import MaxIoU
 from detectors.assigners.sampled import Sampled, Sampler
-from detectors.structures import Assignment
+from detectors.structures import Assignment, Pairs
 from tests.examples import points, predictions, targets
 
 
@@ -74,3 +74,15 @@ def test_sampled_thins_out_another_assigner() -> None:
     found = Sampled(whole, Sampler(20, positive_fraction=0.5))(raw, priors.boxes, objects)
     assert whole(raw, priors.boxes, objects).positive.sum() == 16
     assert counts(found) == (10, 10)
+
+
+def test_what_is_not_drawn_keeps_its_classes_and_loses_its_pairs() -> None:
+    given, scores = assignment(4, 0, 6), torch.rand(1, 10, 3)
+    rows = torch.arange(10)[None]
+    pairs = Pairs(rows, given.matched, torch.rand(1, 10, 4), given.positive.float())
+    given = given._replace(scores=scores, pairs=pairs)
+    found = Sampler(4, positive_fraction=0.5)(given)
+    assert found.scores is scores
+    assert found.pairs is not None
+    assert torch.equal(found.pairs.weight, found.positive.float())
+    assert found.pairs.weight.sum() == 2
