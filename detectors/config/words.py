@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,10 @@ def check_repeated(words: Sequence[str]) -> None:
     """
     if told := said_twice(words):
         raise ValueError(told)
+    groups = choices()
     for word in words:
         value = word.partition("=")[2]
-        several = Counter(re.findall(r"[\w-]+", value)) if key(word) in choices() else {}
+        several = Counter(re.findall(r"[\w-]+", value)) if key(word) in groups else {}
         if twice := [choice for choice, count in several.items() if count > 1]:
             raise ValueError(f"{word}: {twice[0]} is chosen twice, leave one")
 
@@ -123,14 +124,14 @@ def check_read(cfg: DictConfig, words: Sequence[str]) -> None:
         ValueError: names the word or the key.
     """
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
-    read = read_keys(raw)
+    read, groups = read_keys(raw), choices().keys()
     for word in words:
-        unread = [leaf for leaf in _leaves(word, raw) if not is_read(leaf, read)]
+        unread = [leaf for leaf in _leaves(word, raw, groups) if not is_read(leaf, read)]
         if unread:
             raise ValueError(f"{word}: {_unread(unread[0], raw, read)}")
     for name in raw:
-        if name not in {*choices(), "native_size"} and not is_read(name, read):
-            near = did_you_mean(name, [*SETTINGS, *choices()])
+        if name not in {*groups, "native_size"} and not is_read(name, read):
+            near = did_you_mean(name, [*SETTINGS, *groups])
             raise ValueError(f"nothing reads {name!r}, which a file puts into the config.{near}")
 
 
@@ -145,9 +146,9 @@ def _unread(leaf: str, raw: Any, read: set[str]) -> str:
     return f"nothing reads {first!r}.{near}"
 
 
-def _leaves(word: str, raw: Any) -> Iterator[str]:
-    """The dotted key of each value that a word sets."""
-    place = _place(key(word)) if key(word) in choices() else key(word)
+def _leaves(word: str, raw: Any, groups: Collection[str]) -> Iterator[str]:
+    """The dotted key of each value that a word sets, which may choose from one of the groups."""
+    place = _place(key(word)) if key(word) in groups else key(word)
     node = at(raw, place)
     if place != "_global_" and node is not None:
         yield from (leaf for leaf, _ in leaves(node, place))
