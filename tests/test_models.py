@@ -1,7 +1,7 @@
 """Every family of conf/model keeps its promises at its small size on tiny pictures."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -19,7 +19,7 @@ from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.postprocess import Suppression
-from detectors.structures import Targets
+from detectors.structures import Detections, Targets
 from tests.examples import START
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
@@ -195,24 +195,34 @@ def test_detections_are_as_promised(detector: Detector) -> None:
     assert (found.boxes[..., 2:] >= found.boxes[..., :2]).all()
 
 
-def test_one_graph_serves_all_object_counts(detector: Detector) -> None:
+def test_training_and_detecting_are_one_graph_for_all_object_counts(detector: Detector) -> None:
     graphs = CompileCounter()
-    compiled = torch.compile(detector.eval().loss, fullgraph=True, dynamic=False, backend=graphs)
+    compiled = torch.compile(both(detector.eval()), fullgraph=True, dynamic=False, backend=graphs)
     for counts in ((5, 0), (1, ROWS), (0, 0)):
         given = case(*counts, seed=sum(counts))
-        same(compiled(*given), detector.loss(*given))
+        losses, found = compiled(*given)
+        same(losses, detector.loss(*given))
     assert graphs.frame_count == 1
-
-
-def test_detecting_is_one_graph(detector: Detector) -> None:
-    images, _, frames = case(0, 0)
-    compiled = torch.compile(detector.eval(), fullgraph=True, dynamic=False, backend="eager")
-    found, expected = compiled(images, frames), detector(images, frames)
+    expected = detector(given.images, given.frames)
     rows = expected.valid.shape[1]  # fewer where padding among proposals was left out
     assert not found.valid[:, rows:].any()
     assert torch.equal(found.valid[:, :rows], expected.valid)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one[:, :rows][expected.valid], other[expected.valid])
+
+
+def both(detector: Detector) -> Callable[..., tuple[dict[str, Tensor], Detections]]:
+    """Losses and detections, for which backbone and neck are asked once."""
+    head = detector.head
+
+    def losses_and_detections(
+        images: Tensor, targets: Targets, frames: Tensor
+    ) -> tuple[dict[str, Tensor], Detections]:
+        features = detector.features(images)
+        losses = head.loss(head(features, frames, targets), targets)
+        return losses, detector.postprocess(head.detect(head(features, frames)), frames)
+
+    return losses_and_detections
 
 
 def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:
@@ -225,10 +235,8 @@ def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:
     criteria = [part for part in detector.modules() if isinstance(part, Criterion)]
     parts = [*criteria, *(term for part in criteria for term in part.losses.values())]
     hooks = [part.register_forward_hook(keep) for part in parts]
-    images, targets, frames = case(5, 0)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = detector.eval().loss(images, targets, frames)
-        detections = detector(images, frames)
+        losses, detections = both(detector.eval())(*case(5))
     for hook in hooks:
         hook.remove()
     tensors = [leaf for leaf in tree_leaves((seen, losses, detections)) if isinstance(leaf, Tensor)]
