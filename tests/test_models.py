@@ -188,6 +188,7 @@ def test_detections_are_as_promised(detector: Detector) -> None:
     assert (found.scores.dtype, found.labels.dtype) == (torch.float32, torch.int64)
     assert (found.scores.diff(dim=1) <= 0).all()
     assert ((found.scores > 0) == found.valid).all()
+    assert (found.scores <= 1).all()
     assert ((found.labels >= 0) & (found.labels < CLASSES)).all()
     low, high = frames[:, None, :2], frames[:, None, 2:]
     for corner in (found.boxes[..., :2], found.boxes[..., 2:]):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import detectors
 from detectors.layers.progress import tell
 from detectors.structures import Progress, Targets
+from tests.examples import START
 
 C, H, W, ANCHORS = 3, 3, 4, 5
 HEIGHT, WIDTH = 32 * H, 32 * W
@@ -175,3 +176,15 @@ def test_prior_loss_of_the_first_images_by_hand() -> None:
     centers = (numbers[:, :2].sigmoid() - 0.5).square().sum()
     torch.testing.assert_close(early, 0.01 * (centers + numbers[:, 2:].square().sum()) / 2)
     assert late == 0
+
+
+def test_prior_loss_follows_the_clock_within_one_graph() -> None:
+    words = ["size=small", "part.backbone.width=1", "image_size=128"]
+    detector = detectors.build("yolov2", words, num_classes=C).eval()
+    compiled = torch.compile(detector.loss, fullgraph=True, dynamic=False, backend="eager")
+    images, targets = torch.rand(2, 3, 128, 128) * 255, _targets([[], []])
+    tell(detector, START)
+    early = compiled(images, targets)["box"]
+    tell(detector, START._replace(images_seen=12_800))
+    assert early > 0
+    assert compiled(images, targets)["box"] == 0

@@ -1,5 +1,7 @@
 """Tricks put blocks before and after any neck."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,9 +12,10 @@ from detectors.structures import Targets
 from tests.examples import START
 
 
-def _built(family: str, *tricks: str, **settings: object) -> nn.Module:
+@cache
+def _built(family: str, *tricks: str) -> nn.Module:
     words = ["size=small", f"trick=[{','.join(tricks)}]", "image_size=[128,160]"]
-    return detectors.build(family, words, num_classes=3, **settings)
+    return detectors.build(family, words, num_classes=3)
 
 
 def _losses(detector: nn.Module) -> dict[str, Tensor]:
