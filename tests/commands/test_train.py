@@ -79,6 +79,20 @@ def test_evaluate_of_the_checkpoint_alone_repeats_the_metrics(
     assert again == json.loads((trained / "metrics.json").read_text())
 
 
+def test_another_run_starts_from_the_averaged_weights(
+    trained: Path, detectors: Callable[..., None], tiny: list[str], tmp_path: Path
+) -> None:
+    best = trained / "checkpoints" / "best.ckpt"
+    words = [f"weights={best}", "optimizer.lr=1e-30", "trainer.limit_train_batches=1"]
+    words += ["hydra.run.dir=out", "~callback.pictures", "~callback.table"]
+    detectors(tmp_path, "train", "model=fcos", *tiny, *words)
+    assert "tensors; all 4 classes" in (tmp_path / "out" / "log.txt").read_text()
+    file = tmp_path / "out" / "checkpoints" / "last.ckpt"
+    found, expected = (torch.load(f, weights_only=True)["state_dict"] for f in (file, best))
+    parameters = [name for name in expected if name.endswith((".weight", ".bias"))]
+    assert all(torch.equal(found[name], expected[name]) for name in parameters)
+
+
 def test_evaluate_refuses_data_with_other_classes(
     trained: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture
 ) -> None:

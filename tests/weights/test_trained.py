@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 import detectors
 from detectors.config.compose import compose
+from detectors.config.paths import CONF
 from detectors.structures import CHECKPOINT_FORMAT, Predictions
 from detectors.weights import trained
 from detectors.weights.initial import initial_model, random_model
 
 KNOWN = ["ant", "bee", "cat", "dog"]
-FAMILIES = ["fcos", "yolov1", "yolov3", "ssd300", "faster_rcnn", "centernet"]
+FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+QUICK = {"fcos", "yolov1", "yolov3", "ssd300", "faster_rcnn", "centernet"}
 FCOS = ["model=fcos", "size=small"]
 
 
@@ -51,11 +53,11 @@ def drawn(words: Sequence[str], count: int) -> nn.Module:
 
 @torch.no_grad()
 def predicted(detector: Any, images: Tensor) -> Predictions:
-    """Those of the last stage."""
+    """Those of the last stage, or of the last stack."""
     height, width = images.shape[-2:]
     frames = torch.tensor([[0.0, 0.0, width, height]])
     output = detector.head(detector.features(images), frames)
-    return getattr(output, "regions", output)
+    return getattr(output, "regions", output.stacks[-1] if hasattr(output, "stacks") else output)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def fcos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     return file, checkpoint(file, FCOS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.slow] * (f not in QUICK)) for f in FAMILIES]
+)
 def test_kept_classes_are_predicted_as_by_the_files_detector(family: str, tmp_path: Path) -> None:
     words, file = [f"model={family}", "size=small"], tmp_path / "a.ckpt"
     theirs: Any = checkpoint(file, words)
