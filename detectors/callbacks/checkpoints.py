@@ -61,6 +61,11 @@ class BestCheckpoint(ModelCheckpoint):
             "last_model_path": "",
         }
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The value of the last file too, which Lightning writes down and does not read."""
+        super().load_state_dict(state_dict)
+        self.current_score = state_dict["current_score"]
+
 
 def _take_along(new: Path, places: list[Path]) -> None:
     """Copy the file from the first place that has it, unless it is there already."""

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -46,6 +47,9 @@ OF_FAMILY: dict[str, tuple[list[str], list[str]]] = {  # tricks and other words
 }
 FILES = ("metrics.csv", "steps.csv", "metrics.json", "detections.json", "images.json")
 DIFFERENT = {"config"}  # holds how often the run is saved
+BEGUN = re.compile(  # how many batches of a validation were begun; one that is repeated begins more
+    r"/loops/fit_loop/epoch_loop\.val_loop\.batch_progress/total/(ready|started)"
+)
 KILLED, ENDED = -signal.SIGKILL, 128 + signal.SIGTERM
 
 
@@ -161,7 +165,8 @@ def leaves(node: Any, folder: Path, name: str = "") -> dict[str, Any]:
 
 def content(folder: Path, name: str) -> dict[str, Any]:
     file = torch.load(folder / "checkpoints" / name, weights_only=True)
-    return leaves({key: part for key, part in file.items() if key not in DIFFERENT}, folder)
+    found = leaves({key: part for key, part in file.items() if key not in DIFFERENT}, folder)
+    return {name: value for name, value in found.items() if not BEGUN.fullmatch(name)}
 
 
 def same(one: Any, other: Any) -> bool:
