@@ -108,11 +108,10 @@ def fit(
     **settings: object,
 ) -> LitDetector:
     module = new_module()
-    options = {"max_epochs": 3, "num_sanity_val_steps": 1, **settings}
+    options = {"max_epochs": 3, "num_sanity_val_steps": 1, "logger": False, **settings}
     trainer = Trainer(
         accelerator="cpu",
         callbacks=list(callbacks),
-        logger=False,
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,

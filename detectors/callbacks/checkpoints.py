@@ -94,7 +94,7 @@ class LastCheckpoint(ModelCheckpoint):
         self.minutes = minutes
         self.file = Path(str(self.dirpath)) / f"last{self.FILE_EXTENSION}"
         self.asked: int | None = None  # the number of the first signal
-        self.saved, self.validating = time.monotonic(), False
+        self.saved, self.validating, self.ending = time.monotonic(), False, False
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -104,7 +104,7 @@ class LastCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self.asked, self.validating = None, False
+        self.asked, self.validating, self.ending = None, False, False
         self.saved = time.monotonic()
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:  # Lightning puts back what was there when it ends
@@ -127,6 +127,8 @@ class LastCheckpoint(ModelCheckpoint):
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if whole and not _soon_at_an_end(trainer, batch_idx):
             stop = self._agreed(trainer, self.asked is not None)
+            if stop:  # Lightning would log the step after this
+                trainer._logger_connector.update_train_step_metrics()
             if stop or self._agreed(trainer, self._due(trainer)):
                 self._save(trainer)
             if stop:
@@ -135,7 +137,15 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         self.saved = time.monotonic()
-        if self._agreed(trainer, self.asked is not None):
+        self.ending = self._agreed(trainer, self.asked is not None)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.ending:  # only now Lightning has logged the epoch that ended
+            self._stop(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if self.ending:
             self._stop(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

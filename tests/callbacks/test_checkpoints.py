@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 
 from detectors.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from detectors.callbacks.ema import EMA
+from detectors.callbacks.steps import StepsTable
 from detectors.callbacks.table import EpochTable
 from tests.test_module import fit, same
 
@@ -40,12 +41,21 @@ def callbacks(folder: Path, minutes: float | None = None) -> list[Callback]:
     return [EMA(decay=0.9), EpochTable(str(folder)), LastCheckpoint(str(folder), minutes)]
 
 
+def logged(folder: Path) -> dict[str, Any]:
+    """Settings of a run that logs every step."""
+    return {**SETTINGS, "logger": StepsTable(str(folder)), "log_every_n_steps": 1}
+
+
+def tables(folder: Path) -> list[str]:
+    return [(folder / name).read_text() for name in ("metrics.csv", "steps.csv")]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
-    """The module and the table of a run that nothing stops."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[str]]:
+    """The module and the tables of a run that nothing stops."""
     folder = tmp_path_factory.mktemp("whole")
-    module = fit(folder, callbacks(folder), **SETTINGS)
-    return module, (folder / "metrics.csv").read_text()
+    module = fit(folder, callbacks(folder), **logged(folder))
+    return module, tables(folder)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +71,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     ],
 )
 def test_a_signal_saves_the_step_and_the_run_goes_on_exactly(
-    whole: tuple[Any, str], tmp_path: Path, hook: str, count: int, number: int, step: int
+    whole: tuple[Any, list[str]], tmp_path: Path, hook: str, count: int, number: int, step: int
 ) -> None:
     before = signal.getsignal(number)
     with pytest.raises(SystemExit, match=str(128 + number)) as stop:
-        fit(tmp_path, [Signal(hook, count, number), *callbacks(tmp_path)], **SETTINGS)
+        fit(tmp_path, [Signal(hook, count, number), *callbacks(tmp_path)], **logged(tmp_path))
     assert f"step {step} is saved in {tmp_path / 'last.ckpt'}" in stop.value.told
     assert signal.getsignal(number) == before
-    resumed = fit(tmp_path, callbacks(tmp_path), resume=tmp_path / "last.ckpt", **SETTINGS)
+    last, settings = tmp_path / "last.ckpt", logged(tmp_path)
+    resumed = fit(tmp_path, callbacks(tmp_path), resume=last, **settings)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 6
     assert all(torch.equal(saved["state_dict"][n], v) for n, v in whole[0].state_dict().items())
     assert same(whole[0], resumed) or step == 6  # nothing was left to train
-    assert (tmp_path / "metrics.csv").read_text() == whole[1]
+    assert tables(tmp_path) == whole[1]
 
 
 def test_it_is_saved_every_few_minutes_after_whole_steps(tmp_path: Path) -> None:
