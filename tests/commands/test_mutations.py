@@ -22,7 +22,9 @@ from detectors.config.compose import compose
 from detectors.config.paths import choices, key
 from detectors.config.references import is_read, leaves, read_keys
 from detectors.config.settings import SETTINGS
+from tests.classification.labelled_pictures import write_crops
 from tests.commands.conftest import TINY
+from tests.commands.test_pretrain import WORDS as PRETRAIN
 
 COUNT = 300
 SCENES = ["data.train.read.count=4", "data.num_workers=0", "image_size=64"]
@@ -35,6 +37,7 @@ LINES = {  # what is mutated: words of each command, all of which are accepted a
     "assign": ["model=retinanet", "size=small", *SCENES, "count=1"],
     "anchors": [*SCENES, "count=3", "levels=1"],
     "tricks": ["tricks=[]"],
+    "pretrain": [*PRETRAIN, "data.root=CROPS"],
 }
 # What the commands make that take all words of `train`; the others make all that they know.
 MAKES = {
@@ -43,7 +46,7 @@ MAKES = {
     "assign": {"data", "model", "count", "epoch", "compare", "file", "image_size", "seed"},
     "anchors": {"data", "count", "levels", "image_size", "seed"},
 }
-WEIGHTS = {"train": 10, "evaluate": 3, "predict": 2, "show": 3, "preview": 1, "assign": 2}
+WEIGHTS = {"train": 10, "evaluate": 3, "predict": 2, "show": 3, "assign": 2, "pretrain": 2}
 # Mutations that mean something, so that they are accepted; a number may be large.
 MEANINGFUL = re.compile(
     r"(seed|data\.max_unreadable|scenes\.contrast|.*threshold)=0|.*=1e30|"
@@ -169,6 +172,7 @@ def outcome(
     places = {
         "CKPT": str(trained / "checkpoints" / "best.ckpt"),
         "PICTURES": str(trained / "pictures"),
+        "CROPS": str(write_crops(tmp_path / "crops", train=32)),
     }
 
     def call(mutation: Mutation) -> tuple[bool, str]:
