@@ -14,7 +14,7 @@ STAIR = (
     {"backbones", "necks"},
     {"heads"},
     {"detector"},
-    {"data", "tricks", "metrics", "optim", "visualization", "weights"},
+    {"data", "tricks", "metrics", "optim", "visualization", "weights", "studies"},
     {"clock", "epoch_means", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},
