@@ -20,7 +20,8 @@ from detectors.data.loading import Loader, check_loading, loader_arguments, on_t
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import Findings, examples
-from detectors.data.sources.files import SUFFIXES, decoded, encoded, existing, expanded
+from detectors.data.sources.images import decoded, encoded
+from detectors.data.sources.paths import SUFFIXES, existing, expanded
 from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
 from detectors.random_streams import stream
 from detectors.structures import LabelledImages, Sample

@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.callbacks.progress import tracked
-from detectors.data.sources.files import ImageFiles, read_pictures
+from detectors.data.sources.images import ImageFiles
+from detectors.data.sources.unlabelled import read_pictures
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.hardware import autocast_type, torch_device

@@ -5,7 +5,7 @@ import pytest
 
 from detectors.data.anchor_clustering import canvas_shapes, clustered_shapes
 from detectors.data.augment.transforms import Letterbox, Stretch
-from detectors.data.sources.files import unannotated
+from detectors.data.sources.unlabelled import unannotated
 from detectors.ops.numpy_boxes import shape_iou
 
 

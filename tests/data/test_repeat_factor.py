@@ -11,8 +11,8 @@ from detectors.data.closing import Closing
 from detectors.data.module import DetectionData
 from detectors.data.repeat_factor import RepeatFactor, repeated
 from detectors.data.sampling import EpochSampler
-from detectors.data.sources.files import unannotated
 from detectors.data.sources.scenes import Layout, Look, Scenes
+from detectors.data.sources.unlabelled import unannotated
 from detectors.structures import Annotations
 
 

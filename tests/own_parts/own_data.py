@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors.data.sources.annotations import Findings, Objects, packed
-from detectors.data.sources.files import ImageFiles, upright_size
+from detectors.data.sources.images import ImageFiles, upright_size
 
 
 def read_csv(path: str) -> ImageFiles:

@@ -17,15 +17,9 @@ from detectors.data.sources.annotations import (
     examples,
     packed,
 )
-from detectors.data.sources.files import (
-    ImageFiles,
-    check_present,
-    check_sizes,
-    content,
-    existing,
-    expanded,
-    inside,
-)
+from detectors.data.sources.images import ImageFiles, check_sizes
+from detectors.data.sources.paths import check_present, existing, expanded, inside
+from detectors.data.sources.text import content
 from detectors.data.sources.values import flags, numbers, texts, whole_numbers
 
 Rows = list[dict[str, Any]]

@@ -18,20 +18,16 @@ from detectors.data.sources.annotations import (
     packed,
     unrepeated,
 )
-from detectors.data.sources.files import (
+from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
+from detectors.data.sources.paths import (
     SUFFIXES,
-    ImageFiles,
-    as_text,
     check_one_each,
     check_present,
-    check_sizes,
-    content,
     existing,
     expanded,
     inside,
-    text,
-    upright_size,
 )
+from detectors.data.sources.text import as_text, content, text
 from detectors.data.sources.values import flags, numbers, whole_numbers
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")

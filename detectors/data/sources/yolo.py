@@ -16,17 +16,16 @@ from detectors.data.sources.annotations import (
     packed,
     unrepeated,
 )
-from detectors.data.sources.files import (
-    ImageFiles,
+from detectors.data.sources.images import ImageFiles, upright_size
+from detectors.data.sources.paths import (
     check_one_each,
     check_present,
     existing,
     expanded,
     inside,
     pictures_among,
-    text,
-    upright_size,
 )
+from detectors.data.sources.text import text
 from detectors.data.sources.values import numbers, texts, whole_numbers
 
 NOTHING = ("", "~", "null", "Null", "NULL")  # what yaml calls so

@@ -11,13 +11,9 @@ import pytest
 from PIL import Image
 
 from detectors.data.sources.base import Unreadable
-from detectors.data.sources.files import (
-    ImageFiles,
-    expanded,
-    read_pictures,
-    unannotated,
-    upright_size,
-)
+from detectors.data.sources.images import ImageFiles, upright_size
+from detectors.data.sources.paths import expanded
+from detectors.data.sources.unlabelled import read_pictures, unannotated
 
 
 def annotated(path, height, width) -> ImageFiles:
