@@ -25,9 +25,9 @@ SLOTS = {
     for group in GROUPS
     if any(f"@package part.{group}\n" in file.read_text() for file in (CONF / group).glob("*.yaml"))
 }
-# ... and those beside it. `loader` is included by the files of data; recipes and `tta`, which
-# belongs to `evaluate`, have their own tests.
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta"}
+# ... and those beside it. `loader` is included by the files of data; recipes, studies and `tta`,
+# which belongs to `evaluate`, have their own tests.
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study"}
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "metric", "trick"}  # a list may be chosen
 COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without

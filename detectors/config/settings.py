@@ -74,6 +74,18 @@ SETTINGS: dict[str, Any] = {
     "tricks": list[str] | None,
     "grid": str,
     "page": str,
+    "study": Mapping,  # study
+    "do": Literal["plan", "run", "status", "report", "verify", "compare"],
+    "store": str,
+    "folder": str | None,
+    "import": str | None,
+    "accept": list[Literal["code"]],
+    "again": bool,
+    "jobs": Count | None,
+    "threads": Count | None,
+    "executor": Literal["local", "slurm", "ray"],
+    "cluster": Mapping,
+    "runs": list[str],
 }
 
 
