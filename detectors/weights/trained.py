@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from detectors.config.links import followed
 from detectors.detector import Detector
@@ -48,15 +49,7 @@ def load_trained(
         ValueError: the file is none of ours or of another detector, or has other than
             `file_classes` classes.
     """
-    checkpoint = load_checkpoint(Path(source))
-    given = stored_weights(checkpoint)
-    known: Any = checkpoint.get("classes")
-    count = _count(checkpoint, known)
-    if not given or count is None:
-        raise ValueError(
-            f"weights={source}: holds no detector. Of a classifier of `detectors pretrain`, use "
-            "part.backbone.weights=FILE with the backbone.pt of its run"
-        )
+    given, known, count = _read(source)
     if file_classes not in (None, count):
         raise ValueError(f"weights_classes={file_classes}, but {source} has {count} classes")
     with torch.device("meta"):
@@ -72,13 +65,11 @@ def load_trained(
     elif here is None or here == list(known):
         told, taken = f"all {count} classes", given
     else:
-        pairs = [(here.index(name), known.index(name)) for name in here if name in known]
         with torch.random.fork_rng(devices=[]):
             theirs = class_rows(made(count), count, dependent)
         ours = class_rows(detector, num_classes, dependent)
         rows = {name: (ours[name], theirs[name]) for name in ours.keys() & theirs.keys()}
-        mapped = {name: merged(own[name], given[name], rows[name], pairs) for name in rows}
-        kept = {name: value for name, value in mapped.items() if value is not None}
+        kept = _kept(own, given, rows, here, known)
         told, taken = _told(known, here, kept), {**_without(given, dependent), **kept}
     detector.load_state_dict(taken, strict=False)
     for name in sorted(set(dependent) - taken.keys()):
@@ -86,9 +77,30 @@ def load_trained(
     _log.info("%s: filled %d of %d tensors; %s", source, len(taken), len(own), told)
 
 
-def _count(checkpoint: Mapping[str, Any], known: Sequence[str] | None) -> int | None:
-    """How many classes the checkpoint's detector tells apart."""
-    return len(known) if known else followed(checkpoint["config"], "num_classes")
+def _read(source: str) -> tuple[State, Any, int]:
+    """The weights of a checkpoint's detector, the names of its classes, and how many there are."""
+    checkpoint = load_checkpoint(Path(source))
+    given, known = stored_weights(checkpoint), checkpoint.get("classes")
+    count = len(known) if known else followed(checkpoint["config"], "num_classes")
+    if not given or count is None:
+        raise ValueError(
+            f"weights={source}: holds no detector. Of a classifier of `detectors pretrain`, use "
+            "part.backbone.weights=FILE with the backbone.pt of its run"
+        )
+    return given, known, count
+
+
+def _kept(
+    own: State,
+    given: State,
+    rows: Mapping[str, tuple[Tensor, Tensor]],
+    here: Sequence[str],
+    known: Sequence[str],
+) -> State:
+    """The tensors whose rows of classes are known, with those of the file that are here too."""
+    pairs = [(here.index(name), known.index(name)) for name in here if name in known]
+    mapped = {name: merged(own[name], given[name], rows[name], pairs) for name in rows}
+    return {name: value for name, value in mapped.items() if value is not None}
 
 
 def _without(given: State, names: Sequence[str]) -> State:
