@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import detectors
-from detectors.commands.show import operations
 from detectors.detector import Detector
+from detectors.engine.operations import operations
 
 TWICE = 1  # 1e9 operations, of two a multiply-add
 ADDS = 2  # 1e9 multiply-adds

@@ -1,22 +1,20 @@
 """Show what an override line composes: parts, their files, parameters, FLOPs, feature levels."""
 
 import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
-from torch.utils.flop_counter import FlopCounterMode
 
 from detectors.detector import Detector
 from detectors.engine.build import configured_job, sketch
 from detectors.engine.console import console
+from detectors.engine.operations import operations
 
 
 def main(cfg: DictConfig) -> None:
@@ -73,31 +71,6 @@ def costs(detector: Detector, image_size: Any) -> Table:
         parameters = sum(parameter.numel() for parameter in part.parameters())
         table.add_row(name, f"{parameters:,}", f"{flops[name] / 1e9:.2f}")
     return table
-
-
-def operations(detector: Detector, height: int, width: int) -> dict[str, int]:
-    """Operations of each part, and of "all", for one image: a multiply-add counts as two.
-
-    Those of convolutions and matrix products. A second stage counts for as many regions as it may
-    get. Nothing is computed: the detector is moved to the device "meta".
-    """
-    images = torch.zeros(1, 3, height, width, dtype=torch.uint8, device="meta")
-    library = torch.ops.torchvision  # empty unless a part of the detector has imported it
-    formulas = (
-        {library.deform_conv2d: _deformable_operations} if hasattr(library, "deform_conv2d") else {}
-    )
-    with FlopCounterMode(display=False, custom_mapping=formulas) as counter, torch.no_grad():
-        detector.to("meta")(images)
-    counts = {place: sum(kinds.values()) for place, kinds in counter.get_flop_counts().items()}
-    places = {name: f"{type(detector).__name__}.{name}" for name, _ in detector.named_children()}
-    return {name: counts.get(place, 0) for name, place in {**places, "all": "Global"}.items()}
-
-
-def _deformable_operations(
-    image: Sequence[int], weight: Sequence[int], *rest: object, out_shape: Sequence[int]
-) -> int:
-    """Those of the ordinary convolution; finding the samples is not counted."""
-    return 2 * math.prod(weight) * out_shape[0] * out_shape[2] * out_shape[3]
 
 
 def levels(detector: Detector) -> Table:

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from detectors.engine.measuring import peak_bytes
 from experiments import steps
-from experiments.measuring import peak_bytes
 
 CPU = torch.device("cpu")
 
