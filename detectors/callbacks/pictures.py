@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from detectors.files import whole_file
 from detectors.ranges import Count
 from detectors.structures import Batch, Detections
 from detectors.visualization.pictures import side_by_side
@@ -45,5 +46,6 @@ class Pictures(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for index in range(min(len(batch.images), self.count - self.written)):
             picture = side_by_side(batch, detections, index, classes)
-            picture.save(self.folder / f"{int(batch.ids[index]):06d}.png")
+            with whole_file(self.folder / f"{int(batch.ids[index]):06d}.png", "wb") as file:
+                picture.save(file, format="png")
             self.written += 1
