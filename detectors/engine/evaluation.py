@@ -10,7 +10,7 @@ from detectors.config.spelling import did_you_mean
 from detectors.engine.console import console
 from detectors.engine.memory import memory_told
 from detectors.engine.run_folder import write_images, write_json
-from detectors.metrics import reported, score_table, write_coco_results
+from detectors.metrics import reported, score_table, write_coco_results, write_coco_truth
 from detectors.module import LitDetector
 
 
@@ -48,7 +48,8 @@ def evaluate(
     """Metrics of `module` on "val" or "test" by name, "val/AP" for one.
 
     They are printed as a table and written to `metrics.json`, the detections as COCO results to
-    `detections.json`, and to `images.json` which picture each image_id is.
+    `detections.json`, the ground truth of the evaluated pictures to `truth.json`, and to
+    `images.json` which picture each image_id is.
     """
     run = trainer.validate if split == "val" else trainer.test
     with memory_told():
@@ -57,11 +58,11 @@ def evaluate(
     values = trainer.callback_metrics.items()
     metrics = {name: float(value) for name, value in values if name.startswith(prefix)}
     metric = module.evaluations[split]
-    found = metric.found()  # gathered, so every process takes part
+    truth, found = metric.evaluated()  # gathered, so every process takes part
     if trainer.is_global_zero:
-        categories = data.annotations(split).category_ids
-        write_coco_results(folder / "detections.json", found, categories)
-        write_images(data.data.source(split), folder)
+        write_coco_results(folder / "detections.json", found, truth.category_ids)
+        names = write_images(data.data.source(split), folder)
+        write_coco_truth(folder / "truth.json", truth, names)
         write_json(folder / "metrics.json", metrics)
         console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
     return metrics

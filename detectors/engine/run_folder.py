@@ -103,8 +103,13 @@ def save_picture(picture: Image.Image, name: str) -> Path:
     return file
 
 
-def write_images(source: Source, folder: Path) -> None:
-    """`images.json`: which file each image_id of the detections is; null where it was generated."""
+def write_images(source: Source, folder: Path) -> dict[int, str | None]:
+    """`images.json`: which file each image_id of the detections is; null where it was generated.
+
+    The same is returned by id.
+    """
     ids = source.annotations.image_ids.tolist()
-    names = [{"id": i, "file_name": path_of(source, row)} for row, i in enumerate(ids)]
-    write_json(folder / "images.json", names)
+    names = {i: path_of(source, row) for row, i in enumerate(ids)}
+    rows = [{"id": i, "file_name": name} for i, name in names.items()]
+    write_json(folder / "images.json", rows)
+    return names

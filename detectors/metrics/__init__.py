@@ -3,7 +3,12 @@
 from detectors.metrics.coco import coco_scores
 from detectors.metrics.detection import COCO_AND_VOC, DetectionMetric, Scores, reported
 from detectors.metrics.packed import PackedDetections, select_images
-from detectors.metrics.report import coco_results, score_table, write_coco_results
+from detectors.metrics.report import (
+    coco_results,
+    score_table,
+    write_coco_results,
+    write_coco_truth,
+)
 from detectors.metrics.voc import voc_scores
 
 __all__ = [
@@ -18,4 +23,5 @@ __all__ = [
     "select_images",
     "voc_scores",
     "write_coco_results",
+    "write_coco_truth",
 ]

@@ -92,8 +92,13 @@ class DetectionMetric(Metric):
 
     def found(self) -> PackedDetections:
         """All detections, of all processes: every process has to call this."""
+        return self.evaluated()[1]
+
+    def evaluated(self) -> tuple[Annotations, PackedDetections]:
+        """The images seen, ids rising, and all detections: every process has to call this."""
         with self.sync_context():
-            return self._packed()[1]
+            seen, found = self._packed()
+        return select_images(self.annotations, seen), found
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As torchmetrics', but a process that saw no image takes part with empty states."""

@@ -1,8 +1,10 @@
-"""Reports an evaluation: COCO's results file and a table for the terminal."""
+"""Reports an evaluation: files of results and truth in COCO's form, a table for the terminal."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from rich.columns import Columns
@@ -11,8 +13,13 @@ from rich.table import Table
 
 from detectors.files import whole_file
 from detectors.metrics.packed import PackedDetections, xywh
+from detectors.structures import Annotations
 
 ROW = '{"image_id":%d,"category_id":%d,"bbox":[%r,%r,%r,%r],"score":%r}'
+OBJECT = (
+    '{"id":%d,"image_id":%d,"category_id":%d,"bbox":[%r,%r,%r,%r],'
+    '"area":%r,"iscrowd":%d,"difficult":%d}'
+)
 ROWS_AT_ONCE = 10_000
 KINDS = ("AP", "AR", "VOC")
 
@@ -33,12 +40,49 @@ def write_coco_results(path: Path, found: PackedDetections, category_ids: Sequen
     """Write COCO's results file. Numbers are exact: evaluating the file gives the same scores."""
     with whole_file(path) as file:
         file.write("[")
-        rows = _rows(found, category_ids)
-        separator = "\n"
-        while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
-            file.write(separator + ",\n".join([ROW % row for row in chunk]))
-            separator = ",\n"
+        _write_rows(file, ROW, _rows(found, category_ids))
         file.write("\n]\n")
+
+
+def write_coco_truth(path: Path, truth: Annotations, names: Mapping[int, str | None]) -> None:
+    """Write the ground truth as COCO's, from which with the results every score follows.
+
+    An object says beside it whether it is `difficult`, which COCO's format does not know.
+
+    Args:
+        truth: the evaluated images.
+        names: the file of each image id; None where it was generated.
+    """
+    ids, sizes = truth.image_ids.tolist(), truth.sizes.tolist()
+    images = [
+        {"id": i, "file_name": names[i], "width": width, "height": height}
+        for i, (height, width) in zip(ids, sizes, strict=True)
+    ]
+    named = zip(truth.category_ids, truth.classes, strict=True)
+    categories = [{"id": int(number), "name": name} for number, name in named]
+    with whole_file(path) as file:
+        file.write(f'{{"images": {json.dumps(images)},\n"categories": {json.dumps(categories)},\n')
+        file.write('"annotations": [')
+        _write_rows(file, OBJECT, _objects(truth))
+        file.write("\n]}\n")
+
+
+def _write_rows(file: IO[str], form: str, rows: Iterator[tuple]) -> None:
+    separator = "\n"
+    while chunk := list(itertools.islice(rows, ROWS_AT_ONCE)):
+        file.write(separator + ",\n".join([form % row for row in chunk]))
+        separator = ",\n"
+
+
+def _objects(truth: Annotations) -> Iterator[tuple]:
+    """id, image id, category id, x, y, width, height, area, crowd, difficult of each object."""
+    images = truth.image_ids[truth.owners()]
+    categories = np.asarray(truth.category_ids, dtype=np.int64)[truth.labels]
+    numbers = np.arange(1, len(images) + 1)
+    boxes = xywh(truth.boxes).T
+    flags = truth.crowd.astype(int), truth.difficult.astype(int)
+    columns = (numbers, images, categories, *boxes, truth.areas, *flags)
+    return zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tuple]:
