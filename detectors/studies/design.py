@@ -12,10 +12,14 @@ from detectors.config.spelling import did_you_mean
 from detectors.config.values import check_value
 from detectors.ranges import Count, Positive, Whole
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-METRICS += ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-FAIR = ("data", "epochs", "images", "image_size", "precision")
-FAIR += ("device", "threads", "versions", "split", "evaluation")
+METRICS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+)
+FAIR = (
+    *("data", "epochs", "images", "image_size", "precision"),
+    *("device", "threads", "versions", "split", "evaluation"),
+)
 JOINED = ("trick", "callback", "logger", "metric")  # groups of which several may be chosen
 MOST = 256  # variants; more are a slip
 

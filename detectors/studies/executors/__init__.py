@@ -1,0 +1,1 @@
+"""Says where runs happen: here, on SLURM or on Ray; each module makes one engine an `Executor`."""

@@ -1,0 +1,62 @@
+"""Behaves to a runner as `detectors train` does, in milliseconds: words say how it ends.
+
+python fake_train.py fate=done epochs=3 pause=0.1 key=KEY seed=1 hydra.run.dir=FOLDER
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+said = dict(word.split("=", 1) for word in sys.argv[1:])
+folder = Path(said["hydra.run.dir"])
+last = folder / "checkpoints" / "last.ckpt"
+fate = said.get("fate", "done")
+epochs = int(said.get("epochs", 1))
+begun = {
+    "format": 1,
+    "state": "running",
+    "reason": None,
+    "exit_code": None,
+    "error": None,
+    "key": folder.name,
+    "words": sys.argv[1:],
+    "code": {},
+    "host": os.uname().nodename,
+    "pid": os.getpid(),
+    "threads": int(os.environ["OMP_NUM_THREADS"]),
+    "ended": None,
+}
+
+
+def write(**content: object) -> None:
+    beside = folder / ".part"
+    beside.write_text(json.dumps({**begun, **content}))
+    os.replace(beside, folder / "run.json")
+
+
+if fate == "refused":
+    sys.exit("this model does not use 'neck'")
+done = int(last.read_text()) if "ckpt_path" in said else 0
+last.parent.mkdir(parents=True, exist_ok=True)
+with (folder.parent / "lives.txt").open("a") as lives:
+    lives.write(f"{folder.name} {done}\n")
+write()
+for epoch in range(done, epochs):
+    time.sleep(float(said.get("pause", 0)))
+    last.with_name("part").write_text(str(epoch + 1))
+    os.replace(last.with_name("part"), last)
+    write(epochs=epoch + 1)
+if fate == "raises":
+    write(state="failed", reason="broken", error="RuntimeError", ended="now")
+    sys.exit("detectors/x.py:3: unexpected RuntimeError: broken")
+if fate == "memory":
+    sys.exit("torch.OutOfMemoryError: CUDA out of memory")
+if fate == "diverges":
+    write(state="diverged", reason="the loss is not finite", exit_code=1, ended="now")
+    sys.exit(1)
+if fate == "once" and "ckpt_path" not in said:
+    sys.exit("detectors/x.py:3: unexpected RuntimeError: a file server that was away")
+(folder / "metrics.json").write_text(json.dumps({"AP": int(said["seed"]) / 10}))
+write(state="done", exit_code=0, metrics={"AP": int(said["seed"]) / 10}, ended="now")
