@@ -197,11 +197,12 @@ def test_detections_are_as_promised(detector: Detector) -> None:
 
 
 def test_training_and_detecting_are_one_graph_for_all_object_counts(detector: Detector) -> None:
+    """From the features on; that backbones and necks are one graph is tested beside them."""
     graphs = CompileCounter()
     compiled = torch.compile(both(detector.eval()), fullgraph=True, dynamic=False, backend=graphs)
     for counts in ((5, 0), (1, ROWS), (0, 0)):
         given = case(*counts, seed=sum(counts))
-        losses, found = compiled(*given)
+        losses, found = compiled(detector.features(given.images), given.targets, given.frames)
         same(losses, detector.loss(*given))
     assert graphs.frame_count == 1
     expected = detector(given.images, given.frames)
@@ -213,13 +214,12 @@ def test_training_and_detecting_are_one_graph_for_all_object_counts(detector: De
 
 
 def both(detector: Detector) -> Callable[..., tuple[dict[str, Tensor], Detections]]:
-    """Losses and detections, for which backbone and neck are asked once."""
+    """Losses and detections by features, which both have in common."""
     head = detector.head
 
     def losses_and_detections(
-        images: Tensor, targets: Targets, frames: Tensor
+        features: list[Tensor], targets: Targets, frames: Tensor
     ) -> tuple[dict[str, Tensor], Detections]:
-        features = detector.features(images)
         losses = head.loss(head(features, frames, targets), targets)
         return losses, detector.postprocess(head.detect(head(features, frames)), frames)
 
@@ -236,8 +236,10 @@ def test_is_float32_behind_the_last_convolution(detector: Detector) -> None:
     criteria = [part for part in detector.modules() if isinstance(part, Criterion)]
     parts = [*criteria, *(term for part in criteria for term in part.losses.values())]
     hooks = [part.register_forward_hook(keep) for part in parts]
+    images, targets, frames = case(5)
     with torch.autocast("cpu", torch.bfloat16):
-        losses, detections = both(detector.eval())(*case(5))
+        features = detector.eval().features(images)
+        losses, detections = both(detector)(features, targets, frames)
     for hook in hooks:
         hook.remove()
     tensors = [leaf for leaf in tree_leaves((seen, losses, detections)) if isinstance(leaf, Tensor)]
