@@ -1,5 +1,6 @@
 """Makes a backbone of any timm network that can return feature maps."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,11 @@ def _offered(name: str, kwargs: dict) -> list[int]:
         with torch.device("meta"):
             levels = _levels(timm.create_model(name, features_only=True, **kwargs))
     except TypeError as error:
+        named = re.search(r"unexpected keyword argument (\S+)", str(error))
+        unknown = named[1] if named else error
         raise ValueError(
-            f"timm's {name} does not take all of {', '.join(sorted(kwargs))} ({error}): leave out "
-            "what it does not know, or choose a backbone that does, such as backbone=darknet53"
+            f"timm's {name} does not know {unknown}: leave it out, or choose a backbone that knows "
+            "it, such as backbone=darknet53"
         ) from error
     return [level["reduction"] for level in levels.info]  # DLA leaves the first out by default
 

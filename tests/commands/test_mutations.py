@@ -50,7 +50,7 @@ WEIGHTS = {"train": 10, "evaluate": 3, "predict": 2, "show": 3, "assign": 2, "pr
 # Mutations that mean something, so that they are accepted; a number may be large.
 MEANINGFUL = re.compile(
     r"(seed|data\.max_unreadable|scenes\.contrast|.*threshold)=0|.*=1e30|"
-    r"trainer\.max_epochs=null|tricks=null"
+    r"trainer\.max_epochs=null|tricks=null|part\.act\.negative_slope=-.*"
 )
 
 

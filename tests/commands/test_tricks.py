@@ -34,7 +34,7 @@ def test_a_cell_says_why_it_is_refused() -> None:
     [
         ("leaky", "yolov3", "changes nothing here"),
         ("diou_nms", "centernet", "DIoU needs 'threshold'"),
-        ("miwrc", "fcos", "timm's resnet18 does not take all of join"),
+        ("miwrc", "fcos", "timm's resnet18 does not know 'join'"),
         ("cmbn", "fcos", "trainer.accumulate_grad_batches=1 makes every batch one mini-batch"),
         ("sync_bn", "fcos", "this run has one"),
     ],
