@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import detectors
 from detectors.config.compose import compose
@@ -121,7 +122,27 @@ def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path
     for key in unsaid(OmegaConf.to_container(cfg, resolve=False)):
         OmegaConf.update(cfg, key, 1 if key.endswith("num_classes") else "a/path")
     for key in ("data", "optimizer", "learning_rate", "trainer", "metrics"):
-        assert key not in cfg or instantiate(cfg, key) is not None
+        if key in cfg and (pretrained or raw(cfg)[key] != plain()[key]):
+            assert instantiate(cfg, key) is not None
+
+
+def test_what_no_choice_changes_is_made(tmp_path: Path) -> None:
+    cfg = compose(["model=fcos", "device=cpu", f"run_dir={tmp_path}"])
+    for key in ("data", "optimizer", "learning_rate", "trainer", "metrics"):
+        assert instantiate(cfg, key) is not None
+
+
+@cache
+def plain() -> dict[str, Any]:
+    """What FCOS is trained with, where no choice changes it."""
+    return raw(compose(["model=fcos"]))
+
+
+def raw(cfg: DictConfig) -> dict[str, Any]:
+    """As the files say it, links and all."""
+    found = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(found, dict)
+    return {str(name): node for name, node in found.items()}
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
