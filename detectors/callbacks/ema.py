@@ -42,6 +42,16 @@ class EMA(WeightAveraging):
         assert self._average_model is not None
         self._average_model.module.to(pl_module.device)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average to the module, also of a resumed run that had no step left.
+
+        Lightning's callback would go on to put it in the place of what is evaluated after training,
+        such as the best checkpoint.
+        """
+        assert self._average_model is not None
+        self._copy_average_to_current(pl_module)
+        self._average_model = None
+
     def _swap_models(self, pl_module: LightningModule) -> None:
         super()._swap_models(pl_module)
         self.swapped = not self.swapped

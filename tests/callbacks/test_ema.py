@@ -23,7 +23,12 @@ class Counting(LightningModule):
 
 def averaged(ema: EMA, steps: int) -> Counting:
     module = Counting()
-    trainer = Trainer(
+    trainer(ema, steps).fit(module, torch.utils.data.DataLoader(torch.zeros(steps, 1)))
+    return module
+
+
+def trainer(ema: EMA, steps: int) -> Trainer:
+    return Trainer(
         accelerator="cpu",
         max_steps=steps,
         callbacks=[ema],
@@ -32,8 +37,24 @@ def averaged(ema: EMA, steps: int) -> Counting:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    trainer.fit(module, torch.utils.data.DataLoader(torch.zeros(steps, 1)))
-    return module
+
+
+def test_what_is_loaded_after_training_is_evaluated() -> None:
+    """The best checkpoint for one; in its place Lightning would evaluate the last average."""
+    seen: list[float] = []
+
+    class Seeing(Counting):
+        def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            seen.append(float(self.weight))
+
+    module, runs = Seeing(), trainer(EMA(decay=0.0), 2)
+    pictures = torch.utils.data.DataLoader(torch.zeros(2, 1))
+    runs.fit(module, pictures)
+    assert module.weight == 2
+    module.load_state_dict({"weight": torch.tensor([7.0]), "count": torch.tensor(1)})
+    runs.validate(module, pictures, verbose=False)
+    assert seen == [7.0, 7.0]
+    assert module.weight == 7
 
 
 def test_average_by_hand() -> None:
