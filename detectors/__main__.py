@@ -15,7 +15,7 @@ import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
 from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
-from detectors.failures import expected, keep, leave_nothing, told
+from detectors.failures import expected, keep, leave_nothing, record_end, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
 
@@ -95,8 +95,12 @@ def run(command: str, arguments: list[str]) -> Any:
                 return importlib.import_module(f"detectors.commands.{command}").main(cfg)
         except Exception as error:
             keep(error)
+            record_end(_folder(), error)
             if not asked:
                 failed.append(_failure(error))
+            raise
+        except SystemExit as stop:
+            record_end(_folder(), stop)
             raise
 
     if refused := unknown_choice(arguments) or said_twice(arguments):
@@ -128,6 +132,13 @@ def _checked(command: str, cfg: Any) -> Any:
         cfg = compose(words, command)
     check_words(cfg, words)
     return cfg
+
+
+def _folder() -> Path:
+    """That of the running job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _failure(error: Exception) -> str:

@@ -1,17 +1,26 @@
 """Tells what went wrong in one line, and keeps the rest in the log of the run."""
 
 import contextlib
+import json
 import logging
+import os
+import platform
 import re
 import shutil
+import signal
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from detectors.config.paths import PACKAGE
+from detectors.files import whole_file
 
 _EXPECTED = (ValueError, OSError, FloatingPointError)
 _REFUSING = ("hydra.", "omegaconf.", "yaml.", "lightning.")  # whose errors are sentences
 _FOR_PROGRAMMERS = re.compile(r"\s*(full_key:|object_type=|reference_type=|See https?:)")
+SIGNALLED = tuple(128 + number for number in (signal.SIGTERM, signal.SIGINT))  # exit statuses
+LINES = 20  # of the log, in `run.json`
 _PART = re.compile(r"Interpolation key '(part\.\w+)' not found")
 
 
@@ -31,6 +40,39 @@ def keep(error: Exception) -> None:
     record = logging.LogRecord("detectors", logging.ERROR, __file__, 0, told(error), None, trace)
     for handler in _log_files():
         handler.handle(record)
+
+
+def record_end(folder: Path, error: Exception | SystemExit) -> None:
+    """Say in the `run.json` of the folder, which this process keeps, how the run has ended.
+
+    It is "stopped" where a signal ended it, so that it can be resumed, "diverged" where numbers
+    were not finite, else "failed".
+    """
+    file = folder / "run.json"
+    with contextlib.suppress(OSError, ValueError):  # none, or a disk that is full
+        content = json.loads(file.read_text(encoding="utf-8"))
+        mine = content["state"], content["host"], content["pid"]
+        if mine == ("running", platform.node(), os.getpid()):
+            ended = datetime.now(UTC).isoformat(timespec="seconds")
+            content |= {**_end(error), "log": _last_lines(folder / "log.txt"), "ended": ended}
+            with whole_file(file) as lines:
+                lines.write(json.dumps(content, indent=2) + "\n")
+
+
+def _end(error: Exception | SystemExit) -> dict[str, Any]:
+    """State, reason and exit code."""
+    if isinstance(error, SystemExit):
+        state = "stopped" if error.code in SIGNALLED else "failed"
+        reason = getattr(error, "told", f"ended by exit status {error.code}")
+        return {"state": state, "reason": reason, "exit_code": error.code}
+    state = "diverged" if isinstance(error, FloatingPointError) else "failed"
+    return {"state": state, "reason": told(error), "exit_code": 1}
+
+
+def _last_lines(log: Path) -> list[str] | None:
+    if not log.is_file():
+        return None
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
 
 
 def leave_nothing(folder: Path) -> None:

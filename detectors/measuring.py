@@ -1,5 +1,6 @@
 """Measures the seconds and bytes that calls take, in a way that allows comparing them."""
 
+import contextlib
 import ctypes
 import gc
 import platform
@@ -27,10 +28,10 @@ def seconds_in_turn(
 
 def seconds_of(call: Call, device: torch.device) -> float:
     """The duration of one call, until the device has finished."""
-    _synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     call()
-    _synchronize(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
@@ -54,13 +55,33 @@ def peak_bytes(call: Call, device: torch.device) -> int | None:
     return _resident("VmHWM") - before
 
 
+def reset_peaks(device: torch.device) -> None:
+    """Let the peaks of this process and of torch on the device begin with what is in use now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # some containers forbid it: the peak is of all before
+            Path("/proc/self/clear_refs").write_text("5")  # man proc(5)
+
+
+def process_peak() -> int | None:
+    """Most bytes that this process has had in memory, children aside; None without Linux."""
+    return _resident("VmHWM") if sys.platform == "linux" else None
+
+
+def device_peak(device: torch.device) -> int | None:
+    """Most bytes that torch has had on a GPU; None on another device."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def _resident(field: str) -> int:
     status = Path("/proc/self/status").read_text()
     (kilobytes,) = re.findall(rf"{field}:\s+(\d+) kB", status)
     return 1024 * int(kilobytes)
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -20,8 +20,8 @@ from rich.table import Table
 
 from detectors.engine.console import console
 from detectors.engine.hardware import has_bf16, torch_device
-from detectors.engine.measuring import seconds_in_turn
 from detectors.engine.restoring import restored_data, restored_detector
+from detectors.measuring import seconds_in_turn
 from detectors.structures import Batch
 from detectors.weights.checkpoint import load_checkpoint
 

@@ -29,9 +29,9 @@ import detectors
 from detectors.detector import Detector
 from detectors.engine.console import console
 from detectors.engine.hardware import has_bf16, torch_device
-from detectors.engine.measuring import peak_bytes, processor, seconds_in_turn
 from detectors.engine.run_folder import environment, write_json
 from detectors.layers.progress import tell
+from detectors.measuring import peak_bytes, processor, seconds_in_turn
 from detectors.structures import Progress, Targets
 from detectors.weights.torchvision import from_torchvision
 

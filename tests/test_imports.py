@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAIR = (
-    {"structures", "contracts", "ranges", "random_streams", "files", "ops", "config"},
+    {"structures", "contracts", "ranges", "random_streams", "files", "measuring", "ops", "config"},
     {"layers", "priors", "coders", "scores", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},

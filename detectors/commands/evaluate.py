@@ -27,5 +27,5 @@ def main(cfg: DictConfig) -> float:
     check_objective(cfg.objective, numbers_of(module, data, cfg.split))
     trainer = instantiate(cfg, "trainer")
     folder = run_folder.record(own, words)
-    metrics = evaluate(module, data, trainer, cfg.split, folder)
+    metrics = evaluate(module, data, trainer, cfg.split, folder).metrics
     return value_of(cfg.objective, metrics)

@@ -2,20 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from detectors.engine import run_folder
+from detectors.callbacks.checkpoints import LastCheckpoint
+from detectors.engine import record, run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitDetector
+from detectors.studies.keys import resolved
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> float:
     """Train as the config says; the value of `objective`, which sweepers optimise."""
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
+    composed = resolved(cfg)
     cfg = configured_job(cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
@@ -34,23 +36,31 @@ def main(cfg: DictConfig) -> float:
         resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)
     file = None if resumed is None else resumed.file
+    run = record.begin(cfg, composed, module, data, trainer, file)
     try:
         fit(trainer, module, data, file)
-        metrics = _evaluate_best(module, data, trainer, folder)
+        epoch = load_measured(module, trainer, cfg.select)
+        found = evaluate(module, data, trainer, "val", folder)
+        run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
     finally:
         finish(trainer)
     if trainer.is_global_zero:
         _log.info("run folder: %s", folder)
-    return value_of(cfg.objective, metrics)
+    return value_of(cfg.objective, found.metrics)
 
 
-def _evaluate_best(
-    module: LitDetector, data: Any, trainer: Trainer, folder: Path
-) -> dict[str, float]:
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if best:
-        module.load_state_dict(
-            torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        )
-        _log.info("evaluating the best checkpoint, %s", best)
-    return evaluate(module, data, trainer, "val", folder)
+def load_measured(module: LitDetector, trainer: Trainer, select: str) -> int:
+    """Give the module the weights of the best or the last checkpoint; the epoch that made them.
+
+    Where no callback writes that checkpoint, those stay that training ended with.
+    """
+    file = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if select == "last":
+        lasts = [c for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)]
+        file = next((str(last.file) for last in lasts if last.file.is_file()), "")
+    if not file:
+        return trainer.current_epoch - 1
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    _log.info("evaluating the %s checkpoint, %s", select, file)
+    return int(checkpoint["epoch"])

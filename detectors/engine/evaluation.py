@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from lightning.pytorch import Trainer
 
 from detectors.config.spelling import did_you_mean
@@ -12,6 +13,13 @@ from detectors.engine.memory import memory_told
 from detectors.engine.run_folder import write_images, write_json
 from detectors.metrics import reported, score_table, write_coco_results, write_coco_truth
 from detectors.module import LitDetector
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation has found."""
+
+    metrics: dict[str, float]  # by name, "val/AP" for one
+    image_ids: np.ndarray  # [I] int64, of the evaluated pictures, rising
 
 
 def check_objective(objective: str, numbers: Collection[str]) -> None:
@@ -44,8 +52,8 @@ def numbers_of(module: LitDetector, data: Any, split: str) -> list[str]:
 
 def evaluate(
     module: LitDetector, data: Any, trainer: Trainer, split: str, folder: Path
-) -> dict[str, float]:
-    """Metrics of `module` on "val" or "test" by name, "val/AP" for one.
+) -> Evaluation:
+    """Metrics of `module` on "val" or "test".
 
     They are printed as a table and written to `metrics.json`, the detections as COCO results to
     `detections.json`, the ground truth of the evaluated pictures to `truth.json`, and to
@@ -65,4 +73,4 @@ def evaluate(
         write_coco_truth(folder / "truth.json", truth, names)
         write_json(folder / "metrics.json", metrics)
         console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
-    return metrics
+    return Evaluation(metrics, truth.image_ids)

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from detectors.files import whole_file
 
 _log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy")
+PACKAGES = (  # all that take part in a result
+    *("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy"),
+    *("opencv-python-headless", "pillow", "torchmetrics", "pycocotools", "faster-coco-eval"),
+)
 
 
 def record(cfg: DictConfig, overrides: Sequence[str]) -> Path:
@@ -53,12 +57,15 @@ def environment() -> dict[str, Any]:
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
         "machine": platform.platform(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
 
 
+@cache
 def _git(*arguments: str) -> str | None:
     """Answer of git about the checkout this package lies in; None where it is installed."""
     here = Path(__file__).parent
@@ -69,6 +76,7 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

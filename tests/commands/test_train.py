@@ -9,7 +9,9 @@ import torch
 
 def test_run_folder_tells_all(trained: Path) -> None:
     files = {file.relative_to(trained).as_posix() for file in trained.rglob("*") if file.is_file()}
-    expected = "config.yaml overrides.txt environment.json log.txt metrics.csv metrics.json"
+    expected = (
+        "config.yaml overrides.txt environment.json run.json log.txt metrics.csv metrics.json"
+    )
     expected += " detections.json truth.json images.json curves.png"
     expected += " checkpoints/best.ckpt checkpoints/last.ckpt"
     assert set(expected.split()) <= files

@@ -50,6 +50,9 @@ DIFFERENT = {"config"}  # holds how often the run is saved
 BEGUN = re.compile(  # how many batches of a validation were begun; one that is repeated begins more
     r"/loops/fit_loop/epoch_loop\.val_loop\.batch_progress/total/(ready|started)"
 )
+SPENT = re.compile(
+    r"/callbacks/Costs/(train_seconds|evaluation_seconds|images_per_second|memory.*)"
+)
 KILLED, ENDED = -signal.SIGKILL, 128 + signal.SIGTERM
 
 
@@ -166,7 +169,8 @@ def leaves(node: Any, folder: Path, name: str = "") -> dict[str, Any]:
 def content(folder: Path, name: str) -> dict[str, Any]:
     file = torch.load(folder / "checkpoints" / name, weights_only=True)
     found = leaves({key: part for key, part in file.items() if key not in DIFFERENT}, folder)
-    return {name: value for name, value in found.items() if not BEGUN.fullmatch(name)}
+    others = (BEGUN, SPENT)
+    return {n: value for n, value in found.items() if not any(o.fullmatch(n) for o in others)}
 
 
 def same(one: Any, other: Any) -> bool:

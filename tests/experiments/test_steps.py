@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from detectors.engine.measuring import peak_bytes
+from detectors.measuring import peak_bytes
 from experiments import steps
 
 CPU = torch.device("cpu")
