@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,11 +19,14 @@ from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
 from detectors.failures import expected, keep, leave_nothing, record_end, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
+DOING = ("study",)  # commands of several things to do: `study plan` means `study do=plan`
 
 
 def main() -> None:
     """Run the command that `sys.argv` names, or list the commands."""
     known, given = commands(), sys.argv[1:2]
+    if given and given[0] in DOING:
+        sys.argv[2:] = _with_do(sys.argv[2:])
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview(known))
     elif given[0] in known and {"-h", "--help"} & set(sys.argv[2:]):
@@ -32,6 +36,16 @@ def main() -> None:
     else:
         near = did_you_mean(given[0], known)
         sys.exit(f"detectors: no command {given[0]!r}.{near}\n\n{overview(known)}")
+
+
+def _with_do(arguments: list[str]) -> list[str]:
+    """The arguments with `do=plan` for a first `plan`, beside the words: Hydra wants them so."""
+    if not arguments or not re.fullmatch(r"\w+", arguments[0]):
+        return arguments
+    rest = arguments[1:]
+    words = (place for place, word in enumerate(rest) if "=" in word and word[0] != "-")
+    place = next(words, len(rest))
+    return [*rest[:place], f"do={arguments[0]}", *rest[place:]]
 
 
 def commands() -> dict[str, str]:

@@ -87,7 +87,7 @@ SETTINGS: dict[str, Any] = {
     "jobs": Count | None,
     "threads": Count | None,
     "executor": Literal["local", "slurm", "ray"],
-    "cluster": Mapping,
+    "cluster": Mapping | None,
     "runs": list[str],
 }
 

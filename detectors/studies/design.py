@@ -34,7 +34,7 @@ KINDS: dict[str, Any] = {
     "variants": Mapping[str, Words],
     "design": Literal["add_one", "leave_one", "fraction", "full", "list"] | None,
     "fraction": Count | None,
-    "seeds": list[Whole] | Mapping,
+    "seeds": Count | list[Whole] | Mapping,
     "metric": str,
     "select": Literal["last", "best"],
     "split": Literal["val", "test"],
@@ -70,6 +70,12 @@ class Seeds(NamedTuple):
     start: tuple[int, ...]
     until: float | None  # half width of the interval in AP points at which no seed is added
     at_most: int
+
+    @property
+    def every(self) -> tuple[int, ...]:
+        """Those to start from, and those that may be added."""
+        following = range(max(self.start) + 1, max(self.start) + 1 + self.at_most)
+        return (*self.start, *following)[: self.at_most]
 
 
 class Cell(NamedTuple):
@@ -164,9 +170,9 @@ def _check_keys(node: Mapping[str, Any], known: Mapping[str, Any], place: str) -
 
 
 def _seeds(node: Any) -> Seeds:
-    """Seeds of a list, or of `start`, `until` and `at_most`."""
+    """Seeds of a number, of a list, or of `start`, `until` and `at_most`."""
     if not isinstance(node, Mapping):
-        node = {"start": list(node)}
+        node = {"start": node}
     _check_keys(node, SEEDS, "study.seeds")
     node = {"start": 5, "until": None, "at_most": None, **node}
     for place, kind in SEEDS.items():

@@ -36,9 +36,8 @@ def detectors() -> Callable[..., None]:
     def call(folder: Path, *words: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
-            patch.setattr(
-                sys, "argv", ["detectors", *{w.partition("=")[0]: w for w in words}.values()]
-            )
+            last = {(w.partition("=")[0], "=" in w): w for w in words}
+            patch.setattr(sys, "argv", ["detectors", *last.values()])
             patch.setattr(sys, "path", list(sys.path))
             try:
                 main()

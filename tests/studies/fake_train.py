@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-said = dict(word.split("=", 1) for word in sys.argv[1:])
+said = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
 folder = Path(said["hydra.run.dir"])
 last = folder / "checkpoints" / "last.ckpt"
 fate = said.get("fate", "done")

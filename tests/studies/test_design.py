@@ -103,6 +103,7 @@ def test_seeds_are_counted_or_listed() -> None:
     def seeds(node: object) -> Seeds:
         return read_study({"variants": {"a": [], "b": ["act=mish"]}, "seeds": node}).seeds
 
+    assert seeds(2) == ((1, 2), None, 2)
     assert seeds([3, 5]) == ((3, 5), None, 2)
     assert seeds({"start": 5, "until": 0.5, "at_most": 8}) == ((1, 2, 3, 4, 5), 0.5, 8)
     assert seeds({"start": 3}) == ((1, 2, 3), None, 3)

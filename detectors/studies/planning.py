@@ -1,0 +1,152 @@
+"""Tells what a study would cost and could show, from the runs that there are."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectors.studies.cells import Planned
+from detectors.studies.design import Cell, Study
+from detectors.studies.store import Run, Store, read_record
+
+ADVISED = 4  # switches from which on a fraction tells more than adding one at a time
+
+
+def shown(study: Study, planned: Planned, store: Store, jobs: int) -> list[str]:
+    """The lines of `study plan`."""
+    runs = {cell: store.run(cell.key) for cell in planned.cells}
+    return [
+        *_heading(study),
+        *_variants(study, planned),
+        "",
+        *_runs(runs),
+        *_costs(study, runs, store, jobs),
+        "",
+        *_advice(study, planned),
+    ]
+
+
+def _heading(study: Study) -> Iterator[str]:
+    yield f"{study.name}: {study.question}" if study.question else study.name
+    seeds = study.seeds
+    more = "" if seeds.until is None else f", then up to {seeds.at_most} until ±{seeds.until:g} AP"
+    yield f"base: {' '.join(study.base)}"
+    yield f"design {study.design}, {len(study.variants)} variants, {len(seeds.start)} seeds{more}"
+    said = study.claim.replace("_", " ")
+    yield f"verdict on {study.metric} for {said}, {study.select} weights, pictures of {study.split}"
+
+
+def _variants(study: Study, planned: Planned) -> Iterator[str]:
+    width = max(len(variant.name) for variant in study.variants)
+    for variant in study.variants:
+        refused = planned.refused.get(variant.name)
+        told = " ".join(variant.words) or "as the base"
+        yield f"  {variant.name:<{width}}  {told}{f'  REFUSED: {refused}' if refused else ''}"
+    for line in study.aliases:
+        yield f"  cannot be told apart: {line}"
+
+
+def _runs(runs: Mapping[Cell, Run]) -> Iterator[str]:
+    states = [run.state for run in runs.values()]
+    counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    yield f"{len(runs)} runs: {', '.join(counted)}"
+    for cell, run in runs.items():
+        if run.state == "stale":
+            yield f"  stale: {cell.variant}, seed {cell.seed}: {run.reason}"
+
+
+def _costs(study: Study, runs: Mapping[Cell, Run], store: Store, jobs: int) -> Iterator[str]:
+    """Hours and gigabytes of what is missing, by the runs of the same base in the store."""
+    missing = [cell for cell, run in runs.items() if run.state in ("missing", "lost", "stale")]
+    if not missing:
+        return
+    seconds: dict[str, list[float]] = defaultdict(list)
+    sizes: list[int] = []
+    for words, record, folder in _of_base(study, store):
+        seconds[words].append(record["train_seconds"] + record["evaluation_seconds"])
+        sizes.append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+    if not sizes:
+        yield "hours and gigabytes: nothing is known, because no run of this base is in the store"
+        return
+    every = [one for own in seconds.values() for one in own]
+    expected = sum(statistics.median(seconds.get(_plain(c.words)) or every) for c in missing)
+    disk = len(missing) * statistics.median(sizes) / 1e9
+    yield (
+        f"to expect: {expected / 3600 / jobs:.1f} hours with {jobs} at once, {disk:.1f} GB, by "
+        f"{len(sizes)} runs of this base"
+    )
+
+
+def _of_base(study: Study, store: Store) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
+    """Words without seed, record and folder of every finished run with the words of the base."""
+    base = set(study.base)
+    for file in sorted(store.folder.glob("*/run.json")):
+        record = read_record(file.parent)
+        if record.get("state") == "done" and base <= set(record.get("words", [])):
+            yield _plain(record["words"]), record, file.parent
+
+
+def _plain(words: Sequence[str]) -> str:
+    """Words without seed and folders, in an order of their own."""
+    left_out = ("seed=", "hydra.", "ckpt_path=", "run_dir=")
+    return json.dumps(sorted(word for word in words if not word.startswith(left_out)))
+
+
+def _advice(study: Study, planned: Planned) -> Iterator[str]:
+    switches = len(study.baseline.levels)
+    if study.design == "add_one" and switches >= ADVISED:
+        yield (
+            f"{switches} switches: study.design=fraction finds each effect with half the error for "
+            "as many runs, averaged over the others; add_one answers what each adds to plain"
+        )
+    if unfit := cannot_run(study, planned):
+        yield f"study run will refuse: {unfit}"
+
+
+def cannot_run(study: Study, planned: Planned) -> str:
+    """Why the study as a whole makes no sense with the variants that are refused; or nothing."""
+    if study.baseline.name in planned.refused:
+        return f"the baseline is refused: {planned.refused[study.baseline.name]}"
+    if len(planned.refused) == len(study.variants) - 1:
+        return "nothing is left to compare with the baseline"
+    if planned.refused and study.design == "fraction":
+        names = ", ".join(planned.refused)
+        return f"a fraction needs all its variants, and {names} cannot be run: study.design=add_one"
+    return ""
+
+
+def paired_sds(study: Study, store: Store) -> dict[str, float]:
+    """Standard deviation over seeds of the difference to the baseline, by words, in AP points.
+
+    Of all runs of the same base in the store that share two seeds or more with the baseline.
+    """
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    for words, record, _ in _of_base(study, store):
+        value = record["metrics"].get(study.metric)
+        if value is not None:
+            values[words][record["seed"]] = 100 * value
+    base = values.pop(_plain(study.words(study.baseline, 0)), {})
+    differences = {
+        words: [own[seed] - base[seed] for seed in own.keys() & base.keys()]
+        for words, own in values.items()
+    }
+    return {words: statistics.stdev(d) for words, d in differences.items() if len(d) > 1}
+
+
+def too_wide(study: Study, results: Mapping[str, Any]) -> dict[str, float]:
+    """Half widths in AP points of the intervals that more seeds would narrow to `seeds.until`.
+
+    Args:
+        results: of `analysis.analyse`. What the pictures alone make wider is left out.
+    """
+    kind, until = study.claim.removesuffix("_pictures"), study.seeds.until or 0.0
+    found: dict[str, float] = {}
+    for row in results["comparisons"]:
+        if row["metric"] != study.metric or not row["comparable"] or row[kind] is None:
+            continue
+        half, pictures = row[kind]["half"], row.get("pictures_half") or 0.0
+        if half > until and (study.claim == "these_pictures" or pictures <= until):
+            found[row["variant"]] = half
+    return found
