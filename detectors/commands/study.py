@@ -15,6 +15,7 @@ from detectors.config.words import words_of_job
 from detectors.studies import planning
 from detectors.studies.cells import Planned, Planner
 from detectors.studies.design import Cell, read_study
+from detectors.studies.equal import equalised
 from detectors.studies.evidence import gathered, keep, kept
 from detectors.studies.execute import TRAIN, Executor, Job, Runner
 from detectors.studies.executors.local import Local, visible_gpus
@@ -49,10 +50,12 @@ class Asked:
         self.store = Store(cfg.store, "code" in cfg.accept, self.study.code)
         search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
         self.directories = list(config_dirs(search))
-        self.planner = Planner(self.study, self.folder, search)
         if cfg["import"] is not None:
             for line in self.store.adopt(cfg["import"]):
                 print(line)
+        plain = Planner(self.study, self.folder, search)
+        self.study = equalised(self.study, plain, self.store, cfg.do in ("plan", "run"))
+        self.planner = Planner(self.study, self.folder, search)
 
     def planned(self, seeds: Sequence[int] = (), tried: bool = False) -> Planned:
         """Runs with these seeds, or with all that the study has come to."""
@@ -185,7 +188,8 @@ def _threads(asked: Asked, planned: Planned) -> int:
 
 
 def _executor(asked: Asked, threads: int) -> Executor:
-    settings: Any = OmegaConf.to_container(asked.cfg, resolve=False)["cluster"] or {}
+    node: Any = OmegaConf.to_container(asked.cfg, resolve=False)
+    settings = node["cluster"] or {}
     jobs = asked.cfg.jobs
     if asked.cfg.executor == "slurm":
         from detectors.studies.executors.slurm import Slurm

@@ -83,6 +83,10 @@ class Planner:
         """Parameters and operations of a variant that was tried; empty where it was not."""
         return self._tried.get(self._place(variant), {})
 
+    def epochs(self, variant: Variant) -> int:
+        """How long a variant that was composed trains."""
+        return int(self._known[self._place(variant)]["config"]["trainer"]["max_epochs"])
+
     def _place(self, variant: Variant) -> str:
         return json.dumps(self._words(variant))
 

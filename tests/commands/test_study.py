@@ -138,7 +138,7 @@ def test_a_study_of_real_runs_is_killed_and_run_on(
     """With trainings of seconds: keys agree with those of `train`, and nothing is run twice."""
     words = [
         *("model=yolov3_tiny", "size=small", "image_size=96", "device=cpu", "data=scenes_easy"),
-        *("data.train.read.count=8", "data.val.count=6", "trainer.max_epochs=1"),
+        *("data.train.read.count=16", "data.val.count=6", "trainer.max_epochs=1"),
     ]
     (tmp_path / "conf" / "study").mkdir(parents=True)
     node = {"base": words, "variants": {"a": [], "b": ["optimizer.lr=0.01"]}, "seeds": [1, 2]}
