@@ -61,15 +61,19 @@ def living(host: str, pid: int) -> bool:
     return host == socket.gethostname() and _born(pid) is not None
 
 
-def take(file: Path, watch: Watch) -> Claim | None:
-    """A new claim of this process, in a file that has none or a dead one; None: another has it."""
+def take(file: Path, watch: Watch, dead: str | None = None) -> Claim | None:
+    """A new claim of this process, in a file that has none or a dead one; None: another has it.
+
+    Args:
+        dead: token of a claim that the caller knows to be dead.
+    """
     pid = os.getpid()
     claim = Claim(uuid.uuid4().hex, socket.gethostname(), _boot(), pid, _born(pid) or "", 0)
     if _linked(file, claim):
         return claim
     with _alone(file.parent):  # of two that find a dead claim, one removes it
         old = read(file)
-        if old is not None and watch.alive(old):
+        if old is not None and old.token != dead and watch.alive(old):
             return None
         file.unlink(missing_ok=True)
         return claim if _linked(file, claim) else None

@@ -42,6 +42,7 @@ class Job(NamedTuple):
     retries: int
     anew: bool = False  # set the old folder aside although it has a checkpoint
     seen: str | None = None  # when the run had ended, as it was decided to start it
+    dead: str | None = None  # the claim on it that had no heartbeat then
     command: tuple[str, ...] = TRAIN
     environment: Mapping[str, str] = {}
 
@@ -76,7 +77,7 @@ class Attempt:
     def begun(cls, job: Job) -> "Attempt | None":
         """The run, claimed and begun; None: another process has it, or it has ended by now."""
         folder = Path(job.store, job.key)
-        claim = claims.take(claim_of(folder), claims.Watch())
+        claim = claims.take(claim_of(folder), claims.Watch(), job.dead)
         if claim is not None and read_record(folder).get("ended") != job.seen:
             claims.release(claim_of(folder), claim)  # another has run it in the meantime
             return None
@@ -276,8 +277,12 @@ class Runner:
                 self.say(f"{_now()} {_told_of(cell)} starts")
 
     def _job(self, cell: Cell, run: Run) -> Job:
-        outdated = bool(self.store.outdated(run.record))
-        return self.job(cell)._replace(anew=outdated, seen=run.record.get("ended"))
+        claim = claims.read(claim_of(run.folder))
+        return self.job(cell)._replace(
+            anew=bool(self.store.outdated(run.record)),
+            seen=run.record.get("ended"),
+            dead=claim.token if claim is not None and not self.store.watch.alive(claim) else None,
+        )
 
     def _reap(self, going: dict[Cell, Any], keys: Sequence[str]) -> bool:
         """Whether any has ended; each is told."""

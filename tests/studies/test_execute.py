@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from detectors.studies import claims, execute
 from detectors.studies.design import Cell
 from detectors.studies.execute import Job, Runner
 from detectors.studies.executors.local import Local
-from detectors.studies.store import Store, read_record
+from detectors.studies.store import Store, claim_of, read_record
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
 
@@ -175,6 +176,20 @@ def test_a_runner_that_is_told_to_end_frees_its_runs(tmp_path: Path) -> None:
     assert attempt is not None
     assert attempt.process.poll() is not None
     assert store.run(cells[0].key).state in ("lost", "missing")
+
+
+def test_a_run_of_a_machine_that_is_gone_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "PATIENCE", 0.1)
+    monkeypatch.setattr(claims, "STILL", 0.3)
+    (one,) = cells = [cell("a", 1)]
+    claim = claims.take(claim_of(tmp_path / one.key), claims.Watch())
+    assert claim is not None
+    claim_of(tmp_path / one.key).write_text(json.dumps(claim._replace(host="gone")._asdict()))
+    assert states(tmp_path, cells) == ["running"]
+    run(tmp_path, cells)
+    assert states(tmp_path, cells) == ["done"]
 
 
 def test_nothing_starts_when_the_hours_are_over(tmp_path: Path) -> None:
