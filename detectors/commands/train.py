@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from detectors.callbacks.checkpoints import LastCheckpoint
+from detectors.config.words import said
 from detectors.engine import record, run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> float:
     """Train as the config says; the value of `objective`, which sweepers optimise."""
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     composed = resolved(cfg)
     cfg = configured_job(cfg)
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> float:
     module, data, trainer = assemble(cfg)
     check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
+    numbers_of(module, data, cfg.split)  # refuses a split that is not there
     data.data.check_memory("train", "val")  # reads both before the run is recorded
     if resumed is not None:
         resumed.check_classes(data.classes)
@@ -40,13 +41,14 @@ def main(cfg: DictConfig) -> float:
     try:
         fit(trainer, module, data, file)
         epoch = load_measured(module, trainer, cfg.select)
-        found = evaluate(module, data, trainer, "val", folder)
+        found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
     finally:
         finish(trainer)
     if trainer.is_global_zero:
         _log.info("run folder: %s", folder)
-    return value_of(cfg.objective, found.metrics)
+    chosen = run.best if cfg.select == "best" else run.last
+    return value_of(cfg.objective, {**chosen, **found.metrics})
 
 
 def load_measured(module: LitDetector, trainer: Trainer, select: str) -> int:

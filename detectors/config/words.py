@@ -18,12 +18,18 @@ from detectors.config.spelling import did_you_mean, said_twice
 _HEADER = re.compile(r"\s*#\s*@package\s+(\S+)")
 
 
+def said() -> list[str]:
+    """The words of the running Hydra job as they were typed, with links as they stand."""
+    task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return list(task)
+
+
 def words_of_job() -> list[str]:
     """The words of the running Hydra job, and where it looks for files of the user's."""
     job = HydraConfig.get()
     sources = [s.path for s in job.runtime.config_sources if s.provider == "command-line"]
     search = [f"hydra.searchpath=[file://{path}]" for path in sources]
-    return [*search, *job.overrides.task]
+    return [*search, *said()]
 
 
 def check_words(cfg: DictConfig, words: Sequence[str]) -> None:

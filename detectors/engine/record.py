@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from detectors.callbacks.costs import TRAINING, Costs
 from detectors.config.compose import chosen
-from detectors.config.words import words_of_job
+from detectors.config.words import said, words_of_job
 from detectors.engine.build import sketch
 from detectors.engine.evaluation import Evaluation
 from detectors.engine.latency import latency
@@ -170,7 +170,7 @@ def _facts(
         "key": run_key(config, print_of_data),
         **_said(),
         "seed": cfg.seed,
-        "split": "val",
+        "split": cfg.split,
         "select": cfg.select,
         "data": {
             "fingerprint": print_of_data,
@@ -195,7 +195,7 @@ def _said() -> dict[str, Any]:
     """What the words of the job chose."""
     job = HydraConfig.get()
     return {
-        "words": list(job.overrides.task),
+        "words": said(),
         "model": job.runtime.choices.get("model"),
         "tricks": chosen("trick", words_of_job(), str(job.job.config_name)),
     }

@@ -22,7 +22,7 @@ MAY_CHANGE = (
     *("weights", "weights_classes", BACKBONE, HUB),  # a resumed run reads none of them
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),  # how long it lasts
     *("device", "trainer.device", "data.num_workers", "data.cache"),
-    *("select", "latency", "fingerprint"),  # what is done when it has ended, and recorded
+    *("select", "split", "latency", "fingerprint"),  # what is done when it has ended, and recorded
     *("logger", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
     *("trainer.checkpoint_minutes", "trainer.enable_progress_bar", "trainer.profiler"),
     *(

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ WORDS = ["model=yolov3_tiny", "size=small", "image_size=64", "device=cpu", "prec
 WORDS += ["data=scenes_easy", "scenes.layout.side=64", "data.train.read.count=6"]
 WORDS += ["data.val.count=3", "data.batch_size=2", "data.num_workers=0", "~callback.pictures"]
 WORDS += ["trainer.max_epochs=2", "trainer.num_sanity_val_steps=0", "trick=[ema]"]
+WORDS += ["data.test=${data.val}"]  # the same pictures
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -144,6 +145,8 @@ def test_recording_changes_no_result(
     run: Path, detectors: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nothing:
+        best: ClassVar[dict[str, float]] = {}
+
         def finish(self, *_: object) -> None: ...
 
     monkeypatch.setattr("detectors.engine.record.begin", lambda *_: Nothing())
@@ -167,7 +170,7 @@ def test_a_stopped_run_says_so_and_goes_on_where_it_was(
     file = tmp_path / "run/run.json"
     file.write_text(json.dumps({**stopped, "threads": 99, "started": "before"}))
 
-    words = ("hydra.run.dir=run", "ckpt_path=last", "select=last", "latency=false")
+    words = ("hydra.run.dir=run", "ckpt_path=last", "select=last", "split=test", "latency=false")
     detectors(tmp_path, "train", *WORDS, *words)
     found = record(tmp_path / "run")
     assert (found["state"], found["reason"], found["select"]) == ("done", None, "last")
@@ -179,6 +182,8 @@ def test_a_stopped_run_says_so_and_goes_on_where_it_was(
     assert same(weights(tmp_path / "run"), weights(run))
     assert found["measured_epoch"] == 1
     assert found["metrics"] == found["last"] == record(run)["last"]
+    assert found["split"] == "test"
+    assert "test/AP" in json.loads((tmp_path / "run/metrics.json").read_text())
 
 
 def test_a_failed_run_keeps_what_it_did_and_why_it_failed(
