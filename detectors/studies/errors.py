@@ -1,0 +1,176 @@
+"""What each kind of error costs a run: the AP50 that is gained where it alone is corrected.
+
+Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", sec. 2.2 and
+2.3. As AP50 is COCO's here, a class without objects counts nowhere, and a hundred detections are
+kept of each picture and class, not of each picture.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from detectors.studies.average_precision import (
+    RIGHT,
+    Found,
+    Matches,
+    Truth,
+    average_precisions,
+    chunked,
+    match,
+    overlapping,
+    ranked,
+)
+
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU, TIDE sec. 2.2
+KINDS = {
+    "Cls": "right place, wrong class",
+    "Loc": "right class, wrong place",
+    "Both": "wrong class and wrong place",
+    "Dupe": "found before",
+    "Bkg": "nothing is there",
+    "Miss": "not found, not even by one of the errors above",
+}
+
+
+class Ranked(NamedTuple):
+    """Detections and objects to find, as an oracle leaves them."""
+
+    labels: np.ndarray  # [n]
+    states: np.ndarray  # [n]
+    wanted: np.ndarray  # [G] bool
+
+
+class Judged(NamedTuple):
+    """Which error each detection is, and what it would have found without it."""
+
+    kinds: np.ndarray  # [n] str, "" where it is right
+    objects: np.ndarray  # [n] the object that Cls and Loc mean, -1 where it is found or lost
+    missed: np.ndarray  # [G] bool
+
+
+def error_kinds(truth: Truth, found: Found) -> dict[str, float]:
+    """AP50 lost by each of KINDS, in [0, 1]."""
+    return {kind: float(v[0]) for kind, v in error_costs(truth, found, match(truth, found)).items()}
+
+
+def error_costs(
+    truth: Truth, found: Found, matches: Matches, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """AP50 lost by each of KINDS under W weightings of the pictures, [W] in [0, 1].
+
+    They need not add up to what is missing to 1, because each is corrected while the others stay.
+
+    Args:
+        matches: of `truth` and `found`.
+        weights: [W, I]; None counts every picture once.
+    """
+    table = np.ones((1, matches.pictures)) if weights is None else np.asarray(weights, np.float64)
+    real = ~(truth.crowd | truth.difficult)
+    plain = Ranked(matches.labels, matches.states[:, 0, 0], real)
+    judged = _judged(truth, found, matches, real)
+    base = _ap50(truth, matches, plain, real, table)
+    return {
+        kind: np.maximum(_ap50(truth, matches, fixed, real, table) - base, 0.0)
+        for kind, fixed in _oracles(truth, plain, judged)
+    }
+
+
+def _oracles(truth: Truth, plain: Ranked, judged: Judged) -> Iterator[tuple[str, Ranked]]:
+    """TIDE sec. 2.3: a detection that can be corrected is, any other of that kind is removed."""
+    for kind in KINDS:
+        if kind == "Miss":
+            yield kind, plain._replace(wanted=plain.wanted & ~judged.missed)
+            continue
+        own = judged.kinds == kind
+        mended = own & (judged.objects >= 0)
+        labels = plain.labels.copy()
+        labels[mended] = truth.labels[judged.objects[mended]]
+        states = np.where(mended, RIGHT, np.where(own, 0, plain.states))
+        yield kind, plain._replace(labels=labels, states=states)
+
+
+def _judged(truth: Truth, found: Found, matches: Matches, real: np.ndarray) -> Judged:
+    """The kind of every detection that is not right, the first that applies as in TIDE's code."""
+    right = matches.states[:, 0, 0] == RIGHT
+    used = np.zeros(len(real), dtype=bool)
+    used[matches.objects[right]] = True
+    objects, boxes = np.flatnonzero(real), found.boxes[matches.rows]
+    row, column, overlap = overlapping(
+        matches.images,
+        truth.images[objects],
+        boxes,
+        truth.boxes[objects],
+        BACKGROUND,
+        np.zeros(len(objects), dtype=bool),
+    )
+    column = objects[column]
+    same = matches.labels[row] == truth.labels[column]
+    pairs, count = (row, column, overlap), len(right)
+    own, mine = _best(pairs, same, count)
+    other, theirs = _best(pairs, ~same, count)
+    taken, _ = _best(pairs, same & used[column], count)
+    any_, _ = _best(pairs, same | True, count)
+    tests = {
+        "": right,
+        "Loc": (own >= BACKGROUND) & (own <= FOREGROUND),
+        "Cls": other >= FOREGROUND,
+        "Dupe": taken >= FOREGROUND,
+        "Bkg": any_ <= BACKGROUND,
+    }
+    kinds = np.select(list(tests.values()), list(tests), default="Both")
+    meant = np.select([kinds == "Loc", kinds == "Cls"], [mine, theirs], default=-1)
+    meant = np.where(np.append(~used, False)[meant], meant, -1)
+    missed = real & ~used
+    missed[meant[meant >= 0]] = False
+    return Judged(kinds, _best_of_each(meant, matches), missed)
+
+
+def _best(
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray], which: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest overlap of each of n detections, 0 without one, and its object, else -1."""
+    row, column, overlap = (part[which] for part in pairs)
+    order = np.lexsort((column, -overlap, row))
+    first = order[np.flatnonzero(np.diff(row[order], prepend=-1))]
+    best, object_ = np.zeros(count), np.full(count, -1)
+    best[row[first]], object_[row[first]] = overlap[first], column[first]
+    return best, object_
+
+
+def _best_of_each(meant: np.ndarray, matches: Matches) -> np.ndarray:
+    """[n] Objects that are meant, each by its best detection alone; -1 in all others."""
+    some = np.flatnonzero(meant >= 0)
+    order = some[np.lexsort((matches.rows[some], -matches.scores[some], meant[some]))]
+    first = order[np.flatnonzero(np.diff(meant[order], prepend=-1))]
+    objects = np.full(len(meant), -1)
+    objects[first] = meant[first]
+    return objects
+
+
+def _ap50(
+    truth: Truth, matches: Matches, of: Ranked, real: np.ndarray, table: np.ndarray
+) -> np.ndarray:
+    """[W] Mean over the classes that have objects.
+
+    Of a class whose objects are all missed nothing is left without them; it is then left out,
+    unless detections of it remain. Where that leaves no class, everything is missed: 1.
+    """
+    order = np.lexsort((matches.rows, matches.images, -matches.scores, of.labels))
+    labels, states, images = of.labels[order], of.states[order], matches.images[order]
+    bounds = np.searchsorted(labels, np.arange(len(truth.classes) + 1))
+    chunks = chunked(table)
+    total, count, every = np.zeros((3, len(table)))
+    for label, part in enumerate(itertools.starmap(slice, itertools.pairwise(bounds))):
+        before, after = (
+            table[:, truth.images[which & (truth.labels == label)]].sum(axis=1)
+            for which in (real, of.wanted)
+        )
+        ranking = ranked(images[part], states[part, None], table.shape[1])
+        seen = table[:, np.unique(images[part][states[part] != 0])].any(axis=1)
+        counts = (before > 0) & ((after > 0) | seen)
+        total += np.where(counts, average_precisions(ranking, chunks, after)[0], 0.0)
+        count += counts
+        every += before > 0
+    return np.where((count == 0) & (every > 0), 1.0, total / np.maximum(count, 1))
