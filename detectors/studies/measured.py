@@ -1,0 +1,143 @@
+"""Reads a finished run folder and computes its numbers from detections and ground truth."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detectors.studies import average_precision
+from detectors.studies.average_precision import Found, Matches, Truth
+from detectors.studies.errors import error_costs
+
+DRAWS = 1000  # resamples of the pictures; their standard deviation is then known to 2.2 %
+SEED = 0  # of the draws, which all runs of the same pictures share
+READ = ("run.json", "truth.json", "detections.json", "images.json", "metrics.csv")
+NEEDED = READ[:3]
+TIDE = "TIDE/"  # before the name of a kind of error
+
+
+class Measured(NamedTuple):
+    """A run in AP points."""
+
+    folder: Path
+    record: Mapping[str, Any]  # run.json
+    points: Mapping[str, float | None]  # by metric; None where there is no object to find; of each
+    # kind of error, "TIDE/Cls" for one, the AP50 that it costs
+    draws: Mapping[str, np.ndarray]  # [W] by metric, of resampled pictures; NaN where undefined
+    influence: np.ndarray  # [I] what the primary metric gains by each picture
+    pictures: tuple[int, ...]  # [I] their ids
+    curve: Mapping[int, float]  # primary metric by epoch
+    hashes: Mapping[str, str]  # SHA-256 of each file read
+
+
+def reader(metric: str) -> Callable[[Path], Measured]:
+    """A function that measures a run folder; it keeps the last ground truth for the next run.
+
+    Args:
+        metric: the primary one.
+    """
+    kept: dict[str, Truth] = {}
+
+    def read(folder: Path) -> Measured:
+        hashes = {name: hashed(folder / name) for name in READ if (folder / name).is_file()}
+        _check(folder, hashes)
+        if hashes["truth.json"] not in kept:
+            kept.clear()
+            kept[hashes["truth.json"]] = average_precision.read_truth(folder / "truth.json")
+        return _measured(folder, kept[hashes["truth.json"]], metric, hashes)
+
+    return read
+
+
+def read_json(file: Path) -> Any:
+    """What a JSON file says.
+
+    Raises:
+        ValueError: it is none; names the file.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is not JSON ({error}): write it again, or run it anew") from error
+
+
+def hashed(file: Path) -> str:
+    """SHA-256 of its bytes, in hex digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check(folder: Path, hashes: Mapping[str, str]) -> None:
+    missing = [name for name in NEEDED if name not in hashes]
+    if missing:
+        raise ValueError(
+            f"{folder} has no {' and no '.join(missing)}, which every finished run of "
+            "`detectors train` writes: train it again, or leave it out"
+        )
+
+
+def _measured(folder: Path, truth: Truth, metric: str, hashes: Mapping[str, str]) -> Measured:
+    record = read_json(folder / "run.json")
+    found = average_precision.read_found(folder / "detections.json", truth)
+    matches = average_precision.match(truth, found)
+    pictures = tuple(int(i) for i in truth.image_ids)
+    weights = average_precision.bootstrap_weights(len(pictures), DRAWS, SEED)
+    plain = _numbers(truth, found, matches)
+    _check_metric(metric, plain)
+    return Measured(
+        folder=folder,
+        record=record,
+        points={name: _points(values[0]) for name, values in plain.items()},
+        draws={
+            name: np.where(values < 0, np.nan, 100 * values)
+            for name, values in _numbers(truth, found, matches, weights).items()
+        },
+        influence=_influence(matches, len(pictures), metric),
+        pictures=pictures,
+        curve=_curve(folder / "metrics.csv", f"{record['split']}/{metric}"),
+        hashes=hashes,
+    )
+
+
+def _numbers(
+    truth: Truth, found: Found, matches: Matches, weights: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """All metrics and the costs of all kinds of errors, [W] in [0, 1]."""
+    costs = error_costs(truth, found, matches, weights)
+    return average_precision.scores(matches, weights) | {f"{TIDE}{k}": v for k, v in costs.items()}
+
+
+def _points(score: float) -> float | None:
+    return None if score < 0 else 100 * float(score)
+
+
+def _check_metric(metric: str, known: Mapping[str, Any]) -> None:
+    if metric not in known:
+        raise ValueError(f"metric={metric}: the runs report no such number: {', '.join(known)}")
+
+
+def _influence(matches: Matches, pictures: int, metric: str) -> np.ndarray:
+    """What the metric loses, in points, when each picture is left out; 0 where undefined."""
+    lost = []
+    for start in range(0, pictures, DRAWS):
+        rows = np.arange(start, min(start + DRAWS, pictures))
+        weights = np.ones((len(rows), pictures))
+        weights[np.arange(len(rows)), rows] = 0
+        lost.append(average_precision.scores(matches, weights)[metric])
+    left = np.concatenate(lost) if lost else np.zeros(0)
+    whole = average_precision.scores(matches)[metric][0]
+    return np.where((left < 0) | (whole < 0), 0.0, 100 * (whole - left))
+
+
+def _curve(file: Path, column: str) -> dict[int, float]:
+    """A metric in points at the end of each epoch, counted from 1; empty where none is kept."""
+    if not file.is_file():
+        return {}
+    with file.open(newline="", encoding="utf-8") as opened:
+        rows = [row for row in csv.DictReader(opened) if row.get(column) and row.get("epoch")]
+    found = {int(float(row["epoch"])) + 1: 100 * float(row[column]) for row in rows}
+    return {epoch: points for epoch, points in found.items() if points >= 0}

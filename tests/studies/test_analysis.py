@@ -1,0 +1,195 @@
+"""Results say what the runs show: means, paired differences, effects, and what they come from."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detectors.studies.analysis import analyse, signed
+from detectors.studies.design import read_study
+from detectors.studies.effects import holm
+from detectors.studies.interactions import contrasts
+from tests.studies.simulated import write_run
+
+
+@pytest.fixture(scope="module")
+def results(written: Path) -> dict[str, Any]:
+    return json.loads((written / "results.json").read_text(encoding="utf-8"))
+
+
+def reported(sweep: Path, jobs: range, metric: str = "AP") -> np.ndarray:
+    """Points that the runs themselves say."""
+    records = [json.loads((sweep / str(job) / "run.json").read_text()) for job in jobs]
+    return np.array([100 * record["metrics"][metric] for record in records])
+
+
+def row(results: dict[str, Any], variant: str, metric: str = "AP") -> dict[str, Any]:
+    return next(
+        r for r in results["comparisons"] if (r["variant"], r["metric"]) == (variant, metric)
+    )
+
+
+def test_levels_are_means_over_seeds_in_points(results: dict[str, Any], sweep: Path) -> None:
+    plain = results["variants"][0]
+    points = reported(sweep, range(3))
+    assert plain["name"] == "plain"
+    assert plain["metrics"]["AP"]["n"] == 3
+    assert plain["metrics"]["AP"]["mean"] == pytest.approx(points.mean())
+    assert plain["metrics"]["AP"]["sd"] == pytest.approx(points.std(ddof=1))
+
+
+@pytest.mark.parametrize("metric", ["AP", "AP75", "AR100"])
+def test_differences_are_paired_by_seed(results: dict[str, Any], sweep: Path, metric: str) -> None:
+    found = row(results, "trick=[mosaic]", metric)
+    gaps = reported(sweep, range(6, 9), metric) - reported(sweep, range(3), metric)
+    assert found["per_seed"] == pytest.approx(gaps.tolist())
+    assert found["these"]["half"] == pytest.approx(4.302653 * gaps.std(ddof=1) / 3**0.5)
+    assert found["new"]["se"] > found["these"]["se"]
+
+
+def test_only_the_primary_metric_has_a_verdict(results: dict[str, Any]) -> None:
+    judged = {r["metric"] for r in results["comparisons"] if "verdict" in r}
+    assert judged == {"AP"}
+
+
+def test_a_diverged_run_forbids_a_verdict_and_is_told(results: dict[str, Any]) -> None:
+    found = row(results, "trick=[ciou]")
+    assert found["seeds"] == [1, 2]
+    assert found["verdict"] == {"kind": "none", "words": "diverged with 1 of 3 seeds"}
+    told = results["variants"][1]["failed"]
+    assert told == {"3": "diverged: the loss is not finite in step 12"}
+
+
+def test_what_is_not_comparable_has_numbers_and_takes_no_part_in_the_adjustment(
+    results: dict[str, Any],
+) -> None:
+    found = row(results, "neck=pan")
+    assert found["verdict"]["words"] == "not comparable: epochs 6 and 36"
+    assert not found["comparable"]
+    assert found["per_seed"] == [0, 0, 0]
+    assert found["p_adjusted"] is None
+    able = [row(results, name) for name in ("trick=[ciou]", "trick=[mosaic]")]
+    assert [r["p_adjusted"] for r in able] == pytest.approx(holm([r["p"] for r in able]))
+
+
+def test_classes_are_adjusted_over_the_classes_of_a_variant(results: dict[str, Any]) -> None:
+    own = [r for r in results["classes"] if r["variant"] == "trick=[mosaic]"]
+    assert [r["metric"] for r in own] == ["AP/disk", "AP/ring", "AP/cross", "AP/star"]
+    assert [r["p_adjusted"] for r in own] == pytest.approx(holm([r["p"] for r in own]))
+
+
+def test_kinds_of_errors_are_compared_like_metrics(results: dict[str, Any]) -> None:
+    own = [r for r in results["errors"] if r["variant"] == "trick=[mosaic]"]
+    assert {r["metric"] for r in own} == {
+        f"TIDE/{kind}" for kind in ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
+    }
+    assert [r["p_adjusted"] for r in own] == pytest.approx(holm([r["p"] for r in own]))
+    missed = next(r for r in own if r["metric"] == "TIDE/Miss")
+    assert missed["mean"] < 0  # the better one misses less
+    levels = [v["errors"]["TIDE/Miss"]["mean"] for v in results["variants"]]
+    assert levels[2] - levels[0] == pytest.approx(missed["mean"])
+
+
+def test_costs_are_those_of_the_runs(results: dict[str, Any]) -> None:
+    costs = results["variants"][0]["costs"]
+    assert costs["parameters"] == {"n": 3, "mean": 1.2e6, "least": 1.2e6, "most": 1.2e6}
+    assert costs["memory_device"] is None
+    assert costs["latency_ms"]["least"] < costs["latency_ms"]["mean"] < costs["latency_ms"]["most"]
+
+
+def test_curves_end_with_the_measured_difference(results: dict[str, Any]) -> None:
+    curve = next(r for r in results["curves"] if r["variant"] == "trick=[mosaic]")
+    found = row(results, "trick=[mosaic]")
+    assert curve["paired_epochs"] == [1, 2, 3, 4, 5, 6]
+    assert curve["difference"][-1] == pytest.approx(found["mean"])
+    assert curve["high"][-1] == pytest.approx(found["these"]["high"])
+
+
+def test_a_changed_number_changes_the_signature(results: dict[str, Any]) -> None:
+    assert signed(results) == results
+    assert signed({**results, "format": 2})["sha256"] != results["sha256"]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_the_picture_that_makes_the_difference_is_found(tmp_path: Path) -> None:
+    """One variant is the other without what it found in one picture."""
+    places = [tmp_path / "runs" / name for name in ("a", "b")]
+    for place in places:
+        write_run(place, [], 1, 0.9, images=12)
+    objects = json.loads((places[1] / "truth.json").read_text())["annotations"]
+    richest = Counter(o["image_id"] for o in objects).most_common(1)[0][0]
+    file = places[1] / "detections.json"
+    rows = json.loads(file.read_text())
+    file.write_text(json.dumps([r for r in rows if r["image_id"] != richest]))
+    study = read_study({"base": [], "variants": {"a": [], "b": "neck=pan"}, "seeds": [1]})
+    found = analyse(study, {"a": {1: places[0]}, "b": {1: places[1]}}, {})["pictures"]
+    assert found[0]["image"] == richest
+    assert found[0]["contribution"]["b"] < 0
+    assert found[0]["seed"] == 1
+
+
+def full(switches: int) -> Any:
+    names = "abc"[:switches]
+    return read_study(
+        {"base": [], "switches": {n: f"trick=[{n}]" for n in names}, "design": "full", "seeds": [1]}
+    )
+
+
+def test_contrasts_of_two_switches_are_those_worked_by_hand() -> None:
+    found = {c.name: dict(c.weights) for c in contrasts(full(2).variants)}
+    assert found == {
+        "a": {"plain": -0.5, "b": -0.5, "a": 0.5, "a+b": 0.5},
+        "b": {"plain": -0.5, "b": 0.5, "a": -0.5, "a+b": 0.5},
+        "a x b": {"plain": 1, "b": -1, "a": -1, "a+b": 1},
+    }
+
+
+def test_contrasts_recover_effects_and_interactions() -> None:
+    """Of numbers that are made of them: 2 for a, -1 for b, 3 for both together."""
+    study = full(3)
+    on = {v.name: {n: v.levels[n] == "on" for n in "abc"} for v in study.variants}
+    made = {n: 2 * s["a"] - s["b"] + 3 * (s["a"] and s["b"]) for n, s in on.items()}
+    found = {
+        c.name: sum(w * made[n] for n, w in c.weights.items()) for c in contrasts(study.variants)
+    }
+    assert found == pytest.approx({"a": 3.5, "b": 0.5, "c": 0, "a x b": 3, "a x c": 0, "b x c": 0})
+
+
+def test_levels_of_a_factor_are_compared_with_the_first() -> None:
+    study = read_study(
+        {
+            "base": [],
+            "factors": {"model": ["ssd", "fcos", "yolov3"], "act": ["relu", "mish"]},
+            "design": "full",
+            "seeds": [1],
+        }
+    )
+    names = [c.name for c in contrasts(study.variants)]
+    assert names == [
+        *("model=fcos", "model=yolov3", "act=mish"),
+        *("model=fcos x act=mish", "model=yolov3 x act=mish"),
+    ]
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_effects_of_a_full_design_have_verdicts_and_pairs_none(tmp_path: Path) -> None:
+    study = full(2)
+    runs = {
+        v.name: {
+            seed: write_run(
+                tmp_path / "runs" / f"{i}{seed}", list(v.words), seed, 0.4 + 0.15 * i, 12
+            )
+            for seed in (1, 2)
+        }
+        for i, v in enumerate(study.variants)
+    }
+    found = analyse(study, runs, {})["effects"]
+    assert [r["name"] for r in found["main"]] == ["a", "b"]
+    assert all(r["verdict"]["words"] for r in found["main"])
+    assert [r["p_adjusted"] for r in found["main"]] == pytest.approx(
+        holm([r["p"] for r in found["main"]])
+    )
+    assert ["verdict" in r for r in found["pairs"]] == [False]
