@@ -100,9 +100,11 @@ def run(command: str, arguments: list[str]) -> Any:
 
     asked = os.environ.get(FULL_ERRORS) == "1"
     failed: list[str] = []
+    swept: list[Path] = []
 
     def job(cfg: Any) -> Any:
         sys.argv = [program, command, *_relaunch(arguments)]
+        swept[:] = _sweep(command)
         try:
             cfg = _checked(command, cfg)
             with _full_errors(asked):  # in processes that it starts, too
@@ -128,12 +130,31 @@ def run(command: str, arguments: list[str]) -> Any:
             if {"--cfg", "-c"} & {*arguments}:
                 sys.argv += importlib.import_module("detectors.config.compose").lifted(arguments)
             main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)
-            return main(job)()
+            value = main(job)()
     except Exception as error:
+        _tell(swept)
         if asked:
             raise
         suggestions = importlib.import_module("detectors.config.suggestions")
         _exit("\n".join(failed) or suggestions.hint(command, arguments) or told(error))
+    _tell(swept)
+    return value
+
+
+def _sweep(command: str) -> list[Path]:
+    """The folder of the sweep that this job of `train` belongs to; none where there is none."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    job = HydraConfig.get()
+    return [Path(job.sweep.dir)] if (command, job.mode) == ("train", RunMode.MULTIRUN) else []
+
+
+def _tell(swept: Sequence[Path]) -> None:
+    """Print what the runs of a sweep show, those that have failed among them."""
+    for folder in swept:
+        if table := importlib.import_module("detectors.studies.compare").sweep_told(folder):
+            print(table)
 
 
 def _checked(command: str, cfg: Any) -> Any:
