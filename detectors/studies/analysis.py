@@ -37,6 +37,11 @@ COSTS: Mapping[str, str] = {
     "latency_iqr_ms": "latency.iqr_ms",
 }
 
+LUCKY = (
+    "no verdict: the epoch was chosen on the pictures that measure it, which flatters whatever "
+    "scatters more; train with select=last"
+)
+
 Runs = Mapping[str, Mapping[int, Measured]]  # by variant and seed
 Row = dict[str, Any]
 
@@ -54,12 +59,18 @@ class Setting(NamedTuple):
         """The phrase that forbids a verdict about these variants; empty where there is none."""
         if lines := [line for name in names for line in self.broken.get(name, ())]:
             return "not comparable: " + "; ".join(dict.fromkeys(lines))
+        if any(_lucky(run) for name in names for run in self.runs[name].values()):
+            return LUCKY
         seeds = len(asked_seeds(self))
         for name in names:
             gone = [s for s, why in self.failed.get(name, {}).items() if why.startswith("diverged")]
             if gone:
                 return f"diverged with {len(gone)} of {seeds} seeds"
         return ""
+
+
+def _lucky(run: Measured) -> bool:
+    return run.record["select"] == "best" and run.record["split"] == "val"
 
 
 def analyse(
@@ -100,7 +111,7 @@ def _results(setting: Setting, agreement: Row) -> Row:
     single = [name for name in metrics if name == primary or name not in (*classes, *errors)]
     return {
         "format": FORMAT,
-        "study": _described(setting),
+        "study": {**_described(setting), "select": agreement["agreed"].get("select")},
         "contract": agreement,
         "variants": [_variant(setting, v.name, single, errors) for v in setting.study.variants],
         "comparisons": [row for name in single for row in _compared(setting, name)],
@@ -128,7 +139,6 @@ def _described(setting: Setting) -> Row:
         "design": study.design,
         "baseline": study.baseline.name,
         "metric": study.metric,
-        "select": study.select,
         "split": study.split,
         "claim": study.claim,
         "equal_within": study.equal_within,

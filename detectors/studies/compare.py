@@ -94,7 +94,6 @@ def grouped(runs: Sequence[str | Path], **keys: Any) -> Group:
         "base": base,
         "variants": {names[words]: rest for words, rest in own.items()},
         "seeds": sorted({record["seed"] for record in records}),
-        "select": _one(records, "select"),
         "split": _one(records, "split"),
         **keys,
     }

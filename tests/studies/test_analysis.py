@@ -114,6 +114,23 @@ def test_a_changed_number_changes_the_signature(results: dict[str, Any]) -> None
 
 
 @pytest.mark.usefixtures("few_draws")
+def test_the_best_epoch_on_the_pictures_that_measure_it_gets_no_verdict(tmp_path: Path) -> None:
+    study = read_study({"base": [], "variants": {"a": [], "b": "neck=pan"}, "seeds": [1, 2]})
+    runs = {
+        name: {
+            s: write_run(tmp_path / "runs" / f"{name}{s}", [], s, skill, 6, select="best")
+            for s in (1, 2)
+        }
+        for name, skill in (("a", 0.2), ("b", 0.9))
+    }
+    found = analyse(study, runs, {})
+    assert found["study"]["select"] == "best"
+    verdict = found["comparisons"][0]["verdict"]
+    assert verdict["kind"] == "none"
+    assert verdict["words"].startswith("no verdict: the epoch was chosen on the pictures that")
+
+
+@pytest.mark.usefixtures("few_draws")
 def test_the_picture_that_makes_the_difference_is_found(tmp_path: Path) -> None:
     """One variant is the other without what it found in one picture."""
     places = [tmp_path / "runs" / name for name in ("a", "b")]
