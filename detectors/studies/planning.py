@@ -11,6 +11,8 @@ from detectors.studies.cells import Planned
 from detectors.studies.design import Cell, Study
 from detectors.studies.store import Run, Store, read_record
 
+USUAL = (0.4, 0.8, 1.6)  # standard deviations of a paired difference in AP points
+EFFECTS = (0.5, 1.0, 2.0)  # AP points
 ADVISED = 4  # switches from which on a fraction tells more than adding one at a time
 
 
@@ -25,6 +27,7 @@ def shown(study: Study, planned: Planned, store: Store, jobs: int) -> list[str]:
         *_costs(study, runs, store, jobs),
         "",
         *_advice(study, planned),
+        *_power(study, planned, store),
     ]
 
 
@@ -150,3 +153,29 @@ def too_wide(study: Study, results: Mapping[str, Any]) -> dict[str, float]:
         if half > until and (study.claim == "these_pictures" or pictures <= until):
             found[row["variant"]] = half
     return found
+
+
+def _power(study: Study, planned: Planned, store: Store) -> Iterator[str]:
+    """What the seeds can find, by the scatter of runs that there are, or else for usual ones."""
+    sds = list(paired_sds(study, store).values())
+    seeds, others = len(study.seeds.start), len(study.variants) - len(planned.refused) - 1
+    if seeds < 2 or others < 1:
+        yield "power: none, because an interval takes two seeds and a variant beside the baseline"
+        return
+    known = [statistics.median(sds)] if sds else list(USUAL)
+    source = (
+        "as runs of this base have it" if sds else "not known: the store has no pairs of this base"
+    )
+    yield f"scatter over seeds of a difference to the baseline: {source}"
+    yield from (_chances(study, sd, seeds, others) for sd in known)
+
+
+def _chances(study: Study, sd: float, seeds: int, others: int) -> str:
+    """A line for one standard deviation."""
+    from detectors.studies.power import power, seeds_needed  # scipy, which no other answer needs
+
+    chances = [f"{100 * power(effect, sd, seeds, others):.0f} %" for effect in EFFECTS]
+    half = study.seeds.until or 0.5
+    found = ", ".join(f"{e:g} AP {chance}" for e, chance in zip(EFFECTS, chances, strict=True))
+    needed = seeds_needed(sd, half)
+    return f"  sd {sd:.1f} AP: chance to find {found}; ±{half:g} AP takes {needed} seeds"

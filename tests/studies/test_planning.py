@@ -60,6 +60,22 @@ def test_the_scatter_of_a_difference_is_that_of_common_seeds(tmp_path: Path) -> 
     assert sd == pytest.approx(1.0)
 
 
+def test_the_power_is_told_before_a_study_is_run(tmp_path: Path) -> None:
+    asked = study(seeds=5)
+    unknown = planning.shown(asked, planned(asked), Store(tmp_path), 1)
+    # As simulated for one comparison: +-0.5 AP takes 5 seeds at a standard deviation of 0.4.
+    assert any("sd 0.4 AP" in line and "±0.5 AP takes 5 seeds" in line for line in unknown)
+    assert sum("chance to find" in line for line in unknown) == len(planning.USUAL)
+    for cell in planned(asked).cells:
+        difference = [0, 0.02, -0.02, 0.01, 0][cell.seed - 1] if cell.variant == "b" else 0
+        finished(tmp_path, cell, cell.seed / 10 + difference)
+    known = planning.shown(asked, planned(asked), Store(tmp_path), 1)
+    assert any("as runs of this base have it" in line for line in known)
+    assert sum("sd 1.5 AP" in line for line in known) == 1
+    once = study(seeds=[1])
+    assert "power: none" in planning.shown(once, planned(once), Store(tmp_path), 1)[-1]
+
+
 def test_a_study_that_makes_no_sense_without_what_is_refused_says_so() -> None:
     asked = study()
     assert planning.cannot_run(asked, planned(asked)) == ""
