@@ -23,7 +23,7 @@ from detectors.studies.power import pictures_half
 from detectors.studies.verdict import verdict
 
 FORMAT = 1
-DIGITS = 12  # significant ones that are stored: what is left is rounding of the machine
+DIGITS = 12  # of a float that are stored: what is left is rounding of the machine
 COSTS: Mapping[str, str] = {
     "parameters": "parameters",
     "flops": "flops",
@@ -447,7 +447,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def plain(node: Any) -> Any:
-    """Containers and numbers that JSON knows; floats of twelve significant digits."""
+    """Containers and numbers that JSON knows; floats rounded to twelve digits."""
     if isinstance(node, Mapping):
         return {str(key): plain(child) for key, child in node.items()}
     if isinstance(node, list | tuple):
