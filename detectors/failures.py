@@ -60,13 +60,14 @@ def record_end(folder: Path, error: Exception | SystemExit) -> None:
 
 
 def _end(error: Exception | SystemExit) -> dict[str, Any]:
-    """State, reason and exit code."""
+    """State, class of the error, reason and exit code."""
     if isinstance(error, SystemExit):
         state = "stopped" if error.code in SIGNALLED else "failed"
         reason = getattr(error, "told", f"ended by exit status {error.code}")
-        return {"state": state, "reason": reason, "exit_code": error.code}
+        return {"state": state, "error": None, "reason": reason, "exit_code": error.code}
     state = "diverged" if isinstance(error, FloatingPointError) else "failed"
-    return {"state": state, "reason": told(error), "exit_code": 1}
+    name = type(error).__name__
+    return {"state": state, "error": name, "reason": told(error), "exit_code": 1}
 
 
 def _last_lines(log: Path) -> list[str] | None:

@@ -164,6 +164,7 @@ def _facts(
     return {
         "format": FORMAT,
         "state": "running",
+        "error": None,
         "reason": None,
         "exit_code": None,
         "log": None,

@@ -16,7 +16,7 @@ OF_STUDY = ("seed", "select", "split", "ckpt_path")  # what a study says in keys
 PLAIN = "plain"  # the variant that has only the words of all
 
 
-class Found(NamedTuple):
+class Finished(NamedTuple):
     """A run folder and what its words say."""
 
     folder: Path
@@ -105,7 +105,7 @@ def grouped(runs: Sequence[str | Path], **keys: Any) -> Group:
     return Group(file, cells)
 
 
-def _found(place: Path) -> Iterator[Found]:
+def _found(place: Path) -> Iterator[Finished]:
     """Runs in a folder and below it, numbers in names by their value."""
     files = sorted(place.rglob("run.json"), key=lambda file: _natural(str(file)))
     if not files:
@@ -116,7 +116,7 @@ def _found(place: Path) -> Iterator[Found]:
     for file in files:
         record = read_json(file)
         words = (word for word in record["words"] if not _unscientific(word))
-        yield Found(file.parent, record, tuple(sorted(words)))
+        yield Finished(file.parent, record, tuple(sorted(words)))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -139,7 +139,7 @@ def _one(records: Sequence[Mapping[str, Any]], name: str) -> Any:
     return values[0]
 
 
-def _check_single(cell: Cell, run: Found, cells: Mapping[Cell, Run]) -> None:
+def _check_single(cell: Cell, run: Finished, cells: Mapping[Cell, Run]) -> None:
     for other, there in cells.items():
         if (other.variant, other.seed) == (cell.variant, cell.seed):
             raise ValueError(
@@ -148,7 +148,7 @@ def _check_single(cell: Cell, run: Found, cells: Mapping[Cell, Run]) -> None:
             )
 
 
-def _run(run: Found) -> Run:
+def _run(run: Finished) -> Run:
     """As the store has it; one that is done without what it found counts as failed."""
     record, folder = run.record, run.folder.resolve()
     state, reason = record["state"], record.get("reason") or ""

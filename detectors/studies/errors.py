@@ -34,7 +34,7 @@ KINDS = {
 }
 
 
-class Ranked(NamedTuple):
+class Outcomes(NamedTuple):
     """Detections and objects to find, as an oracle leaves them."""
 
     labels: np.ndarray  # [n]
@@ -68,7 +68,7 @@ def error_costs(
     """
     table = np.ones((1, matches.pictures)) if weights is None else np.asarray(weights, np.float64)
     real = ~(truth.crowd | truth.difficult)
-    plain = Ranked(matches.labels, matches.states[:, 0, 0], real)
+    plain = Outcomes(matches.labels, matches.states[:, 0, 0], real)
     judged = _judged(truth, found, matches, real)
     base = _ap50(truth, matches, plain, real, table)
     return {
@@ -77,7 +77,7 @@ def error_costs(
     }
 
 
-def _oracles(truth: Truth, plain: Ranked, judged: Judged) -> Iterator[tuple[str, Ranked]]:
+def _oracles(truth: Truth, plain: Outcomes, judged: Judged) -> Iterator[tuple[str, Outcomes]]:
     """TIDE sec. 2.3: a detection that can be corrected is, any other of that kind is removed."""
     for kind in KINDS:
         if kind == "Miss":
@@ -150,7 +150,7 @@ def _best_of_each(meant: np.ndarray, matches: Matches) -> np.ndarray:
 
 
 def _ap50(
-    truth: Truth, matches: Matches, of: Ranked, real: np.ndarray, table: np.ndarray
+    truth: Truth, matches: Matches, of: Outcomes, real: np.ndarray, table: np.ndarray
 ) -> np.ndarray:
     """[W] Mean over the classes that have objects.
 

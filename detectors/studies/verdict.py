@@ -15,7 +15,7 @@ class Verdict(NamedTuple):
     words: str
 
 
-class Asked(NamedTuple):
+class Question(NamedTuple):
     """What the study wanted to know, as far as a verdict depends on it."""
 
     metric: str
@@ -58,7 +58,7 @@ def verdict(
     if found is None:
         count = f"{seeds}" if seeds is not None else "fewer than 2"
         return Verdict("none", f"no verdict: {count} of {asked} seeds")
-    question = Asked(metric, claim, equal_within, until, images, asked)
+    question = Question(metric, claim, equal_within, until, images, asked)
     if all(gap == 0 for gap in found.per_seed):
         return Verdict("none", "identical in all seeds: the switch had no effect")
     if _claimed(found, claim).se < NO_SCATTER or found.these.se < NO_SCATTER:
@@ -68,7 +68,7 @@ def verdict(
     return _resolved(found, question) or _unresolved(found, question)
 
 
-def _resolved(found: Difference, asked: Asked) -> Verdict | None:
+def _resolved(found: Difference, asked: Question) -> Verdict | None:
     """Better, worse or equal, where one of them is shown."""
     within = _claimed(found, asked.claim)
     p = found.p if found.p_adjusted is None else found.p_adjusted
@@ -82,7 +82,7 @@ def _resolved(found: Difference, asked: Asked) -> Verdict | None:
     return None
 
 
-def _unresolved(found: Difference, asked: Asked) -> Verdict:
+def _unresolved(found: Difference, asked: Question) -> Verdict:
     within = _claimed(found, asked.claim)
     words = f"not resolved: {_range(within)} {asked.metric} (95 %; {_basis(found, asked)})"
     if within.low > 0 or within.high < 0:
@@ -90,7 +90,7 @@ def _unresolved(found: Difference, asked: Asked) -> Verdict:
     return Verdict("not_resolved", words + _advice(found, asked))
 
 
-def _advice(found: Difference, asked: Asked) -> str:
+def _advice(found: Difference, asked: Question) -> str:
     """What would narrow the interval to what the study wants."""
     wanted = asked.until if asked.until is not None else asked.equal_within
     if wanted is None:
@@ -114,15 +114,15 @@ def _claimed(found: Difference, claim: str) -> Interval:
     return found.these if claim == "these_pictures" else found.new
 
 
-def _told(within: Interval, found: Difference, asked: Asked, percent: int = 95) -> str:
+def _told(within: Interval, found: Difference, asked: Question, percent: int = 95) -> str:
     return f"{percent} %: {_range(within)}; {_basis(found, asked)}"
 
 
-def _basis(found: Difference, asked: Asked) -> str:
+def _basis(found: Difference, asked: Question) -> str:
     return f"{_runs(found, asked)}, {asked.claim.replace('_', ' ')}"
 
 
-def _runs(found: Difference, asked: Asked) -> str:
+def _runs(found: Difference, asked: Question) -> str:
     count = len(found.seeds)
     return f"{count} of {asked.seeds} seeds" if count < asked.seeds else f"{count} seeds"
 

@@ -211,6 +211,7 @@ def test_a_diverged_run_is_told_from_one_that_failed(detectors: Call, tmp_path: 
         detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run", "optimizer.lr=1e30")
     found = record(tmp_path / "run")
     assert (found["state"], found["exit_code"]) == ("diverged", 1)
+    assert found["error"] == "FloatingPointError"
     assert "is not finite" in found["reason"]
 
 
