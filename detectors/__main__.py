@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,33 +20,47 @@ from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
 from detectors.failures import expected, keep, leave_nothing, record_end, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
+VALUED = (  # flags of Hydra that take the argument behind them
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c"),
+)
 DOING = ("study",)  # commands of several things to do: `study plan` means `study do=plan`
 
 
 def main() -> None:
     """Run the command that `sys.argv` names, or list the commands."""
-    known, given = commands(), sys.argv[1:2]
+    known, given, rest = commands(), sys.argv[1:2], _words_first(sys.argv[2:])
     if given and given[0] in DOING:
-        sys.argv[2:] = _with_do(sys.argv[2:])
+        rest = _with_do(rest)
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview(known))
-    elif given[0] in known and {"-h", "--help"} & set(sys.argv[2:]):
-        print(help_text(given[0], sys.argv[2:]))
+    elif given[0] in known and {"-h", "--help"} & set(rest):
+        print(help_text(given[0], rest))
     elif given[0] in known:
-        run(given[0], sys.argv[2:])
+        run(given[0], rest)
     else:
         near = did_you_mean(given[0], known)
         sys.exit(f"detectors: no command {given[0]!r}.{near}\n\n{overview(known)}")
 
 
 def _with_do(arguments: list[str]) -> list[str]:
-    """The arguments with `do=plan` for a first `plan`, beside the words: Hydra wants them so."""
+    """The arguments with `do=plan` for a first `plan`."""
     if not arguments or not re.fullmatch(r"\w+", arguments[0]):
         return arguments
-    rest = arguments[1:]
-    words = (place for place, word in enumerate(rest) if "=" in word and word[0] != "-")
-    place = next(words, len(rest))
-    return [*rest[:place], f"do={arguments[0]}", *rest[place:]]
+    return [f"do={arguments[0]}", *arguments[1:]]
+
+
+def _words_first(arguments: list[str]) -> list[str]:
+    """The words before the flags: Hydra takes no words on both sides of one."""
+    words: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in VALUED:
+            flags += [argument, *islice(rest, 1)]
+        else:
+            (flags if argument.startswith("-") else words).append(argument)
+    return words + flags
 
 
 def commands() -> dict[str, str]:

@@ -114,7 +114,7 @@ def test_mistakes_are_told_in_one_line(
 def test_status_of_sixty_runs_takes_no_torch_and_three_seconds(tmp_path: Path) -> None:
     (tmp_path / "conf" / "study").mkdir(parents=True)
     (tmp_path / "conf" / "study" / "mine.yaml").write_text(MINE.replace("[1, 2]", "30"))
-    line = "study status study=mine --config-dir conf"
+    line = "study --config-dir conf status study=mine"  # flags may stand anywhere
     imported(tmp_path, line)
     known = json.loads((tmp_path / "runs" / "studies" / "mine" / "composed.json").read_text())
     keys = [key for one in known["known"].values() for key in one["keys"].values()]
