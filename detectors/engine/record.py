@@ -30,7 +30,7 @@ from detectors.engine.operations import operations
 from detectors.engine.run_folder import environment, is_first_process, write_json
 from detectors.measuring import processor
 from detectors.module import LitDetector
-from detectors.studies.keys import code_hashes, fingerprint, packages_of, run_key
+from detectors.studies.keys import code_hashes, fingerprint, packages_of, run_key, split_hash
 
 FILE, FORMAT = "run.json", 1
 # What lives of one run must have in common for its numbers to be those of one machine and code.
@@ -175,6 +175,8 @@ def _facts(
         "select": cfg.select,
         "data": {
             "fingerprint": print_of_data,
+            "training": split_hash(config, "train"),
+            "measured": split_hash(config, cfg.split),
             "classes": list(data.classes),
             "images": None,
             "image_ids": None,

@@ -15,7 +15,7 @@ Records = Mapping[str, Mapping[int, Record]]  # by variant and seed
 
 # What each word of `fair` stands for in run.json; "data.classes" is a key below a key.
 FACTS: Mapping[str, Mapping[str, str]] = {
-    "data": {"data": "data.fingerprint", "classes": "data.classes"},
+    "data": {"training data": "data.training", "classes": "data.classes"},
     "epochs": {"epochs": "max_epochs"},
     "images": {"images seen": "images_seen"},
     "image_size": {"image size": "image_size"},
@@ -29,9 +29,13 @@ FACTS: Mapping[str, Mapping[str, str]] = {
     "threads": {"threads": "threads"},
     "versions": {"versions": "versions"},
     "split": {"split": "split"},
-    "evaluation": {"select": "select", "evaluated pictures": "data.image_ids"},
+    "evaluation": {
+        "select": "select",
+        "measured data": "data.measured",
+        "evaluated pictures": "data.image_ids",
+    },
 }
-ALWAYS = ("classes", "evaluated pictures")  # without these no two numbers are of one kind
+ALWAYS = ("classes", "measured data", "evaluated pictures")  # without these no two numbers are of one kind
 # What is multiplied for each budget that a study may hold equal.
 BUDGETS: Mapping[str, tuple[str, ...]] = {
     "images": ("images_seen",),

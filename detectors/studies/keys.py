@@ -103,6 +103,18 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return _digest([[text, _manifest(path, full)] for text, path in named])
 
 
+def split_hash(config: Mapping[str, Any], split: str) -> str | None:
+    """16 hex digits of what a split holds: its settings, as of generated scenes, and its files.
+
+    None where the config has no such split.
+    """
+    node = (config.get("data") or {}).get(split)
+    if node is None:
+        return None
+    alone = {"data": {split: node}, "fingerprint": config.get("fingerprint")}
+    return _digest({"settings": node, "files": fingerprint(alone)})
+
+
 def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """What the config calls a file or folder of its data or of weights, and where that is."""
     for key, value in leaves(dict(config)):

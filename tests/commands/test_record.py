@@ -15,7 +15,7 @@ import torch
 
 from detectors.config.compose import compose
 from detectors.module import LitDetector
-from detectors.studies.keys import changed, fingerprint, resolved, run_key
+from detectors.studies.keys import changed, fingerprint, resolved, run_key, split_hash
 
 Call = Callable[..., None]
 WORDS = ["model=yolov3_tiny", "size=small", "image_size=64", "device=cpu", "precision=32-true"]
@@ -93,7 +93,10 @@ def test_a_finished_run_tells_all(run: Path) -> None:
 def test_its_key_is_that_of_its_words(run: Path) -> None:
     config = resolved(compose([*WORDS, "logger=[]"]))
     assert record(run)["key"] == run_key(config, fingerprint(config))
-    assert record(run)["data"]["fingerprint"] == fingerprint(config)
+    data = record(run)["data"]
+    assert data["fingerprint"] == fingerprint(config)
+    assert data["training"] == split_hash(config, "train")
+    assert data["measured"] == split_hash(config, "val")
 
 
 def test_its_numbers_are_those_of_the_other_files(run: Path) -> None:

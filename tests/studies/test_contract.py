@@ -8,7 +8,7 @@ from detectors.studies.contract import asked, broken, contract
 from detectors.studies.design import Study, read_study
 
 RUN: dict[str, Any] = {
-    "data": {"fingerprint": "ab", "classes": ["a", "b"], "image_ids": "c" * 64},
+    "data": {"training": "ab", "measured": "ba", "classes": ["a", "b"], "image_ids": "c" * 64},
     "max_epochs": 30,
     "images_seen": 3000,
     "flops": 10,
@@ -47,6 +47,9 @@ def test_two_runs_that_share_all_are_comparable() -> None:
             {"data": {**RUN["data"], "image_ids": "d" * 64}},
             "evaluated pictures cccccccc and dddddddd",
         ),
+        ({"data": {**RUN["data"], "training": "cd"}}, "training data ab and cd"),
+        # Generated pictures have the same ids, whatever they show.
+        ({"data": {**RUN["data"], "measured": "cd"}}, "measured data ba and cd"),
     ],
 )
 def test_what_differs_is_named_with_both_values(other: dict[str, Any], told: str) -> None:
@@ -58,9 +61,10 @@ def test_what_is_free_may_differ() -> None:
 
 
 def test_other_classes_or_pictures_are_never_comparable() -> None:
-    other = {"data": {"fingerprint": "ef", "classes": ["a"], "image_ids": "d" * 64}}
-    assert lines(other, free=["data", "evaluation"]) == [
+    other = {"training": "ef", "measured": "fe", "classes": ["a"], "image_ids": "d" * 64}
+    assert lines({"data": other}, free=["data", "evaluation"]) == [
         "classes a, b and a",
+        "measured data ba and fe",
         "evaluated pictures cccccccc and dddddddd",
     ]
 

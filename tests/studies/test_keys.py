@@ -14,7 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.config.compose import compose
 from detectors.config.paths import PACKAGE
 from detectors.studies import keys
-from detectors.studies.keys import changed, code_hashes, fingerprint, packages_of, resolved, run_key
+from detectors.studies.keys import (
+    changed,
+    code_hashes,
+    fingerprint,
+    packages_of,
+    resolved,
+    run_key,
+    split_hash,
+)
 
 WORDS = ("model=yolov3_tiny", "size=small", "data=scenes_easy", "image_size=96")
 COSMETIC = {
@@ -202,6 +210,26 @@ def test_initial_weights_count_by_their_content(tmp_path: Path) -> None:
     file.write_bytes(b"two")
     after = [fingerprint(config) for config in (whole, prefixed, backbone)]
     assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+def test_generated_scenes_differ_by_their_settings() -> None:
+    scenes = {"train": {"count": 5, "missing": 0.0}, "val": {"count": 2}, "test": None}
+    fewer = {**scenes, "train": {"count": 5, "missing": 0.5}}
+    hashes = [[split_hash({"data": d}, s) for s in ("train", "val")] for d in (scenes, fewer)]
+    assert hashes[0][0] != hashes[1][0]
+    assert hashes[0][1] == hashes[1][1]
+    assert split_hash({"data": scenes}, "test") is None
+
+
+def test_a_split_differs_by_its_own_files(files: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val/d.xml").write_text("<d/>")
+    split = {**files["data"], "val": {"root": str(tmp_path / "val")}}
+    before = [split_hash({"data": split}, s) for s in ("train", "val")]
+    (tmp_path / "a.xml").write_text("<other/>")
+    after = [split_hash({"data": split}, s) for s in ("train", "val")]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
 
 
 def test_generated_scenes_have_no_files(plain: DictConfig) -> None:
