@@ -6,7 +6,7 @@ kept of each picture and class, not of each picture.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,14 @@ from detectors.studies.average_precision import (
     RIGHT,
     Found,
     Matches,
+    Space,
     Truth,
     average_precisions,
-    chunked,
+    by_picture,
+    counted,
+    goal,
     match,
     overlapping,
-    ranked,
 )
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU, TIDE sec. 2.2
@@ -66,15 +68,16 @@ def error_costs(
         matches: of `truth` and `found`.
         weights: [W, I]; None counts every picture once.
     """
-    table = np.ones((1, matches.pictures)) if weights is None else np.asarray(weights, np.float64)
+    columns = by_picture(matches, weights)
     real = ~(truth.crowd | truth.difficult)
     plain = Outcomes(matches.labels, matches.states[:, 0, 0], real)
     judged = _judged(truth, found, matches, real)
-    base = _ap50(truth, matches, plain, real, table)
-    return {
-        kind: np.maximum(_ap50(truth, matches, fixed, real, table) - base, 0.0)
-        for kind, fixed in _oracles(truth, plain, judged)
-    }
+    fixed = dict(_oracles(truth, plain, judged))
+    relabelled = fixed.pop("Cls")
+    base, *others = _ap50(truth, matches, [plain, *fixed.values()], real, columns)
+    gained = dict(zip(fixed, others, strict=True))
+    gained["Cls"] = _ap50(truth, matches, [relabelled], real, columns)[0]
+    return {kind: np.maximum(gained[kind] - base, 0.0) for kind in KINDS}
 
 
 def _oracles(truth: Truth, plain: Outcomes, judged: Judged) -> Iterator[tuple[str, Outcomes]]:
@@ -96,28 +99,17 @@ def _judged(truth: Truth, found: Found, matches: Matches, real: np.ndarray) -> J
     right = matches.states[:, 0, 0] == RIGHT
     used = np.zeros(len(real), dtype=bool)
     used[matches.objects[right]] = True
-    objects, boxes = np.flatnonzero(real), found.boxes[matches.rows]
-    row, column, overlap = overlapping(
-        matches.images,
-        truth.images[objects],
-        boxes,
-        truth.boxes[objects],
-        BACKGROUND,
-        np.zeros(len(objects), dtype=bool),
-    )
-    column = objects[column]
+    pairs, count = _near(truth, found, matches, real), len(right)
+    row, column, _ = pairs
     same = matches.labels[row] == truth.labels[column]
-    pairs, count = (row, column, overlap), len(right)
     own, mine = _best(pairs, same, count)
     other, theirs = _best(pairs, ~same, count)
-    taken, _ = _best(pairs, same & used[column], count)
-    any_, _ = _best(pairs, same | True, count)
     tests = {
         "": right,
         "Loc": (own >= BACKGROUND) & (own <= FOREGROUND),
         "Cls": other >= FOREGROUND,
-        "Dupe": taken >= FOREGROUND,
-        "Bkg": any_ <= BACKGROUND,
+        "Dupe": _best(pairs, same & used[column], count)[0] >= FOREGROUND,
+        "Bkg": np.maximum(own, other) <= BACKGROUND,
     }
     kinds = np.select(list(tests.values()), list(tests), default="Both")
     meant = np.select([kinds == "Loc", kinds == "Cls"], [mine, theirs], default=-1)
@@ -125,6 +117,22 @@ def _judged(truth: Truth, found: Found, matches: Matches, real: np.ndarray) -> J
     missed = real & ~used
     missed[meant[meant >= 0]] = False
     return Judged(kinds, _best_of_each(meant, matches), missed)
+
+
+def _near(
+    truth: Truth, found: Found, matches: Matches, real: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detections and real objects of any class that overlap, and how much they do."""
+    objects = np.flatnonzero(real)
+    row, column, overlap = overlapping(
+        matches.images,
+        truth.images[objects],
+        found.boxes[matches.rows],
+        truth.boxes[objects],
+        BACKGROUND,
+        np.zeros(len(objects), dtype=bool),
+    )
+    return row, objects[column], overlap
 
 
 def _best(
@@ -150,27 +158,44 @@ def _best_of_each(meant: np.ndarray, matches: Matches) -> np.ndarray:
 
 
 def _ap50(
-    truth: Truth, matches: Matches, of: Outcomes, real: np.ndarray, table: np.ndarray
+    truth: Truth,
+    matches: Matches,
+    outcomes: Sequence[Outcomes],
+    real: np.ndarray,
+    columns: np.ndarray,
 ) -> np.ndarray:
-    """[W] Mean over the classes that have objects.
+    """[K, W] Means over the classes that have objects, of K outcomes with the same labels.
 
     Of a class whose objects are all missed nothing is left without them; it is then left out,
     unless detections of it remain. Where that leaves no class, everything is missed: 1.
     """
-    order = np.lexsort((matches.rows, matches.images, -matches.scores, of.labels))
-    labels, states, images = of.labels[order], of.states[order], matches.images[order]
-    bounds = np.searchsorted(labels, np.arange(len(truth.classes) + 1))
-    chunks = chunked(table)
-    total, count, every = np.zeros((3, len(table)))
+    labels = outcomes[0].labels
+    order = np.lexsort((matches.rows, matches.images, -matches.scores, labels))
+    labels, images = labels[order], matches.images[order]
+    states = np.stack([of.states[order] for of in outcomes], axis=1)
+    shape, classes = (len(outcomes), columns.shape[1]), len(truth.classes)
+    (total, count), every, space = np.zeros((2, *shape)), np.zeros(shape[1]), Space()
+    bounds = np.searchsorted(labels, np.arange(classes + 1))
+    before = _weights(truth, real, columns)
+    after = np.stack([_weights(truth, of.wanted, columns) for of in outcomes], axis=1)
+    goals = goal(after, columns)
     for label, part in enumerate(itertools.starmap(slice, itertools.pairwise(bounds))):
-        before, after = (
-            table[:, truth.images[which & (truth.labels == label)]].sum(axis=1)
-            for which in (real, of.wanted)
-        )
-        ranking = ranked(images[part], states[part, None], table.shape[1])
-        seen = table[:, np.unique(images[part][states[part] != 0])].any(axis=1)
-        counts = (before > 0) & ((after > 0) | seen)
-        total += np.where(counts, average_precisions(ranking, chunks, after)[0], 0.0)
+        seen = _present(images[part], states[part], columns)
+        counts = (before[label] > 0) & ((after[label] > 0) | seen)
+        averages = average_precisions(images[part], states[part], columns, goals[label], space)
+        total += np.where(counts, averages, 0.0)
         count += counts
-        every += before > 0
+        every += before[label] > 0
     return np.where((count == 0) & (every > 0), 1.0, total / np.maximum(count, 1))
+
+
+def _weights(truth: Truth, which: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """[C, W] of some objects in each class."""
+    shape = len(truth.classes), len(columns)
+    return counted(truth.labels, truth.images, which, shape) @ columns
+
+
+def _present(images: np.ndarray, states: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """[K, W] Whether any detection that counts is there."""
+    there = [np.unique(images[column != 0]) for column in states.T]
+    return np.stack([columns[rows].any(axis=0) for rows in there])

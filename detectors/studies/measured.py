@@ -1,6 +1,7 @@
 """Reads a finished run folder and computes its numbers from detections and ground truth."""
 
 import csv
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -11,12 +12,13 @@ import numpy as np
 
 from detectors.studies import average_precision
 from detectors.studies.average_precision import Found, Matches, Truth
+from detectors.studies.effects import DRAWS
 from detectors.studies.errors import error_costs
 
-DRAWS = 1000  # resamples of the pictures; their standard deviation is then known to 2.2 %
 SEED = 0  # of the draws, which all runs of the same pictures share
 READ = ("run.json", "truth.json", "detections.json", "images.json", "metrics.csv")
 NEEDED = READ[:3]
+AT_ONCE = 512  # pictures that are left out, one by one, in one go
 TIDE = "TIDE/"  # before the name of a kind of error
 
 
@@ -84,27 +86,32 @@ def _measured(folder: Path, truth: Truth, metric: str, hashes: Mapping[str, str]
     record = read_json(folder / "run.json")
     found = average_precision.read_found(folder / "detections.json", truth)
     matches = average_precision.match(truth, found)
-    pictures = tuple(int(i) for i in truth.image_ids)
-    weights = average_precision.bootstrap_weights(len(pictures), DRAWS, SEED)
-    plain = _numbers(truth, found, matches)
-    _check_metric(metric, plain)
+    numbers = _numbers(truth, found, matches, _weights(len(truth.image_ids), DRAWS))
+    _check_metric(metric, numbers)
     return Measured(
         folder=folder,
         record=record,
-        points={name: _points(values[0]) for name, values in plain.items()},
+        points={name: _points(values[0]) for name, values in numbers.items()},
         draws={
-            name: np.where(values < 0, np.nan, 100 * values)
-            for name, values in _numbers(truth, found, matches, weights).items()
+            name: np.where(values[1:] < 0, np.nan, 100 * values[1:])
+            for name, values in numbers.items()
         },
-        influence=_influence(matches, len(pictures), metric),
-        pictures=pictures,
+        influence=_influence(matches, metric),
+        pictures=tuple(truth.image_ids.tolist()),
         curve=_curve(folder / "metrics.csv", f"{record['split']}/{metric}"),
         hashes=hashes,
     )
 
 
+@functools.lru_cache(maxsize=1)
+def _weights(pictures: int, draws: int) -> np.ndarray:
+    """[1 + draws, I] Every picture once, then resamples of them, which all runs share."""
+    drawn = average_precision.bootstrap_weights(pictures, draws, SEED)
+    return np.concatenate([np.ones((1, pictures)), drawn])
+
+
 def _numbers(
-    truth: Truth, found: Found, matches: Matches, weights: np.ndarray | None = None
+    truth: Truth, found: Found, matches: Matches, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     """All metrics and the costs of all kinds of errors, [W] in [0, 1]."""
     costs = error_costs(truth, found, matches, weights)
@@ -120,16 +127,15 @@ def _check_metric(metric: str, known: Mapping[str, Any]) -> None:
         raise ValueError(f"metric={metric}: the runs report no such number: {', '.join(known)}")
 
 
-def _influence(matches: Matches, pictures: int, metric: str) -> np.ndarray:
-    """What the metric loses, in points, when each picture is left out; 0 where undefined."""
-    lost = []
-    for start in range(0, pictures, DRAWS):
-        rows = np.arange(start, min(start + DRAWS, pictures))
-        weights = np.ones((len(rows), pictures))
+def _influence(matches: Matches, metric: str) -> np.ndarray:
+    """[I] What the metric loses, in points, when each picture is left out; 0 where undefined."""
+    lost = [average_precision.scores(matches, metric=metric)[metric]]
+    for start in range(0, matches.pictures, AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, matches.pictures))
+        weights = np.ones((len(rows), matches.pictures))
         weights[np.arange(len(rows)), rows] = 0
-        lost.append(average_precision.scores(matches, weights)[metric])
-    left = np.concatenate(lost) if lost else np.zeros(0)
-    whole = average_precision.scores(matches)[metric][0]
+        lost.append(average_precision.scores(matches, weights, metric)[metric])
+    whole, left = np.split(np.concatenate(lost), [1])
     return np.where((left < 0) | (whole < 0), 0.0, 100 * (whole - left))
 
 

@@ -144,13 +144,14 @@ def too_wide(study: Study, results: Mapping[str, Any]) -> dict[str, float]:
     Args:
         results: of `analysis.analyse`. What the pictures alone make wider is left out.
     """
-    kind, until = study.claim.removesuffix("_pictures"), study.seeds.until or 0.0
-    found: dict[str, float] = {}
+    from detectors.studies.power import wants_seeds  # scipy, which no plan needs
+
+    kind, found = study.claim.removesuffix("_pictures"), dict[str, float]()
     for row in results["comparisons"]:
         if row["metric"] != study.metric or not row["comparable"] or row[kind] is None:
             continue
-        half, pictures = row[kind]["half"], row.get("pictures_half") or 0.0
-        if half > until and (study.claim == "these_pictures" or pictures <= until):
+        half, pictures = row[kind]["half"], row["pictures_half"] if kind == "new" else 0.0
+        if wants_seeds(half, pictures, study.seeds.until):
             found[row["variant"]] = half
     return found
 
