@@ -35,7 +35,8 @@ FACTS: Mapping[str, Mapping[str, str]] = {
         "evaluated pictures": "data.image_ids",
     },
 }
-ALWAYS = ("classes", "measured data", "evaluated pictures")  # without these no two numbers are of one kind
+# Without these no two numbers are of one kind.
+ALWAYS = ("classes", "measured data", "evaluated pictures")
 # What is multiplied for each budget that a study may hold equal.
 BUDGETS: Mapping[str, tuple[str, ...]] = {
     "images": ("images_seen",),

@@ -122,8 +122,13 @@ def _record(words: list[str], seed: int, metrics: dict[str, float], images: int)
         "tricks": [],
         "seed": seed,
         "split": "val",
-        "data": {"training": "0f" * 8, "measured": "f0" * 8, "classes": list(CLASSES), "images": images}
-        | {"image_ids": f"{images:064x}"},
+        "data": {
+            "training": "0f" * 8,
+            "measured": "f0" * 8,
+            "classes": list(CLASSES),
+            "images": images,
+            "image_ids": f"{images:064x}",
+        },
         "code": {},
         "git_commit": "a" * 40,
         "versions": VERSIONS,
