@@ -20,7 +20,7 @@ from detectors.studies.effects import Difference, Interval, difference, differen
 from detectors.studies.interactions import Contrast, contrasts
 from detectors.studies.measured import DRAWS, TIDE, Measured, reader
 from detectors.studies.power import pictures_half
-from detectors.studies.verdict import verdict
+from detectors.studies.verdict import foreseen, verdict
 
 FORMAT = 1
 DIGITS = 12  # of a float that are stored: what is left is rounding of the machine
@@ -42,6 +42,8 @@ LUCKY = (
     "scatters more; train with select=last"
 )
 
+OWN = "the first of its pair"  # the baseline where there are several
+
 Runs = Mapping[str, Mapping[int, Measured]]  # by variant and seed
 Row = dict[str, Any]
 
@@ -53,7 +55,11 @@ class Setting(NamedTuple):
     runs: Runs
     failed: Mapping[str, Mapping[int, str]]
     broken: Mapping[str, list[str]]  # why a variant is not comparable
-    pictures: int
+
+    def pictures(self, names: Collection[str]) -> int:
+        """How many pictures the runs of these variants were measured on, the most of all."""
+        runs = (run for name in names for run in self.runs[name].values())
+        return max((len(run.pictures) for run in runs), default=0)
 
     def trouble(self, names: Collection[str]) -> str:
         """The phrase that forbids a verdict about these variants; empty where there is none."""
@@ -96,10 +102,7 @@ def analyse(
     agreement = contract(
         study, {name: {s: run.record for s, run in of.items()} for name, of in measured.items()}
     )
-    every = [run for of in measured.values() for run in of.values()]
-    setting = Setting(
-        study, measured, failed, agreement["broken"], len(every[0].pictures) if every else 0
-    )
+    setting = Setting(study, measured, failed, agreement["broken"])
     return signed(plain(_results(setting, agreement)))
 
 
@@ -137,7 +140,7 @@ def _described(setting: Setting) -> Row:
         "question": study.question,
         "base": study.base,
         "design": study.design,
-        "baseline": study.baseline.name,
+        "baseline": study.baseline.name if len({*study.compared.values()}) == 1 else OWN,
         "metric": study.metric,
         "split": study.split,
         "claim": study.claim,
@@ -148,7 +151,7 @@ def _described(setting: Setting) -> Row:
         "adjust": study.adjust,
         "aliases": study.aliases,
         "code": study.code,
-        "pictures": setting.pictures,
+        "pictures": setting.pictures(setting.runs),
         "draws": DRAWS,
     }
 
@@ -227,11 +230,12 @@ def _at(record: Mapping[str, Any], place: str) -> float | None:
 def _compared(setting: Setting, metric: str) -> Iterator[Row]:
     """A row for each variant beside the baseline, a verdict in those of the primary metric."""
     found = _differences(setting, metric)
-    for variant in setting.study.variants[1:]:
-        row = _row(setting, variant.name, metric, found.get(variant.name))
+    expect = {variant.name: variant.expect for variant in setting.study.variants}
+    for name, against in setting.study.compared.items():
+        row = _row(setting, name, metric, found.get(name))
         if metric == setting.study.metric:
-            names = (setting.study.baseline.name, variant.name)
-            row["verdict"] = judged(setting, found.get(variant.name), names)
+            told = judged(setting, found.get(name), (against, name))
+            row["verdict"] = {**told, "words": told["words"] + foreseen(told["kind"], expect[name])}
         yield row
 
 
@@ -244,7 +248,7 @@ def judged(setting: Setting, found: Difference | None, names: Collection[str]) -
         claim=study.claim,
         equal_within=study.equal_within,
         until=study.seeds.until,
-        images=setting.pictures,
+        images=setting.pictures(names),
         asked=len(asked_seeds(setting)),
         trouble=setting.trouble(names),
         seeds=len(common_seeds(setting, names)),
@@ -254,7 +258,7 @@ def judged(setting: Setting, found: Difference | None, names: Collection[str]) -
 
 def _row(setting: Setting, name: str, metric: str, found: Difference | None) -> Row:
     why = setting.broken.get(name, [])
-    row = {"variant": name, "baseline": setting.study.baseline.name, "metric": metric}
+    row = {"variant": name, "baseline": setting.study.compared[name], "metric": metric}
     return {**row, **_told(found), "comparable": not why, "why": "; ".join(why)}
 
 
@@ -280,25 +284,36 @@ def _interval(interval: Interval) -> Row:
 
 
 def _differences(setting: Setting, metric: str) -> dict[str, Difference]:
-    """By variant, those that have two or more seeds and all pictures in common with the baseline.
+    """By variant, those that have two or more seeds and all pictures in common with their baseline.
 
     Only what may be compared counts in the adjustment of p; what is only shown gets none.
     """
-    study, base = setting.study, setting.study.baseline.name
-    known = {name: _values(of, metric) for name, of in setting.runs.items()}
-    common = {n: sorted(own.keys() & known[base].keys()) for n, own in known.items() if n != base}
+    bases = list(dict.fromkeys(setting.study.compared.values()))
+    found = {n: d for base in bases for n, d in _from(setting, metric, base).items()}
+    fair = [name for name in found if name not in setting.broken]
+    if len(bases) > 1:  # Holm over all pairs, not over those of each baseline
+        adjusted = zip(fair, holm([found[name].p for name in fair]), strict=True)
+        found |= {name: found[name]._replace(p_adjusted=p) for name, p in adjusted}
+    return {n: d if n in fair else d._replace(p_adjusted=None) for n, d in found.items()}
+
+
+def _from(setting: Setting, metric: str, base: str) -> dict[str, Difference]:
+    """Of the variants that are compared with one baseline, p adjusted over the comparable ones."""
+    study = setting.study
+    names = [name for name, against in study.compared.items() if against == base]
+    known = {name: _values(setting.runs[name], metric) for name in (base, *names)}
+    common = {name: sorted(known[name].keys() & known[base].keys()) for name in names}
     able = [name for name, seeds in common.items() if len(seeds) > 1 and _same(setting, name, base)]
     fair = [name for name in able if name not in setting.broken]
     found: dict[str, Difference] = {}
-    for group in (fair, *([name] for name in able if name not in fair)):
+    for group in filter(None, (fair, *([name] for name in able if name not in fair))):
         variance = {
             name: pictures_variance(setting.runs, {name: 1, base: -1}, common[name], metric)
             for name in group
         }
         values = {name: known[name] for name in (base, *group)}
-        if group:
-            found |= differences(values, base, variance, study.claim, study.variance, study.adjust)
-    return {n: d if n in fair else d._replace(p_adjusted=None) for n, d in found.items()}
+        found |= differences(values, base, variance, study.claim, study.variance, study.adjust)
+    return found
 
 
 def common_seeds(setting: Setting, names: Collection[str]) -> list[int]:
@@ -338,9 +353,7 @@ def _families(setting: Setting, metrics: Sequence[str]) -> list[Row]:
     rows = []
     for metric in metrics:
         found = _differences(setting, metric)
-        rows += [
-            _row(setting, v.name, metric, found.get(v.name)) for v in setting.study.variants[1:]
-        ]
+        rows += [_row(setting, name, metric, found.get(name)) for name in setting.study.compared]
     return _adjusted(rows, "variant")
 
 
@@ -405,14 +418,13 @@ def _effect_rows(
 
 def _curves(setting: Setting) -> list[Row]:
     """Mean of the primary metric by epoch, and the band of the paired difference over seeds."""
-    plain = setting.runs[setting.study.baseline.name]
     rows = []
     for variant in setting.study.variants:
-        runs = setting.runs[variant.name]
+        runs, plain = setting.runs[variant.name], setting.runs.get(variant.against or "", {})
         own = _shared_epochs(list(runs.values()))
         common = sorted(plain.keys() & runs.keys())
         both = _shared_epochs([of[s] for of in (runs, plain) for s in common])
-        paired = both if len(common) > 1 and variant is not setting.study.baseline else []
+        paired = both if len(common) > 1 else []
         means = [_mean([run.curve[epoch] for run in runs.values()]) for epoch in own]
         bands = [
             difference(

@@ -77,7 +77,7 @@ def broken(a: Record, b: Record, facts: Facts) -> list[str]:
 
 
 def contract(study: Study, records: Records) -> dict[str, Any]:
-    """What agreed, was free, differed, and why variants cannot be compared with the baseline.
+    """What agreed, was free, differed, and why variants cannot be compared with their baseline.
 
     Args:
         records: run.json of every run that counts, by variant and seed.
@@ -164,16 +164,15 @@ def _budget(a: Record, b: Record, equal: str | None) -> Iterator[str]:
 
 
 def _broken(study: Study, records: Records, facts: Facts) -> dict[str, list[str]]:
-    plain = records.get(study.baseline.name, {})
     found: dict[str, list[str]] = {}
-    for variant in study.variants[1:]:
-        runs = records.get(variant.name, {})
+    for name, against in study.compared.items():
+        runs, plain = records.get(name, {}), records.get(against, {})
         lines: dict[str, list[int]] = {}
         for seed in sorted(plain.keys() & runs.keys()):
             for line in broken(plain[seed], runs[seed], facts):
                 lines.setdefault(line, []).append(seed)
         if lines:
-            found[variant.name] = list(lines)
+            found[name] = list(lines)
     return found
 
 

@@ -32,7 +32,8 @@ KINDS: dict[str, Any] = {
     "switches": Mapping[str, Words],
     "factors": Mapping[str, list[str | int | float | bool]],
     "variants": Mapping[str, Words],
-    "design": Literal["add_one", "leave_one", "fraction", "full", "list"] | None,
+    "pairs": Mapping[str, Mapping],
+    "design": Literal["add_one", "leave_one", "fraction", "full", "list", "pairs"] | None,
     "fraction": Count | None,
     "seeds": Count | list[Whole] | Mapping,
     "metric": str,
@@ -48,6 +49,11 @@ KINDS: dict[str, Any] = {
     "code": str | None,
     "budget": Mapping,
 }
+PAIR: dict[str, Any] = {
+    "both": Words,
+    "change": Words,
+    "expect": Literal["better", "worse"] | None,
+}
 SEEDS: dict[str, Any] = {
     "start": Count | list[Whole],
     "until": Positive | None,
@@ -62,6 +68,8 @@ class Variant(NamedTuple):
     name: str
     words: tuple[str, ...]  # beside the base
     levels: Mapping[str, str]  # "on" or "off" by switch, the level by factor
+    against: str | None = None  # what it is compared with; None: it is a baseline itself
+    expect: str | None = None  # better or worse, where that was said beforehand
 
 
 class Seeds(NamedTuple):
@@ -94,7 +102,7 @@ class Study:
     name: str
     question: str | None
     base: tuple[str, ...]
-    variants: tuple[Variant, ...]  # the first is the baseline
+    variants: tuple[Variant, ...]  # the first is the baseline of all others, or of some in pairs
     design: str
     seeds: Seeds
     metric: str
@@ -113,8 +121,13 @@ class Study:
 
     @property
     def baseline(self) -> Variant:
-        """What all others are compared with."""
+        """The first, of all others but in pairs."""
         return self.variants[0]
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """The baseline of each variant that is none, by name."""
+        return {v.name: v.against for v in self.variants if v.against is not None}
 
     def words(self, variant: Variant, seed: int) -> tuple[str, ...]:
         """All words of one run of `detectors train`."""
@@ -149,7 +162,7 @@ def read_study(cfg: Mapping[str, Any], name: str = "") -> Study:
         check_value(f"study.budget.{place}", node["budget"][place], kind)
     node["variants"], node["design"], node["aliases"] = _variants(node)
     _check_sense(node)
-    unused = ("switches", "factors", "fraction")
+    unused = ("switches", "factors", "pairs", "fraction")
     lists = ("base", "fair", "free", "aliases")
     kept: dict[str, Any] = {
         k: tuple(v) if k in lists else v for k, v in node.items() if k not in unused
@@ -212,6 +225,12 @@ def _check_sense(node: Mapping[str, Any]) -> None:
             "study.select: best takes the epoch that is luckiest on the pictures that measure it, "
             "which adds 1.2 to 1.5 standard deviations of luck: use select: last, or split: test"
         )
+    baselines = [variant for variant in node["variants"] if variant.against is None]
+    if node["variance"] == "pooled" and len(baselines) > 1:
+        raise ValueError(
+            "study.variance: pooled is for variants with one baseline, and these pairs have "
+            f"{len(baselines)}: leave it out"
+        )
     if node["adjust"] == "dunnett" and node["variance"] == "paired":
         raise ValueError(
             "study.adjust: dunnett needs one variance for all variants: say variance: pooled too, "
@@ -223,25 +242,72 @@ def _check_sense(node: Mapping[str, Any]) -> None:
 
 def _variants(node: Mapping[str, Any]) -> tuple[tuple[Variant, ...], str, list[str]]:
     """Variants, baseline first; the design; its aliases."""
-    listed, factors = node["variants"], _factors(node)
-    design = node["design"] or ("list" if listed else "add_one")
-    if bool(listed) == bool(factors):
-        found = "both" if listed else "neither"
-        raise ValueError(f"study: found {found}, expected variants or else switches and factors")
-    if (design == "list") != bool(listed):
-        given = "variants" if listed else "switches or factors"
-        raise ValueError(
-            f"study.design: found {design} with {given}: list is for variants, the others are for "
-            "switches and factors"
-        )
+    factors: dict[str, Any] = _factors(node)
     told: list[str] = []
-    if listed:
-        made = [Variant(str(name), _words(words), {}) for name, words in listed.items()]
+    design = _design(node, factors)
+    if design == "pairs":
+        made = _pairs(node["pairs"])
+    elif design == "list":
+        made = [Variant(str(name), _words(words), {}) for name, words in node["variants"].items()]
     else:
         rows, told = _rows(design, factors, node["fraction"])
         made = [_variant(row, factors, design) for row in rows]
+    if design != "pairs":
+        made[1:] = [variant._replace(against=made[0].name) for variant in made[1:]]
     _check_variants(made, node["base"])
     return tuple(made), design, told
+
+
+def _design(node: Mapping[str, Any], factors: Mapping[str, Any]) -> str:
+    """That of the file, or the one that goes with what it lists.
+
+    Raises:
+        ValueError: the file lists nothing or things of two kinds, or what its design is not for.
+    """
+    listed = {
+        "variants": node["variants"],
+        "pairs": node["pairs"],
+        "switches and factors": factors,
+    }
+    given = [name for name, found in listed.items() if found]
+    if len(given) != 1:
+        raise ValueError(
+            f"study: found {' and '.join(given) or 'nothing to compare'}, expected one of: "
+            "variants; pairs; switches and factors"
+        )
+    usual = {"variants": "list", "pairs": "pairs"}.get(given[0], "add_one")
+    design = node["design"] or usual
+    if design != usual and (usual != "add_one" or design in ("list", "pairs")):
+        raise ValueError(
+            f"study.design: found {design} with {given[0]}: list is for variants, pairs for pairs, "
+            "the others are for switches and factors"
+        )
+    return design
+
+
+def _pairs(node: Mapping[str, Any]) -> list[Variant]:
+    """Of each pair its two variants; pairs that have all words of both in common share the first.
+
+    Raises:
+        ValueError: a pair has an unknown key or no change; names it.
+    """
+    found: dict[str, Variant] = {}
+    for name, pair in node.items():
+        place = f"study.pairs.{name}"
+        _check_keys(pair, PAIR, place)
+        one = {"both": [], "change": [], "expect": None, **pair}
+        for word, kind in PAIR.items():
+            check_value(f"{place}.{word}", one[word], kind)
+        both, change = _words(one["both"]), _words(one["change"])
+        if not change:
+            raise ValueError(f"{place}: it has no change: add the words of the second variant")
+        plain = " ".join(both) or "plain"
+        found.setdefault(plain, Variant(plain, both, {}))
+        second = Variant(str(name), (*both, *change), {}, plain, one["expect"])
+        if str(name) in found:
+            raise ValueError(f"{place}: another variant has this name: give it another")
+        found[str(name)] = second
+    return list(found.values())
 
 
 Factors = Mapping[str, Mapping[str, tuple[str, ...]]]  # words by level by name, the first plain

@@ -16,14 +16,14 @@ def pictures(study: Study, runs: Mapping[str, Mapping[int, Measured]]) -> list[d
 
     What a picture contributes to a run is its metric less that without the picture (jackknife), and
     to a difference the mean over common seeds of what it contributes to both. Variants that have no
-    pictures in common with the baseline are left out.
+    pictures in common with the baseline are left out, and pairs with several baselines all.
 
     Returns:
         "image", "file" (None where it was generated), "contribution" in points by variant, and
         "seed" of the runs whose detections are to be shown. The most important is first.
     """
     plain = runs[study.baseline.name]
-    shares = dict(_shares(study, runs))
+    shares = dict(_shares(study, runs)) if len({*study.compared.values()}) == 1 else {}
     if not shares:
         return []
     largest = np.abs(np.stack(list(shares.values()))).max(0)
@@ -46,11 +46,11 @@ def _shares(
     study: Study, runs: Mapping[str, Mapping[int, Measured]]
 ) -> Iterator[tuple[str, np.ndarray]]:
     plain = runs[study.baseline.name]
-    for variant in study.variants[1:]:
-        own = runs[variant.name]
+    for name in study.compared:
+        own = runs[name]
         common = sorted(own.keys() & plain.keys())
         if common and len({of[s].pictures for of in (own, plain) for s in common}) == 1:
-            yield variant.name, np.mean([own[s].influence - plain[s].influence for s in common], 0)
+            yield name, np.mean([own[s].influence - plain[s].influence for s in common], 0)
 
 
 def _files(run: Measured) -> dict[int, str | None]:

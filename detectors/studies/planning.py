@@ -110,31 +110,40 @@ def _advice(study: Study, planned: Planned) -> Iterator[str]:
 
 def cannot_run(study: Study, planned: Planned) -> str:
     """Why the study as a whole makes no sense with the variants that are refused; or nothing."""
-    if study.baseline.name in planned.refused:
-        return f"the baseline is refused: {planned.refused[study.baseline.name]}"
-    if len(planned.refused) == len(study.variants) - 1:
-        return "nothing is left to compare with the baseline"
+    if not left_to_compare(study, planned):
+        reason = planned.refused.get(study.baseline.name)
+        return f"the baseline is refused: {reason}" if reason else "nothing is left to compare"
     if planned.refused and study.design == "fraction":
         names = ", ".join(planned.refused)
         return f"a fraction needs all its variants, and {names} cannot be run: study.design=add_one"
     return ""
 
 
+def left_to_compare(study: Study, planned: Planned) -> list[str]:
+    """Variants that can be run and whose baselines can."""
+    gone = planned.refused
+    return [n for n, against in study.compared.items() if n not in gone and against not in gone]
+
+
 def paired_sds(study: Study, store: Store) -> dict[str, float]:
     """Standard deviation over seeds of the difference to the baseline, by words, in AP points.
 
-    Of all runs of the same base in the store that share two seeds or more with the baseline.
+    Of all runs of the same base in the store that share two seeds or more with their baseline.
     """
     values: dict[str, dict[int, float]] = defaultdict(dict)
     for words, record, _ in _of_base(study, store):
         value = record["metrics"].get(study.metric)
         if value is not None:
             values[words][record["seed"]] = 100 * value
-    base = values.pop(_plain(study.words(study.baseline, 0)), {})
-    differences = {
-        words: [own[seed] - base[seed] for seed in own.keys() & base.keys()]
-        for words, own in values.items()
-    }
+    said = {variant.name: _plain(study.words(variant, 0)) for variant in study.variants}
+    against = {said[name]: said[base] for name, base in study.compared.items()}
+    if len({*against.values()}) == 1:  # any other runs of this base count too
+        against = {**dict.fromkeys(values, said[study.baseline.name]), **against}
+    differences: dict[str, list[float]] = {}
+    for words, base in against.items():
+        own, plain = values.get(words, {}), values.get(base, {})
+        if words != base:
+            differences[words] = [own[seed] - plain[seed] for seed in own.keys() & plain.keys()]
     return {words: statistics.stdev(d) for words, d in differences.items() if len(d) > 1}
 
 
@@ -159,7 +168,7 @@ def too_wide(study: Study, results: Mapping[str, Any]) -> dict[str, float]:
 def _power(study: Study, planned: Planned, store: Store) -> Iterator[str]:
     """What the seeds can find, by the scatter of runs that there are, or else for usual ones."""
     sds = list(paired_sds(study, store).values())
-    seeds, others = len(study.seeds.start), len(study.variants) - len(planned.refused) - 1
+    seeds, others = len(study.seeds.start), len(left_to_compare(study, planned))
     if seeds < 2 or others < 1:
         yield "power: none, because an interval takes two seeds and a variant beside the baseline"
         return
@@ -169,6 +178,10 @@ def _power(study: Study, planned: Planned, store: Store) -> Iterator[str]:
     )
     yield f"scatter over seeds of a difference to the baseline: {source}"
     yield from (_chances(study, sd, seeds, others) for sd in known)
+    if study.design in ("fraction", "full") and (switches := len(study.baseline.levels)):
+        runs = len(study.variants)
+        yield f"the effect of a switch, half of {runs} variants less the other half:"
+        yield from (_chances(study, sd * (2 / runs) ** 0.5, seeds, switches) for sd in known)
 
 
 def _chances(study: Study, sd: float, seeds: int, others: int) -> str:

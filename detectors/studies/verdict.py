@@ -68,6 +68,20 @@ def verdict(
     return _resolved(found, question) or _unresolved(found, question)
 
 
+def foreseen(kind: str, expect: str | None) -> str:
+    """How a verdict stands to what was said beforehand, to be added to its words.
+
+    Args:
+        kind: of the verdict.
+        expect: better or worse; None: nothing was said.
+    """
+    if expect is None or kind in ("none", "not_comparable"):
+        return ""
+    if kind == expect:
+        return "; as expected"
+    return f"; expected {expect}" + (", found the contrary" if kind in ("better", "worse") else "")
+
+
 def _resolved(found: Difference, asked: Question) -> Verdict | None:
     """Better, worse or equal, where one of them is shown."""
     within = _claimed(found, asked.claim)

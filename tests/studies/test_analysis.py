@@ -210,3 +210,33 @@ def test_effects_of_a_full_design_have_verdicts_and_pairs_none(tmp_path: Path) -
         holm([r["p"] for r in found["main"]])
     )
     assert ["verdict" in r for r in found["pairs"]] == [False]
+
+
+def test_pairs_are_compared_each_with_its_own_baseline(tmp_path: Path) -> None:
+    skills = {"data=a": 0.5, "noise": 0.2, "data=b": 0.4, "crowds": 0.42}
+    runs = {
+        name: {
+            seed: write_run(tmp_path / "runs" / f"{name}{seed}", [name], 10 * i + seed, skill)
+            for seed in (1, 2, 3)
+        }
+        for i, (name, skill) in enumerate(skills.items())
+    }
+    pairs = {
+        "noise": {"both": "data=a", "change": "data.train.missing=0.5", "expect": "worse"},
+        "crowds": {"both": "data=b", "change": "act=mish", "expect": "better"},
+    }
+    found = analyse(read_study({"pairs": pairs, "seeds": 3}), runs, {})
+    rows = [r for r in found["comparisons"] if r["metric"] == "AP"]
+    assert [(r["variant"], r["baseline"]) for r in rows] == [
+        ("noise", "data=a"),
+        ("crowds", "data=b"),
+    ]
+    means = {v["name"]: v["metrics"]["AP"]["mean"] for v in found["variants"]}
+    gaps = [means["noise"] - means["data=a"], means["crowds"] - means["data=b"]]
+    assert [r["mean"] for r in rows] == pytest.approx(gaps)
+    assert [r["p_adjusted"] for r in rows] == pytest.approx(holm([r["p"] for r in rows]))
+    assert rows[0]["verdict"]["words"].endswith("; as expected")
+    assert rows[1]["verdict"]["words"].endswith("; expected better")
+    assert found["study"]["baseline"] == "the first of its pair"
+    assert found["pictures"] == []
+    assert [len(r["paired_epochs"]) > 0 for r in found["curves"]] == [False, True, False, True]

@@ -14,6 +14,12 @@ from detectors.studies.fractions import aliases, fraction
 BASE = ["model=yolov3", "size=small"]
 TRICKS = {name: f"trick=[{name}]" for name in ("ciou", "mosaic", "mish", "ema")}
 
+PAIRS = {
+    "noise": {"both": "data=a", "change": "data.train.missing=0.5", "expect": "worse"},
+    "crowds": {"both": ["data=b"], "change": ["act=mish", "neck=pan"]},
+    "mish": {"both": "data=a", "change": "act=mish"},
+}
+
 
 def words(**keys: object) -> dict[str, tuple[str, ...]]:
     """Words of each variant's run with seed 1, without those that all have."""
@@ -52,6 +58,20 @@ def test_the_first_level_of_every_factor_is_the_baseline() -> None:
     study = read_study({"base": BASE, "factors": {"act": ["mish", "silu", "relu"]}})
     assert [v.words for v in study.variants] == [("act=mish",), ("act=silu",), ("act=relu",)]
     assert study.baseline.levels == {"act": "mish"}
+
+
+def test_pairs_have_their_own_baselines_and_share_equal_ones() -> None:
+    study = read_study({"base": BASE, "pairs": PAIRS})
+    assert study.design == "pairs"
+    assert study.compared == {"noise": "data=a", "crowds": "data=b", "mish": "data=a"}
+    assert [v.name for v in study.variants] == ["data=a", "noise", "data=b", "crowds", "mish"]
+    assert study.variants[3].words == ("data=b", "act=mish", "neck=pan")
+    assert [v.expect for v in study.variants] == [None, "worse", None, None, None]
+
+
+def test_all_but_the_first_are_compared_with_it() -> None:
+    study = read_study({"base": BASE, "variants": {"a": [], "b": "act=mish", "c": "act=relu"}})
+    assert study.compared == {"b": "a", "c": "a"}
 
 
 def test_a_run_has_the_seed_and_the_weights_of_the_study() -> None:
@@ -130,8 +150,16 @@ def test_seeds_are_counted_or_listed() -> None:
         ({"variants": {"a": [], "b": ["seed=3"]}}, "seeds are the study's"),
         ({"variants": {"a": [], "b": ["mosaic"]}}, "expected a word such as"),
         ({"variants": {"a": [], "b": ["ckpt_path=x"]}}, "leave it out"),
-        ({"switches": {"x": "act=mish"}}, "found both"),
-        ({"variants": {}}, "found neither"),
+        ({"switches": {"x": "act=mish"}}, "found variants and switches and factors"),
+        ({"variants": {}}, "found nothing to compare"),
+        ({"variants": {}, "pairs": {"x": {"both": "act=mish"}}}, "it has no change"),
+        ({"variants": {}, "pairs": {"x": {"chnge": "act=mish"}}}, "Did you mean 'change'?"),
+        ({"variants": {}, "pairs": PAIRS, "design": "add_one"}, "found add_one with pairs"),
+        ({"variants": {}, "pairs": PAIRS, "variance": "pooled"}, "these pairs have 2"),
+        (
+            {"variants": {}, "pairs": {"x": {"change": "act=mish", "expect": "best"}}},
+            "expected one of better, worse",
+        ),
         ({"variants": {}, "switches": {"x": "act=mish"}, "design": "list"}, "list is for variants"),
         ({"variants": {}, "factors": {"act": ["mish"]}}, "two or more levels"),
         (

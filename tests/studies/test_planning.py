@@ -76,6 +76,26 @@ def test_the_power_is_told_before_a_study_is_run(tmp_path: Path) -> None:
     assert "power: none" in planning.shown(once, planned(once), Store(tmp_path), 1)[-1]
 
 
+def test_the_effects_of_a_fraction_have_more_power_than_its_variants(tmp_path: Path) -> None:
+    switches = {name: f"trick=[{name}]" for name in ("ciou", "mosaic", "mish", "ema")}
+    asked = read_study({"base": BASE, "switches": switches, "design": "fraction", "seeds": 3})
+    lines = planning.shown(asked, planned(asked), Store(tmp_path), 1)
+    assert any("half of 8 variants less the other half" in line for line in lines)
+    # Var(effect) = 4 s^2 / 8 and Var(difference of two) = 2 s^2: half of the deviation.
+    assert [line.split(" AP")[0].strip() for line in lines[-3:]] == ["sd 0.2", "sd 0.4", "sd 0.8"]
+
+
+def test_a_pair_without_its_baseline_is_left_out() -> None:
+    pairs = {
+        "noise": {"both": "data=a", "change": "data.train.missing=0.5"},
+        "crowds": {"both": "data=b", "change": "act=mish"},
+    }
+    asked = read_study({"base": BASE, "pairs": pairs})
+    gone = Planned((), {"data=a": "no such data"})
+    assert planning.left_to_compare(asked, gone) == ["crowds"]
+    assert planning.cannot_run(asked, gone) == ""
+
+
 def test_a_study_that_makes_no_sense_without_what_is_refused_says_so() -> None:
     asked = study()
     assert planning.cannot_run(asked, planned(asked)) == ""

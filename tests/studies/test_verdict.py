@@ -8,7 +8,7 @@ import pytest
 
 import detectors.studies
 from detectors.studies.effects import Difference, difference
-from detectors.studies.verdict import verdict
+from detectors.studies.verdict import foreseen, verdict
 
 CLEAR = (1.0, 1.2, 1.4, 1.1, 1.3)  # mean 1.2, se 0.0707
 SMALL = (-0.1, 0.2, 0.0, 0.1, -0.05)
@@ -153,3 +153,21 @@ def test_no_word_claims_too_much() -> None:
     assert len(files) > 5
     for file in files:
         assert not (said := forbidden.search(file.read_text(encoding="utf-8"))), f"{file}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expect", "told"),
+    [
+        ("better", None, ""),
+        ("none", "better", ""),
+        ("not_comparable", "better", ""),
+        ("worse", "worse", "; as expected"),
+        ("worse", "better", "; expected better, found the contrary"),
+        ("not_resolved", "better", "; expected better"),
+        ("equal", "worse", "; expected worse"),
+    ],
+)
+def test_a_verdict_is_held_against_what_was_expected(
+    kind: str, expect: str | None, told: str
+) -> None:
+    assert foreseen(kind, expect) == told

@@ -88,6 +88,8 @@ def _matrix(results: Row) -> dict[str, Any]:
 
 
 def _trades(results: Row) -> list[str]:
+    if results["study"]["design"] == "pairs":
+        return []  # a trade between what was measured on other data is none
     known = [
         (cost, title, unit)
         for cost, title, unit in TRADES
