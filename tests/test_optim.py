@@ -1,17 +1,14 @@
 """Groups of parameters and learning rates over a run."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 from torch.optim import SGD
 
 from detectors import optim
-
-CONF = Path(__file__).parents[1] / "conf"
+from detectors.config.compose import compose
+from detectors.config.paths import CONF
 
 
 class Tiny(nn.Module):
@@ -138,8 +135,7 @@ def test_a_resumed_schedule_goes_on_where_it_stopped() -> None:
 def test_any_optimizer_goes_with_any_schedule(optimizer: str, schedule: str) -> None:
     words = [f"optimizer={optimizer}", "optimizer.lr=0.125", "optimizer.weight_decay=0.25"]
     warmup = [f"schedule={schedule}", "warmup.start=0.5", "warmup.power=inf"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [*words, *warmup])
+    config = compose([*words, *warmup])
     built = instantiate(config.optimizer, _convert_="all")(Tiny())
     assert {group["weight_decay"] for group in built.param_groups} == {0.0, 0.25}
     instantiate(config.schedule, _convert_="all")(built, 100)
@@ -148,8 +144,7 @@ def test_any_optimizer_goes_with_any_schedule(optimizer: str, schedule: str) -> 
 
 @pytest.mark.parametrize("schedule", [path.stem for path in CONF.glob("schedule/*.yaml")])
 def test_every_schedule_as_configured_serves_a_run_of_two_steps(schedule: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [f"schedule={schedule}"])
+    config = compose([f"schedule={schedule}"])
     assert rates(instantiate(config.schedule, _convert_="all"), 2)[0] == 1.0
 
 
@@ -166,8 +161,7 @@ def test_stages_of_the_backbone_learn_the_slower_the_further_they_are_from_the_h
 
 
 def test_cosine_stands_for_the_steps_of_a_recipe_and_keeps_its_warm_up() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["experiment=retinanet_coco", "trick=[cosine]"])
+    config = compose(["experiment=retinanet_coco", "trick=[cosine]"])
     optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     factor = instantiate(config.learning_rate, _convert_="all")(optimizer, 90_500).lr_lambdas[0]
     assert factor(0) == pytest.approx(1 / 3, abs=1e-5)
@@ -175,7 +169,6 @@ def test_cosine_stands_for_the_steps_of_a_recipe_and_keeps_its_warm_up() -> None
 
 
 def test_warm_up_is_the_burn_in_of_darknet() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["trick=[warmup]"])
-        recipe = compose("train", ["experiment=yolov3_coco"])
+    config = compose(["trick=[warmup]"])
+    recipe = compose(["experiment=yolov3_coco"])
     assert config.warmup == recipe.warmup

@@ -6,23 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hydra
 import yaml
-from hydra._internal import defaults_list
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import InputDefault
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from detectors.config.loading import Loader, few_maps
 from detectors.config.paths import CONF, config_dirs, key, written
 from detectors.config.spelling import unknown_choice
 
@@ -164,51 +159,14 @@ def _group(file: str | None) -> str:
     return Path(file or "").parent.name
 
 
-class _ParsedOnce(ConfigRepository):
-    """Hydra's files, of which ours and its own are read again only if they have been written."""
-
-    _parsed: ClassVar[dict[tuple[str, int], bytes]] = {}  # pickled
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        source = self._find_object_source(config_path, ObjectType.CONFIG)
-        if source is None or source.path not in (str(CONF), "hydra.conf"):
-            return super().load_config(config_path)
-        file = Path(source.path, f"{config_path.removesuffix('.yaml')}.yaml")
-        place = str(file), file.stat().st_mtime_ns if file.is_file() else 0
-        if place not in self._parsed:
-            result = super().load_config(config_path)
-            assert result is not None
-            self._parsed[place] = pickle.dumps(result)
-        return pickle.loads(self._parsed[place])
-
-
 @contextmanager
-def _few_maps() -> Iterator[None]:
-    """Hydra makes a map of all choices for every file; here for those alone that refer to one.
-
-    That saves a quarter of the time that composing takes.
-    """
-    whole = defaults_list._create_interpolation_map
-
-    def needed(overrides: Any, defaults: list[InputDefault], self_added: bool) -> Any:
-        refers = any(default.is_interpolation() for default in defaults)
-        return whole(overrides, defaults, self_added) if refers else None
-
-    defaults_list._create_interpolation_map = needed  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        defaults_list._create_interpolation_map = whole
-
-
-@contextmanager
-def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
+def _own_hydra(root: Path) -> Iterator[Loader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(root), version_base="1.3"), _few_maps():
-            loader: Any = GlobalHydra.instance().config_loader()
-            loader.repository = _ParsedOnce(loader.get_search_path())
-            yield loader
+        with hydra.initialize_config_dir(str(root), version_base="1.3"), few_maps():
+            own: Any = GlobalHydra.instance().hydra
+            own.config_loader = Loader(own.config_loader.get_search_path())
+            yield own.config_loader
     finally:
         GlobalHydra.instance().hydra = running

@@ -1,12 +1,11 @@
 """Faster R-CNN's nine anchors equal the published ones, and those beyond the image are left out."""
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from detectors.assigners.inside import Inside
 from detectors.assigners.max_iou import MaxIoU
-from detectors.config.paths import CONF
+from detectors.config.compose import compose
 from detectors.structures import FeatureSpec, Predictions, Priors, Targets
 
 # Printed by the released generate_anchors.py; pixels count from 0 and include both ends.
@@ -24,10 +23,7 @@ RELEASED = [
 
 
 def test_anchors_are_the_released_ones() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        grid = instantiate(
-            compose("train", overrides=["model=faster_rcnn_vgg"]).part.priors, _convert_="all"
-        )
+    grid = instantiate(compose(["model=faster_rcnn_vgg"]).part.priors, _convert_="all")
     priors = grid([torch.zeros(1, 512, 3, 5)], [FeatureSpec(512, 16)])
     first = torch.tensor(RELEASED, dtype=torch.float32)
     first[:, 2:] += 1  # both ends count there

@@ -10,10 +10,10 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
+from detectors.config.compose import compose
 from detectors.data import shared_memory
 from detectors.data.augment.albumentation import Albumentation
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
@@ -21,7 +21,6 @@ from detectors.data.module import DetectionData
 from detectors.data.sources.coco import read_coco
 from detectors.module import LitData
 
-CONF = Path(__file__).parents[2] / "conf"
 COUNT = 14
 
 
@@ -241,9 +240,8 @@ def test_the_data_set_can_be_sent_to_a_spawned_worker(data) -> None:
 
 @pytest.mark.parametrize("name", ["bccd", "bccd_dev", "coco_tiny"])
 def test_configured_real_data_gives_batches(data_root, name) -> None:
-    overrides = [f"+data={name}", "+resize=stretch", "+augment=shift", "+seed=0", "+image_size=64"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(overrides=[*overrides, "data.num_workers=0", "data.batch_size=8"])
+    words = [f"data={name}", "resize=stretch", "augment=shift", "image_size=64"]
+    config = compose([*words, "data.num_workers=0", "data.batch_size=8"])
     module = instantiate(config.data, _convert_="all")
     batch = next(iter(module.train_dataloader()))
     assert batch.images.shape == (8, 3, 64, 64)
@@ -299,10 +297,9 @@ def test_names_of_classes_are_text(data) -> None:
 @pytest.mark.parametrize("name", ["voc", "voc0712", "coco", "yolo"])
 def test_data_sets_that_are_not_here_say_what_to_do(monkeypatch, name) -> None:
     monkeypatch.delenv("DETECTORS_DATA", raising=False)
-    overrides = [f"+data={name}", "+resize=letterbox", "+augment=none", "+seed=0", "+image_size=64"]
+    words = [f"data={name}", "resize=letterbox", "augment=none", "image_size=64"]
     own = ["data.num_classes=2", "data.train.root=/no/such.yaml"] if name == "yolo" else []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(overrides=[*overrides, *own])
+    config = compose([*words, *own])
     message = "such.yaml does not exist" if name == "yolo" else "DETECTORS_DATA is not set"
     with pytest.raises(ValueError, match=message):
         instantiate(config.data, _convert_="all").setup("fit")

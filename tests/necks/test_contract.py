@@ -1,16 +1,14 @@
 """Every neck of `conf/neck` keeps the contract."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from detectors.config.compose import compose
+from detectors.config.paths import CONF
 from detectors.structures import FeatureSpec
 
-CONF = Path(__file__).parents[2] / "conf"
 ONE_SIZE = {"extras_ssd300", "extras_ssd512"}  # made for one image size, as their families
 CHOICES = sorted({path.stem for path in (CONF / "neck").glob("*.yaml")} - ONE_SIZE)
 SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
@@ -20,11 +18,11 @@ def _features(height: int, width: int) -> list[Tensor]:
     return [torch.randn(2, c, -(-height // s), -(-width // s)) for c, s in SPECS]
 
 
-@pytest.fixture(params=CHOICES)
+@pytest.fixture(scope="module", params=CHOICES)
 def neck(request: pytest.FixtureRequest) -> nn.Module:
-    groups = [f"+neck={request.param}", "+norm=batch", "+act=leaky", "+priors=points"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose(overrides=groups).part.neck, _convert_="all")(SPECS)
+    torch.manual_seed(0)
+    words = [f"neck={request.param}", "norm=batch", "act=leaky", "priors=points"]
+    return instantiate(compose(words).part.neck, _convert_="all")(SPECS)
 
 
 def test_specs_promise_what_is_delivered(neck: nn.Module) -> None:

@@ -2,11 +2,10 @@ from functools import partial
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from detectors.config.paths import CONF
+from detectors.config.compose import compose
 from detectors.necks.extras import ExtraLevel, Extras
 from detectors.structures import FeatureSpec
 
@@ -21,8 +20,7 @@ from detectors.structures import FeatureSpec
 def test_levels_and_default_boxes_are_the_published_ones(
     model: str, size: int, cells: list[int], priors: int
 ) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        part = compose("train", overrides=[f"model={model}", "size=small"]).part
+    part = compose([f"model={model}", "size=small"]).part
     backbone = instantiate(part.backbone, _convert_="all").eval()
     neck = instantiate(part.neck, _convert_="all")(backbone.specs)
     features = neck(backbone(torch.zeros(1, 3, size, size)))

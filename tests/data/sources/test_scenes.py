@@ -7,9 +7,9 @@ import time
 import cv2
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from detectors.config.compose import compose
 from detectors.config.paths import CONF
 from detectors.data.sources.base import Source
 from detectors.data.sources.scenes import Layout, Look, Scenes, shapes
@@ -35,8 +35,7 @@ def same(a: Annotations, b: Annotations) -> bool:
 def read(preset: str, *overrides: str) -> dict[str, Source]:
     """Few scenes of the training and validation splits of a file in conf/data."""
     counts = ["data.train.read.count=20", "data.val.count=20"]
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose(f"data/{preset}", overrides=[*counts, *overrides])
+    config = compose([*counts, *overrides], f"data/{preset}")
     return {split: instantiate(config.data[split], _convert_="all")() for split in ("train", "val")}
 
 
