@@ -5,6 +5,7 @@ pictures*, and about other seeds on *new pictures* like these.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -205,12 +206,20 @@ def dunnett(t: float, df: float, comparisons: int) -> float:
     studies of 10 variants without effect and pooled variance 2.5 and 2.2 % named a winner with 3
     and 5 seeds (nominal 2.5, one-sided).
     """
-    plain, its_weight = special.roots_hermitenorm(64)
-    nodes, weight = special.roots_legendre(64)
+    plain, its_weight, nodes, weight = _nodes()
+    df = min(df, 1e9)  # infinite where seeds do not scatter; then t is normal
     scale = np.sqrt(2 * special.gammaincinv(df / 2, (nodes + 1) / 2) / df)  # of s, by chi-squared
     far = np.sqrt(2) * abs(t) * scale[:, None]
     inside = (special.ndtr(plain + far) - special.ndtr(plain - far)) ** comparisons
     return float(1 - weight @ inside @ its_weight / (2 * its_weight.sum()))
+
+
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where a normal variable is looked at and a uniform one, each with its weights."""
+    plain, its_weight = special.roots_hermitenorm(64)
+    nodes, weight = special.roots_legendre(64)
+    return plain, its_weight, nodes, weight
 
 
 def _dunnett_p(one: Difference, claim: str, comparisons: int) -> float:

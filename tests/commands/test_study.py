@@ -132,7 +132,7 @@ def test_status_of_sixty_runs_takes_no_torch_and_three_seconds(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_study_of_real_runs_is_killed_and_run_on(
+def test_a_study_of_real_runs_takes_those_of_a_sweep_and_runs_the_rest_once(
     detectors: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With trainings of seconds: keys agree with those of `train`, and nothing is run twice."""
