@@ -102,7 +102,8 @@ def titles(results: Row) -> list[str]:
     """Of the columns."""
     metric = results["study"]["metric"]
     costs = [COSTS[name].title for name in costs_known(results)]
-    return ["variant", "n", *shown_metrics(results), f"difference in {metric}", *costs]
+    first, *others = shown_metrics(results)
+    return ["variant", "n", first, f"difference in {metric}", *others, *costs]
 
 
 def shown_metrics(results: Row) -> list[str]:
@@ -128,11 +129,13 @@ def cells(results: Row) -> Iterator[list[str]]:
     }
     for variant in results["variants"]:
         levels = [variant["metrics"].get(name) for name in shown_metrics(results)]
+        first, *others = (level_text(level, claim) for level in levels)
         yield [
             variant["name"],
             str(variant["n"]),
-            *(level_text(level, claim) for level in levels),
+            first,
             difference_text(primary.get(variant["name"]), claim),
+            *others,
             *(cost_text(name, variant["costs"][name]) for name in costs_known(results)),
         ]
 

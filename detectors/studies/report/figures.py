@@ -163,15 +163,16 @@ def trade(results: Row, cost: str, title: str, unit: float) -> str:
         for v in results["variants"]
         if v["costs"].get(cost) and v["metrics"][metric]["mean"] is not None
     ]
+    points.sort(key=lambda point: point[2]["mean"])
     front, tints = pareto(results, cost), colours(results)
     with _canvas(cost, 3.4) as (figure, (axes,)):
-        for variant, level, spent in points:
+        for place, (variant, level, spent) in enumerate(points):
             within = variant["name"] in front
             _point(axes, level, spent, claim, unit, tints[variant["name"]], within)
             axes.annotate(
                 variant["name"],
                 (spent["mean"] / unit, level["mean"]),
-                xytext=(7, 5),
+                xytext=(7, 5 if place % 2 == 0 else -13),  # neighbours do not cover each other
                 textcoords="offset points",
                 color=INK if within else MUTED,
                 fontsize=8.5,
