@@ -68,7 +68,7 @@ def test_a_finished_run_tells_all(run: Path) -> None:
         "tricks": ["ema"],
         "seed": 0,
         "split": "val",
-        "select": "best",
+        "select": "last",
         "device": "cpu",
         "devices": 1,
         "precision": "32-true",
@@ -107,19 +107,18 @@ def test_its_numbers_are_those_of_the_other_files(run: Path) -> None:
         rows = list(csv.DictReader(file))
     scores = [float(row["val/AP"]) for row in rows]
     assert [found[key]["AP"] for key in ("best", "last")] == [max(scores), scores[-1]]
-    assert found["measured_epoch"] == scores.index(max(scores))
+    assert found["measured_epoch"] == len(scores) - 1
     ids = [image["id"] for image in json.loads((run / "truth.json").read_text())["images"]]
     assert found["data"]["images"] == len(ids) == 3
     sha = hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()
     assert found["data"]["image_ids"] == sha
-    best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
-    assert found["measured_epoch"] == best["epoch"]
-    learnt = [key for key in best["state_dict"] if key.endswith((".weight", ".bias"))]
-    assert found["parameters"] == sum(best["state_dict"][key].numel() for key in learnt)
+    last = weights(run)
+    learnt = [key for key in last if key.endswith((".weight", ".bias"))]
+    assert found["parameters"] == sum(last[key].numel() for key in learnt)
 
 
-def test_the_best_weights_are_measured_also_where_they_are_averages(run: Path) -> None:
-    assert record(run)["metrics"] == record(run)["best"]
+def test_the_last_weights_are_measured_also_where_they_are_averages(run: Path) -> None:
+    assert record(run)["metrics"] == record(run)["last"]
 
 
 def test_its_costs_are_measured(run: Path) -> None:
@@ -148,7 +147,7 @@ def test_recording_changes_no_result(
     run: Path, detectors: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nothing:
-        best: ClassVar[dict[str, float]] = {}
+        last: ClassVar[dict[str, float]] = {}
 
         def finish(self, *_: object) -> None: ...
 
@@ -173,18 +172,19 @@ def test_a_stopped_run_says_so_and_goes_on_where_it_was(
     file = tmp_path / "run/run.json"
     file.write_text(json.dumps({**stopped, "threads": 99, "started": "before"}))
 
-    words = ("hydra.run.dir=run", "ckpt_path=last", "select=last", "split=test", "latency=false")
+    words = ("hydra.run.dir=run", "ckpt_path=last", "select=best", "split=test", "latency=false")
     detectors(tmp_path, "train", *WORDS, *words)
     found = record(tmp_path / "run")
-    assert (found["state"], found["reason"], found["select"]) == ("done", None, "last")
+    assert (found["state"], found["reason"], found["select"]) == ("done", None, "best")
     assert (found["images_seen"], found["steps"], found["epochs"]) == (12, 6, 2)
     assert found["train_seconds"] > stopped["train_seconds"] > 0
     assert found["images_per_second"] == pytest.approx(12 / found["train_seconds"])
     assert (found["started"], found["earlier"]) == ("before", [{"threads": 99}])
     assert found["latency"] is None
     assert same(weights(tmp_path / "run"), weights(run))
-    assert found["measured_epoch"] == 1
-    assert found["metrics"] == found["last"] == record(run)["last"]
+    best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    assert found["measured_epoch"] == best["epoch"]
+    assert found["metrics"] == found["best"] == record(run)["best"]
     assert found["split"] == "test"
     assert "test/AP" in json.loads((tmp_path / "run/metrics.json").read_text())
 
