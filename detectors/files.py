@@ -1,4 +1,4 @@
-"""Writes a file of a run whole or not at all."""
+"""Writes a file of a run whole or not at all, and knows pictures by their names."""
 
 import contextlib
 import errno
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")  # suffixes
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)

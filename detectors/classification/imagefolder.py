@@ -21,8 +21,9 @@ from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import Findings, examples
 from detectors.data.sources.images import decoded, encoded
-from detectors.data.sources.paths import SUFFIXES, existing, expanded
+from detectors.data.sources.paths import existing, expanded
 from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
+from detectors.files import PICTURES
 from detectors.random_streams import stream
 from detectors.structures import LabelledImages, Sample
 
@@ -73,7 +74,7 @@ class LabelledFiles:
         if empty:
             raise ValueError(
                 f"{folder}: {len(empty)} classes have no picture: {examples(empty)}; add some "
-                f"({', '.join(SUFFIXES)}) or take the folder away"
+                f"({', '.join(PICTURES)}) or take the folder away"
             )
         findings.log(images=sum(map(len, pictures)))
         self.classes = tuple(path.name for path in inside)
@@ -104,7 +105,7 @@ def _pictures(folders: Sequence[Path], findings: Findings) -> list[list[str]]:
     found, others = [], []
     for folder in folders:
         names = sorted(os.listdir(folder))
-        pictures = [name for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
+        pictures = [name for name in names if name.lower().endswith(PICTURES) and name[0] != "."]
         others += [folder / name for name in sorted({*names} - {*pictures})]
         found.append(pictures)
     findings.add("entries that are no pictures left out", others)

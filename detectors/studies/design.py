@@ -372,7 +372,7 @@ def _variant(row: Mapping[str, str], factors: Factors, design: str) -> Variant:
     if design == "leave_one":
         name = "without_" + "_".join(differing) if differing else "all"
     else:
-        names = [_named(factor, row[factor]) for factor in differing]
+        names = [named(factor, row[factor]) for factor in differing]
         name = "+".join(names) or "plain"
     _check_apart({factor: factors[factor][level] for factor, level in row.items()})
     words = tuple(word for factor in row for word in factors[factor][row[factor]])
@@ -392,7 +392,8 @@ def _check_apart(words: Mapping[str, Sequence[str]]) -> None:
             said[place] = factor
 
 
-def _named(factor: str, level: str) -> str:
+def named(factor: str, level: str) -> str:
+    """A level as variants and effects are named by it."""
     return factor if level == "on" else f"{factor}={level}"
 
 

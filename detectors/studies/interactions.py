@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from detectors.studies.design import Variant
+from detectors.studies.design import Variant, named
 
 
 class Contrast(NamedTuple):
@@ -31,7 +31,7 @@ def contrasts(variants: Sequence[Variant]) -> list[Contrast]:
         for factor in first
     }
     mains = [
-        Contrast(_named(f, level), (f,), _weights(variants, [(f, first[f], level)]))
+        Contrast(named(f, level), (f,), _weights(variants, [(f, first[f], level)]))
         for f in first
         for level in others[f]
     ]
@@ -44,7 +44,7 @@ def _pairs(variants: Sequence[Variant], others: Mapping[str, list[str]]) -> Iter
         for one, two in itertools.product(others[a], others[b]):
             weights = _weights(variants, [(a, first[a], one), (b, first[b], two)])
             if weights:
-                yield Contrast(f"{_named(a, one)} x {_named(b, two)}", (a, b), weights)
+                yield Contrast(f"{named(a, one)} x {named(b, two)}", (a, b), weights)
 
 
 def _weights(
@@ -66,7 +66,3 @@ def _weights(
         for cell, names in cells.items()
         for name in names
     }
-
-
-def _named(factor: str, level: str) -> str:
-    return factor if level == "on" else f"{factor}={level}"

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.config.links import targets
 from detectors.config.paths import PACKAGE
 from detectors.config.references import leaves
-from detectors.files import whole_file
+from detectors.files import PICTURES, whole_file
 
 SHOWN = ("progress", "pictures", "table")  # callbacks that only show a run
 OF_TRAINER = (
@@ -37,7 +37,6 @@ RUN_DIR = "RUN_DIR"  # stands in a key for the folder of the run
 # The last names of keys by which readers name files and folders, and of those by which parts do.
 OF_DATA = ("root", "json_file", "images")
 OF_WEIGHTS = ("weights", "pretrained", "checkpoint_path")
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 CACHE = ".fingerprint.json"  # beside the data; hidden files are no data
 WORTH = 1_000_000  # bytes: what is hashed sooner than that is not cached
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from detectors.data.sources.annotations import Findings, examples
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from detectors.files import PICTURES
 
 
 def expanded(path: str | Path) -> Path:
@@ -112,7 +111,7 @@ def pictures_among(paths: Iterable[Path], findings: Findings) -> list[Path]:
     other: list[Path] = []
     hidden, odd, folders = [], [], []
     for path in sorted(paths):
-        known = path.suffix.lower() in SUFFIXES
+        known = path.suffix.lower() in PICTURES
         if path.name.startswith("."):
             hidden += [path] * known
         elif path.is_dir():
@@ -124,5 +123,5 @@ def pictures_among(paths: Iterable[Path], findings: Findings) -> list[Path]:
     findings.drop("images", "hidden files", hidden)
     findings.drop("images", "pipes or broken links", odd)
     findings.add("folders not looked into", folders)
-    findings.add(f"files of another kind than {', '.join(SUFFIXES)} left out", other)
+    findings.add(f"files of another kind than {', '.join(PICTURES)} left out", other)
     return kept

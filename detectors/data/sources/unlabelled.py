@@ -8,7 +8,8 @@ import numpy as np
 
 from detectors.data.sources.annotations import Findings, unrepeated
 from detectors.data.sources.images import ImageFiles, upright_size
-from detectors.data.sources.paths import SUFFIXES, expanded, pictures_among
+from detectors.data.sources.paths import expanded, pictures_among
+from detectors.files import PICTURES
 from detectors.structures import Annotations
 
 
@@ -34,7 +35,7 @@ def read_pictures(source: Any) -> ImageFiles:
         found = pictures_among(_matches(expanded(str(place))), findings)
         if not found:
             raise ValueError(
-                f"{place}: no picture there; known suffixes: {', '.join(SUFFIXES)}{findings.told()}"
+                f"{place}: no picture there; known suffixes: {', '.join(PICTURES)}{findings.told()}"
             )
         paths += found
     paths = unrepeated(paths, "images", "files named twice", findings)

@@ -20,7 +20,6 @@ from detectors.data.sources.annotations import (
 )
 from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
 from detectors.data.sources.paths import (
-    SUFFIXES,
     check_one_each,
     check_present,
     existing,
@@ -29,6 +28,7 @@ from detectors.data.sources.paths import (
 )
 from detectors.data.sources.text import as_text, content, text
 from detectors.data.sources.values import flags, numbers, whole_numbers
+from detectors.files import PICTURES
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 DECLARED = re.compile(rb"""\A\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["']""")
@@ -122,7 +122,7 @@ def _stem(line: str, known: set[str]) -> str:
 def _picture_files(folder: Path, stems: Iterable[str], origin: str) -> list[str]:
     """The picture of each name, from the root on; where there is none, what it would be called."""
     names = sorted(os.listdir(existing(folder, "folder")))
-    pictures = [Path(name) for name in names if name.lower().endswith(SUFFIXES)]
+    pictures = [Path(name) for name in names if name.lower().endswith(PICTURES)]
     wanted = set(stems)
     check_one_each([path for path in pictures if path.stem in wanted], "annotation")
     files = {path.stem: path.name for path in pictures}
@@ -131,7 +131,7 @@ def _picture_files(folder: Path, stems: Iterable[str], origin: str) -> list[str]
     if unread:
         raise ValueError(
             f"{origin}: {len(unread)} images are of a kind that is not read: "
-            f"{examples(sorted(unread))}; convert them to one of {', '.join(SUFFIXES)}"
+            f"{examples(sorted(unread))}; convert them to one of {', '.join(PICTURES)}"
         )
     return [f"{folder.name}/{files.get(stem, f'{stem}.jpg')}" for stem in stems]
 
