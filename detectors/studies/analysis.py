@@ -16,9 +16,17 @@ import numpy as np
 from detectors.studies.contract import contract
 from detectors.studies.design import Study
 from detectors.studies.disagreement import pictures
-from detectors.studies.effects import Difference, Interval, difference, differences, holm
+from detectors.studies.effects import (
+    DRAWS,
+    Difference,
+    Interval,
+    difference,
+    differences,
+    holm,
+    scatter_ratio,
+)
 from detectors.studies.interactions import Contrast, contrasts
-from detectors.studies.measured import DRAWS, TIDE, Measured, reader
+from detectors.studies.measured import TIDE, Measured, reader
 from detectors.studies.power import pictures_half
 from detectors.studies.verdict import foreseen, verdict
 
@@ -67,11 +75,12 @@ class Setting(NamedTuple):
             return "not comparable: " + "; ".join(dict.fromkeys(lines))
         if any(_lucky(run) for name in names for run in self.runs[name].values()):
             return LUCKY
-        seeds = len(asked_seeds(self))
-        for name in names:
-            gone = [s for s, why in self.failed.get(name, {}).items() if why.startswith("diverged")]
-            if gone:
-                return f"diverged with {len(gone)} of {seeds} seeds"
+        reasons = [list(self.failed.get(name, {}).values()) for name in names]
+        if refused := [why for own in reasons for why in own if why.startswith("refused")]:
+            return f"no verdict: {refused[0]}"
+        gone = [sum(why.startswith("diverged") for why in own) for own in reasons]
+        if any(gone):
+            return f"diverged with {next(filter(None, gone))} of {len(asked_seeds(self))} seeds"
         return ""
 
 
@@ -148,12 +157,24 @@ def _described(setting: Setting) -> Row:
         "until": study.seeds.until,
         "seeds": asked_seeds(setting),
         "variance": study.variance,
+        "scatter_ratio": _scatter_ratio(setting) if study.variance == "pooled" else None,
         "adjust": study.adjust,
         "aliases": study.aliases,
         "code": study.code,
         "pictures": setting.pictures(setting.runs),
         "draws": DRAWS,
     }
+
+
+def _scatter_ratio(setting: Setting) -> float | str | None:
+    """Of the variants that share two seeds or more; far above 1 they must not be pooled."""
+    known = [_values(of, setting.study.metric) for of in setting.runs.values()]
+    able = {str(place): of for place, of in enumerate(known) if len(of) > 1}
+    common = set.intersection(*(set(of) for of in able.values())) if able else set()
+    if len(able) < 2 or len(common) < 2:
+        return None
+    ratio = scatter_ratio(able)
+    return ratio if math.isfinite(ratio) else "infinitely many"
 
 
 def asked_seeds(setting: Setting) -> list[int]:
@@ -305,8 +326,13 @@ def _from(setting: Setting, metric: str, base: str) -> dict[str, Difference]:
     common = {name: sorted(known[name].keys() & known[base].keys()) for name in names}
     able = [name for name, seeds in common.items() if len(seeds) > 1 and _same(setting, name, base)]
     fair = [name for name in able if name not in setting.broken]
+    others = [[name] for name in able if name in setting.broken]
+    if study.variance == "pooled" and fair:
+        shared = set.intersection(*(set(common[name]) for name in fair))
+        common |= dict.fromkeys(fair, sorted(shared))
+        fair = fair if len(shared) > 1 else []
     found: dict[str, Difference] = {}
-    for group in filter(None, (fair, *([name] for name in able if name not in fair))):
+    for group in filter(None, (fair, *others)):
         variance = {
             name: pictures_variance(setting.runs, {name: 1, base: -1}, common[name], metric)
             for name in group

@@ -170,7 +170,7 @@ def match(truth: Truth, found: Found) -> Matches:
     ignored = _outside(areas) | truth.crowd[:, None]
     states, objects = _judged(truth, Found(*(c[order] for c in found)), groups, ignored)
     ranking = np.lexsort((ranks, found.images[order], -found.scores[order], found.labels[order]))
-    rows = order[ranking]
+    rows, shape = order[ranking], (len(truth.classes), pictures)
     return Matches(
         pictures=pictures,
         classes=truth.classes,
@@ -181,12 +181,7 @@ def match(truth: Truth, found: Found) -> Matches:
         ranks=ranks[ranking],
         states=states[ranking],
         objects=objects[ranking],
-        wanted=np.stack(
-            [
-                counted(truth.labels, truth.images, ~own, (len(truth.classes), pictures))
-                for own in ignored.T
-            ]
-        ),
+        wanted=np.stack([counted(truth.labels, truth.images, ~o, shape) for o in ignored.T]),
     )
 
 

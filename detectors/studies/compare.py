@@ -88,21 +88,24 @@ def grouped(runs: Sequence[str | Path], **keys: Any) -> Group:
     base = [word for word in variants[0] if all(word in words for words in variants)]
     own = {words: [word for word in words if word not in base] for words in variants}
     names = {words: " ".join(rest) or PLAIN for words, rest in own.items()}
-    records = [run.record for run in found]
     file = {
         "name": "compare",
         "base": base,
         "variants": {names[words]: rest for words, rest in own.items()},
-        "seeds": sorted({record["seed"] for record in records}),
-        "split": _one(records, "split"),
+        "seeds": sorted({run.record["seed"] for run in found}),
+        "split": _one([run.record for run in found], "split"),
         **keys,
     }
+    return Group(file, _cells(found, names))
+
+
+def _cells(found: Sequence[Finished], names: Mapping[tuple[str, ...], str]) -> dict[Cell, Run]:
     cells: dict[Cell, Run] = {}
     for run in found:
         cell = Cell(names[run.words], run.record["seed"], run.words, str(run.record["key"]))
         _check_single(cell, run, cells)
         cells[cell] = _run(run)
-    return Group(file, cells)
+    return cells
 
 
 def _found(place: Path) -> Iterator[Finished]:

@@ -71,12 +71,18 @@ def kept(folder: Path) -> dict[str, Any]:
 def gathered(folder: Path) -> tuple[Runs, Failed]:
     """Folders of the runs that are done, and why others are not, by variant and seed.
 
+    A variant that was refused has no run, and its reason with every seed.
+
     Raises:
         ValueError: it is no folder of a study.
     """
     runs: Runs = defaultdict(dict)
     failed: Failed = defaultdict(dict)
-    for row in _read(folder, "cells.json")["runs"]:
+    cells = _read(folder, "cells.json")
+    seeds = sorted({row["seed"] for row in cells["runs"]})
+    for variant, reason in cells["refused"].items():
+        failed[variant] = dict.fromkeys(seeds, f"refused: {reason}")
+    for row in cells["runs"]:
         variant, seed = row["variant"], row["seed"]
         if row["state"] == "done":
             runs[variant][seed] = folder / "runs" / row["key"]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detectors.files import whole_file
+from detectors.studies.decimals import ends, fixed
+from detectors.studies.measured import TIDE
 
 Row = Mapping[str, Any]
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -52,11 +54,30 @@ def texts(results: Row) -> dict[str, str]:
 
 def markdown(results: Row) -> str:
     """Verdicts, then the table; for a terminal as well as for a page."""
-    head, rows = titles(results), list(cells(results))
+    lines = _table(titles(results), list(cells(results)))
+    return "\n".join([*verdicts(results), "", *lines, "", *notes(results), *_errors(results), ""])
+
+
+def _errors(results: Row) -> Iterator[str]:
+    """What each kind of error costs more than with the baseline: a table; nothing without runs."""
+    claim = "new" if results["study"]["claim"] == "new_pictures" else "these"
+    kinds = list(dict.fromkeys(row["metric"] for row in results["errors"]))
+    if not kinds:
+        return
+    found = {(row["variant"], row["metric"]): row for row in results["errors"]}
+    names = dict.fromkeys(row["variant"] for row in results["errors"])
+    body = [[n, *(difference_text(found[n, kind], claim) for kind in kinds)] for n in names]
+    head = ["AP50 lost to", *(kind.removeprefix(TIDE) for kind in kinds)]
+    yield ""
+    yield from _table(head, body)
+    yield ""
+    yield f"Kinds of errors are those of TIDE; differences from {results['study']['baseline']}."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
     rule = [f"{'-' * (width - 1)}{'-' if i == 0 else ':'}" for i, width in enumerate(widths)]
-    lines = [_line(row, widths) for row in (head, rule, *rows)]
-    return "\n".join([*verdicts(results), "", *lines, "", *notes(results), ""])
+    return [_line(row, widths) for row in (head, rule, *rows)]
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -93,9 +114,22 @@ def notes(results: Row) -> list[str]:
         f"{study['pictures']} pictures ({study['split']}). Differences from {study['baseline']} "
         "are paired by seed; those in [ ] are not comparable.",
     ]
-    for variant in results["variants"]:
-        lines += [f"{variant['name']}, seed {s}: {why}" for s, why in variant["failed"].items()]
-    return lines
+    if (ratio := study["scatter_ratio"]) is not None:
+        times = ratio if isinstance(ratio, str) else fixed(ratio)
+        lines.append(
+            "One variance of all variants (pooled), of which the noisiest scatters over seeds "
+            f"{times} times as much as the quietest."
+        )
+    if single := [v["name"] for v in results["variants"] if v["n"] == 1]:
+        lines.append(f"One run, therefore no interval: {', '.join(single)}.")
+    return [*lines, *(line for variant in results["variants"] for line in _failures(variant))]
+
+
+def _failures(variant: Row) -> Iterator[str]:
+    """A line for each reason, with the seeds that it kept from having a number."""
+    for why in dict.fromkeys(variant["failed"].values()):
+        seeds = [seed for seed, other in variant["failed"].items() if other == why]
+        yield f"{variant['name']}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {why}"
 
 
 def titles(results: Row) -> list[str]:
@@ -144,21 +178,21 @@ def level_text(level: Row | None, claim: str) -> str:
     """ "41.2 (39.8 to 42.6)"; of one run the number alone."""
     if level is None or level["mean"] is None:
         return NONE
-    return f"{level['mean']:.1f}{_range(level[claim])}"
+    return f"{fixed(level['mean'])}{_range(level[claim])}"
 
 
 def difference_text(row: Row | None, claim: str) -> str:
     """ "+1.2 (0.4 to 2.0)"; in brackets where the two are not comparable."""
     if row is None or row["mean"] is None:
         return NONE
-    text = f"{row['mean']:+.1f}{_range(row[claim])}"
+    text = f"{fixed(row['mean'], sign=True)}{_range(row[claim])}"
     return text if row["comparable"] else f"[{text}]"
 
 
 def _range(interval: Row | None) -> str:
     if interval is None or interval["low"] is None:
         return ""
-    return f" ({interval['low']:.1f} to {interval['high']:.1f})"
+    return f" ({ends(interval['low'], interval['high'])})"
 
 
 def cost_text(name: str, cost: Row | None) -> str:
@@ -170,15 +204,16 @@ def cost_text(name: str, cost: Row | None) -> str:
 
 
 def comma_separated(results: Row) -> str:
-    """Numbers as they are: a row for each variant and metric."""
+    """Numbers as they are: a row for each variant and metric, and for what errors cost it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("these_low", "these_high", "new_low", "new_high")
     compared = ("difference", *(f"difference_{end}" for end in ends), "p", "p_adjusted")
     writer.writerow(["variant", "metric", "n", "mean", "sd", *ends, *compared, "verdict"])
-    found = {(row["variant"], row["metric"]): row for row in results["comparisons"]}
+    every = (*results["comparisons"], *results["errors"])
+    found = {(row["variant"], row["metric"]): row for row in every}
     for variant in results["variants"]:
-        for metric, level in variant["metrics"].items():
+        for metric, level in {**variant["metrics"], **variant["errors"]}.items():
             row = found.get((variant["name"], metric), {})
             own = [level["n"], level["mean"], level["sd"], *_ends(level)]
             other = [row.get("mean"), *_ends(row), row.get("p"), row.get("p_adjusted")]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from detectors.studies.decimals import fixed
 from detectors.studies.effects import LEVEL, NO_SCATTER, Difference, Interval, equivalence, tost
 from detectors.studies.power import more_seeds, pictures_half, pictures_needed
 
@@ -56,6 +57,8 @@ def verdict(
             "not_comparable" if trouble.startswith("not comparable") else "none", trouble
         )
     if found is None:
+        if seeds == asked == 1:
+            return Verdict("none", "no verdict: one run has no interval")
         count = f"{seeds}" if seeds is not None else "fewer than 2"
         return Verdict("none", f"no verdict: {count} of {asked} seeds")
     question = Question(metric, claim, equal_within, until, images, asked)
@@ -149,8 +152,7 @@ def _range(within: Interval) -> str:
 def _number(value: float, smallest: float) -> str:
     """With one decimal, or so many that the smallest number beside it does not read as 0."""
     digits = next((d for d in (1, 2, 3) if abs(smallest) >= 0.5 * 10**-d), 4)
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return fixed(value, digits)
 
 
 def _p(value: float | None) -> str:

@@ -12,6 +12,7 @@ from detectors.studies.analysis import analyse, signed
 from detectors.studies.design import read_study
 from detectors.studies.effects import holm
 from detectors.studies.interactions import contrasts
+from detectors.studies.tables import notes
 from tests.studies.simulated import write_run
 
 
@@ -240,3 +241,104 @@ def test_pairs_are_compared_each_with_its_own_baseline(tmp_path: Path) -> None:
     assert found["study"]["baseline"] == "the first of its pair"
     assert found["pictures"] == []
     assert [len(r["paired_epochs"]) > 0 for r in found["curves"]] == [False, True, False, True]
+
+
+NONE, OTHER = ("none", "no verdict: {} of 3 seeds"), {"images": 9, "image_ids": "b" * 64}
+TIE = ("none", "identical in all seeds: the switch had no effect")
+# Name, seeds of the variant, failures, facts of its runs, pictures, what is said.
+EDGES: list[tuple[str, tuple[int, ...], dict[int, str], dict[str, Any], int, tuple[str, str]]] = [
+    ("one common seed", (2,), {}, {}, 8, ("none", NONE[1].format(1))),
+    ("no common seed", (7, 8), {}, {}, 8, ("none", "no verdict: 0 of 5 seeds")),
+    ("no run", (), {}, {}, 8, ("none", NONE[1].format(0))),
+    ("a tie of all seeds", (1, 2, 3), {}, {"tie": True}, 8, TIE),
+    ("diverged", (1, 2), {3: "diverged: at 1"}, {}, 8, ("none", "diverged with 1 of 3 seeds")),
+    (
+        "refused",
+        (),
+        dict.fromkeys((1, 2, 3), "refused: no norm"),
+        {},
+        8,
+        ("none", "no verdict: refused: no norm"),
+    ),
+    (
+        "other pictures",
+        (1, 2, 3),
+        {},
+        {"data": {"classes": ["disk", "ring", "cross", "star"], **OTHER}},
+        9,
+        ("not_comparable", "evaluated pictures"),
+    ),
+    (
+        "other classes",
+        (1, 2, 3),
+        {},
+        {"data": {"classes": ["disk"], "images": 8, "image_ids": f"{8:064x}"}},
+        8,
+        ("not_comparable", "classes"),
+    ),
+]
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("edge", EDGES, ids=[edge[0] for edge in EDGES])
+def test_edges(edge: tuple, tmp_path: Path) -> None:
+    """A number that cannot be compared has no verdict, and the words say why."""
+    _, seeds, failed, facts, images, (kind, words) = edge
+    tie = facts.pop("tie", False)
+    study = read_study({"base": [], "variants": {"a": [], "b": "neck=pan"}, "seeds": [1, 2, 3]})
+    runs = {
+        "a": {s: write_run(tmp_path / "runs" / f"a{s}", [], s, 0.6, 8) for s in (1, 2, 3)},
+        "b": {
+            s: write_run(tmp_path / "runs" / f"b{s}", [], s, 0.6 if tie else 0.9, images, **facts)
+            for s in seeds
+        },
+    }
+    found = analyse(study, runs, {"b": failed})
+    said = found["comparisons"][0]["verdict"]
+    assert said["kind"] == kind
+    assert words in said["words"]
+    if not tie and kind == "none":
+        assert found["comparisons"][0]["p_adjusted"] in (None, 1.0) or failed
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_a_size_that_no_object_has_gets_no_number(tmp_path: Path) -> None:
+    study = read_study({"base": [], "variants": {"a": [], "b": "neck=pan"}, "seeds": [1, 2]})
+    runs = {}
+    for name, skill in (("a", 0.3), ("b", 0.9)):
+        runs[name] = {
+            s: write_run(tmp_path / "runs" / f"{name}{s}", [], s, skill, 8) for s in (1, 2)
+        }
+        for folder in runs[name].values():
+            truth = json.loads((folder / "truth.json").read_text())
+            for one in truth["annotations"]:
+                one["area"] = max(one["area"], 1024.5)
+            (folder / "truth.json").write_text(json.dumps(truth))
+    small = row(analyse(study, runs, {}), "b", "APs")
+    assert (small["n"], small["mean"], small["new"], small["p"]) == (0, None, None, None)
+    assert "verdict" not in small
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_pooled_variances_come_with_the_ratio_of_scatters(tmp_path: Path) -> None:
+    study = read_study(
+        {
+            "base": [],
+            "variants": {"a": [], "b": "neck=pan", "c": "act=mish"},
+            "seeds": [1, 2, 3],
+            "variance": "pooled",
+            "adjust": "dunnett",
+        }
+    )
+    runs = {
+        name: {s: write_run(tmp_path / "runs" / f"{name}{s}", [], s + shift, 0.6, 8) for s in seeds}
+        for shift, (name, seeds) in enumerate({"a": (1, 2, 3), "b": (1, 2, 3), "c": (1, 2)}.items())
+    }
+    found = analyse(study, runs, {})
+    own = [row(found, name) for name in "bc"]
+    assert [r["seeds"] for r in own] == [[1, 2], [1, 2]]
+    assert own[0]["these"]["se"] == own[1]["these"]["se"]
+    assert own[0]["these"]["df"] == 2
+    ratio = found["study"]["scatter_ratio"]
+    assert ratio >= 1
+    assert f"scatters over seeds {ratio:.1f} times as much" in "\n".join(notes(found))

@@ -37,6 +37,7 @@ def test_a_moved_folder_knows_its_runs_without_the_store(tmp_path: Path) -> None
     assert (done["v0"][1] / "detections.json").read_text() == "[]"
     assert not (done["v0"][1] / "large.ckpt").exists()
     expected = {"v1": "diverged: broken", "v2": "failed: broken", "v3": "missing"}
+    expected["v4"] = "refused: refused"
     assert {variant: told[1] for variant, told in failed.items()} == expected
 
 
@@ -55,3 +56,14 @@ def test_a_run_that_is_trained_anew_takes_the_place_of_the_old(tmp_path: Path) -
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no folder of a study, because it has no cells\.json"):
         gathered(tmp_path)
+
+
+def test_a_refused_variant_has_its_reason_with_every_seed(tmp_path: Path) -> None:
+    cells = {
+        "runs": [{"variant": "plain", "seed": s, "key": "k", "state": "done"} for s in (1, 2)],
+        "refused": {"cmbn": "retinanet has no batch norm"},
+    }
+    (tmp_path / "cells.json").write_text(json.dumps(cells))
+    runs, failed = gathered(tmp_path)
+    assert list(runs) == ["plain"]
+    assert failed == {"cmbn": dict.fromkeys((1, 2), "refused: retinanet has no batch norm")}

@@ -41,7 +41,9 @@ def test_no_text_overclaims_or_is_bold(written: Path) -> None:
 def test_no_mean_stands_without_its_runs(written: Path) -> None:
     lines = (written / "table.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
-    head, _, *body = rows
+    head, _, *body = rows[:6]
+    assert rows[6] == ["AP50 lost to", "Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"]
+    assert re.fullmatch(r"[+-]?\d+\.\d \(-?\d+\.\d to -?\d+\.\d\)", rows[9][1])
     assert head[:3] == ["variant", "n", "AP"]
     assert [row[:2] for row in body] == [
         *(["plain", "3"], ["trick=[ciou]", "2"]),

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from detectors.files import whole_file
 from detectors.studies import tables
+from detectors.studies.decimals import ends, fixed
 from detectors.studies.report import figures, thumbnails
 
 Row = Mapping[str, Any]
@@ -122,15 +123,15 @@ def _file(folder: Path) -> str:
 def _ends(interval: Row | None) -> str:
     if interval is None or interval["low"] is None:
         return ""
-    return f"{interval['low']:.1f} to {interval['high']:.1f}"
+    return ends(interval["low"], interval["high"])
 
 
 def _signed(value: float | None) -> str:
-    return NONE if value is None else f"{value:+.1f}"
+    return NONE if value is None else fixed(value, sign=True)
 
 
 def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1f}"
+    return NONE if value is None else fixed(value)
 
 
 def _p(value: float | None) -> str:

@@ -13,6 +13,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from detectors.studies.decimals import fixed
 from detectors.studies.measured import TIDE
 
 Row = Mapping[str, Any]
@@ -147,7 +148,7 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:+.1f}"
+    return "unknown" if value is None else fixed(value, sign=True)
 
 
 def trade(results: Row, cost: str, title: str, unit: float) -> str:
@@ -167,16 +168,12 @@ def trade(results: Row, cost: str, title: str, unit: float) -> str:
     front, tints = pareto(results, cost), colours(results)
     with _canvas(cost, 3.4) as (figure, (axes,)):
         for place, (variant, level, spent) in enumerate(points):
-            within = variant["name"] in front
-            _point(axes, level, spent, claim, unit, tints[variant["name"]], within)
-            axes.annotate(
-                variant["name"],
-                (spent["mean"] / unit, level["mean"]),
-                xytext=(7, 5 if place % 2 == 0 else -13),  # neighbours do not cover each other
-                textcoords="offset points",
-                color=INK if within else MUTED,
-                fontsize=8.5,
-            )
+            name, within = variant["name"], variant["name"] in front
+            _point(axes, level, spent, claim, unit, tints[name], within)
+            beside = (7, 5 if place % 2 == 0 else -13)  # neighbours do not cover each other
+            told: Any = {"xytext": beside, "textcoords": "offset points", "fontsize": 8.5}
+            tint, at = INK if within else MUTED, (spent["mean"] / unit, level["mean"])
+            axes.annotate(name, at, color=tint, **told)
         _staircase(axes, [p for p in points if p[0]["name"] in front], unit)
         axes.margins(x=0.25, y=0.12)
         axes.grid()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
+from detectors.studies.decimals import fixed
 from detectors.studies.measured import read_json
 
 SIDE = 300  # pixels of the longer side
@@ -82,7 +83,7 @@ def _picture(row: Row, truth: Row, found: Mapping[str, Mapping[int, list[_Box]]]
     sides = [_side("ground truth", ground, image, objects)]
     for name in names:
         gain = row["contribution"].get(name)
-        title = name if gain is None else f"{name} {gain:+.2f}"
+        title = name if gain is None else f"{name} {fixed(gain, 2, sign=True)}"
         sides.append(_side(title, ground, image, found[name][row["image"]]))
     name = Path(image["file_name"]).name if image.get("file_name") else f"picture {image['id']}"
     return Shown(name, note, sides)
