@@ -84,6 +84,7 @@ class Attempt:
         return None if claim is None else cls(job, claim)
 
     def _start(self, anew: bool) -> None:
+        halted(self.folder).unlink(missing_ok=True)  # meant an earlier life
         goes_on = not anew and (self.folder / "checkpoints" / "last.ckpt").is_file()
         if not goes_on:
             set_aside(self.folder)
@@ -104,6 +105,9 @@ class Attempt:
         """Whether it is over: done, diverged, or failed as often as it may."""
         self._beat()
         code = self.process.poll()
+        if code is None and halted(self.folder).exists():
+            self.stop()
+            return True
         if code is None:
             return False
         record = read_record(self.folder)
@@ -165,8 +169,19 @@ class Attempt:
                 self.process.wait(MERCY)
             self.process.kill()
             self.process.wait()
+        halted(self.folder).unlink(missing_ok=True)
         if self.claim is not None:
             claims.release(claim_of(self.folder), self.claim)
+
+
+def halted(folder: Path) -> Path:
+    """The file by which whoever trains the run of a folder is told to stop it."""
+    return folder.with_name(f"{folder.name}.halt")
+
+
+def halt(folder: Path) -> None:
+    """Let a run that goes on, wherever that is, save and stop; it can go on later."""
+    halted(folder).touch()
 
 
 def attend(job: Job) -> None:
@@ -225,26 +240,34 @@ class Runner:
         self.store, self.executor, self.job, self.say = store, executor, job, say
         self.end = None if hours is None else time.monotonic() + hours * 3600
         self.again, self.tried = again, Counter[str]()
+        self.going: dict[Cell, Any] = {}  # handles of what runs
         self.started: dict[str, float] = {}
         self.seconds: list[float] = []  # of runs that ended here
 
     def work(self, cells: Sequence[Cell]) -> None:
         """Train what is missing of the cells, in their order, and wait for what others train."""
-        going: dict[Cell, Any] = {}
         waiting = list({cell.key: cell for cell in cells}.values())
         keys, look = [cell.key for cell in waiting], 0.0
         try:
             while True:
-                if self._reap(going, keys) or time.monotonic() >= look:
-                    waiting = [cell for cell in waiting if cell not in going and self._open(cell)]
-                    self._fill(going, waiting)
+                over = self.reap()
+                for cell in over:
+                    self.say(f"{self._told(cell)}. {self.progress(keys)}")
+                if over or time.monotonic() >= look:
+                    waiting = [c for c in waiting if c in self.going or self.open(c)]
+                    for cell in self.fill(waiting):
+                        self.say(f"{_now()} {_told_of(cell)} starts")
                     look = time.monotonic() + PATIENCE
-                if not going and (not waiting or self.late):
+                if not self.going and (not waiting or self.late):
                     return
                 time.sleep(PAUSE)
         finally:
-            if going:
-                self.executor.stop()
+            self.stop()
+
+    def stop(self) -> None:
+        """End what runs, if anything does."""
+        if self.going:
+            self.executor.stop()
 
     @property
     def late(self) -> bool:
@@ -252,29 +275,33 @@ class Runner:
         need = statistics.median(self.seconds) if self.seconds else 0.0
         return self.end is not None and time.monotonic() + need > self.end
 
-    def _open(self, cell: Cell) -> bool:
-        """Whether the run must still be started, or is waited for."""
+    def open(self, cell: Cell) -> bool:
+        """Whether the run, which does not go on here, must still be started or is waited for."""
         state, tried = self.store.run(cell.key).state, self.tried[cell.key]
         first = state == "stale" or (state == "failed" and self.again)
         if first and tried == 0:
             return True
         return state == "running" or (state in ("missing", "lost") and tried < TRIES)
 
-    def _fill(self, going: dict[Cell, Any], waiting: Sequence[Cell]) -> None:
-        """Start as many as there are slots for, of those that nobody runs."""
-        count = 0 if self.late else max(0, self.executor.slots - len(going))
-        free = ((cell, self.store.run(cell.key)) for cell in waiting if cell not in going)
+    def fill(self, waiting: Sequence[Cell]) -> list[Cell]:
+        """Start as many as there are slots for, of those that nobody runs; these are returned."""
+        count = 0 if self.late else max(0, self.executor.slots - len(self.going))
+        free = ((cell, self.store.run(cell.key)) for cell in waiting if cell not in self.going)
         chosen = list(
             itertools.islice((pair for pair in free if pair[1].state != "running"), count)
         )
         jobs = [self._job(cell, run) for cell, run in chosen]
         handles = self.executor.start(jobs) if jobs else []
-        for (cell, _), handle in zip(chosen, handles, strict=True):
-            if handle is not None:
-                self.tried[cell.key] += 1
-                self.started[cell.key] = time.monotonic()
-                going[cell] = handle
-                self.say(f"{_now()} {_told_of(cell)} starts")
+        begun = [
+            (cell, handle)
+            for (cell, _), handle in zip(chosen, handles, strict=True)
+            if handle is not None
+        ]
+        for cell, handle in begun:
+            self.tried[cell.key] += 1
+            self.started[cell.key] = time.monotonic()
+            self.going[cell] = handle
+        return [cell for cell, _ in begun]
 
     def _job(self, cell: Cell, run: Run) -> Job:
         claim = claims.read(claim_of(run.folder))
@@ -284,16 +311,19 @@ class Runner:
             dead=claim.token if claim is not None and not self.store.watch.alive(claim) else None,
         )
 
-    def _reap(self, going: dict[Cell, Any], keys: Sequence[str]) -> bool:
-        """Whether any has ended; each is told."""
-        over = [cell for cell, handle in going.items() if self.executor.ended(handle)]
+    def reap(self) -> list[Cell]:
+        """What has ended since the last time."""
+        over = [cell for cell, handle in self.going.items() if self.executor.ended(handle)]
         for cell in over:
-            del going[cell]
-            run = self.store.run(cell.key)
+            del self.going[cell]
             self.seconds.append(time.monotonic() - self.started[cell.key])
-            reason = f": {run.reason}" if run.reason else ""
-            self.say(f"{_now()} {_told_of(cell)} {run.state}{reason}. {self.progress(keys)}")
-        return bool(over)
+        return over
+
+    def _told(self, cell: Cell) -> str:
+        """How a run has ended."""
+        run = self.store.run(cell.key)
+        reason = f": {run.reason}" if run.reason else ""
+        return f"{_now()} {_told_of(cell)} {run.state}{reason}"
 
     def progress(self, keys: Sequence[str]) -> str:
         """How many runs are done, and when the rest may be."""

@@ -192,6 +192,47 @@ def test_a_run_of_a_machine_that_is_gone_is_taken_over(
     assert states(tmp_path, cells) == ["done"]
 
 
+def test_a_run_that_is_halted_stops_and_can_go_on(tmp_path: Path) -> None:
+    slow = cell("slow", 1, "epochs=3", "pause=0.3")
+    runner = Runner(Store(tmp_path), Local({}, 1, 1), job(tmp_path))
+    assert runner.fill([slow]) == [slow]
+    while not (tmp_path / slow.key / "checkpoints" / "last.ckpt").exists():
+        assert runner.reap() == []
+        time.sleep(0.05)
+    execute.halt(tmp_path / slow.key)
+    while slow in runner.going:
+        runner.reap()
+    assert states(tmp_path, [slow]) == ["lost"]
+    assert not list(tmp_path.glob("*.halt")) + list(tmp_path.glob("*.claim"))
+    run(tmp_path, [slow])
+    assert states(tmp_path, [slow]) == ["done"]
+    assert lives(tmp_path)[slow.key] == 1
+
+
+class Losing:
+    """An executor whose machines vanish, as far as it goes, without a word."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def start(self, jobs: list[Job]) -> list[str]:
+        self.started += [job.key for job in jobs]
+        return [job.key for job in jobs]
+
+    def ended(self, handle: str) -> bool:
+        return True
+
+    def stop(self) -> None: ...
+
+
+def test_a_lost_run_is_tried_three_times(tmp_path: Path) -> None:
+    executor, one = Losing(), cell("a", 1)
+    Runner(Store(tmp_path), executor, job(tmp_path), say=lambda line: None).work([one])
+    assert executor.started == [one.key] * 3
+
+
 def test_nothing_starts_when_the_hours_are_over(tmp_path: Path) -> None:
     runner = Runner(Store(tmp_path), Local({}, 1, 1), job(tmp_path), hours=0, say=print)
     runner.work([cell("a", 1)])
