@@ -18,8 +18,10 @@ from detectors.studies.design import Cell, read_study
 from detectors.studies.equal import equalised
 from detectors.studies.evidence import gathered, keep, kept
 from detectors.studies.execute import TRAIN, Executor, Job, Runner
-from detectors.studies.executors.local import Local, visible_gpus
+from detectors.studies.executors import executor
+from detectors.studies.executors.local import visible_gpus
 from detectors.studies.store import Run, Store
+from detectors.studies.tracking import named
 
 FOLDER = Path("runs/studies")
 
@@ -189,30 +191,30 @@ def _threads(asked: Asked, planned: Planned) -> int:
 
 def _executor(asked: Asked, threads: int) -> Executor:
     node: Any = OmegaConf.to_container(asked.cfg, resolve=False)
-    settings = node["cluster"] or {}
-    jobs = asked.cfg.jobs
-    if asked.cfg.executor == "slurm":
-        from detectors.studies.executors.slurm import Slurm
-
-        return Slurm(settings, jobs, threads)
-    if asked.cfg.executor == "ray":
-        from detectors.studies.executors.ray import Ray
-
-        return Ray(settings, jobs, threads)
-    return Local(settings, jobs, threads)
+    return executor(asked.cfg.executor, node["cluster"] or {}, asked.cfg.jobs, threads)
 
 
 def _job(asked: Asked, threads: int) -> Callable[[Cell], Job]:
     directories = [word for folder in asked.directories for word in ("--config-dir", folder)]
     command = (*TRAIN, *directories)
     store, retries = str(asked.store.folder.absolute()), asked.study.budget["retries"]
-    return lambda cell: Job(cell.key, cell.words, store, threads, retries, command=command)
+    name = asked.study.name
+    return lambda cell: Job(
+        cell.key,
+        cell.words,
+        store,
+        threads,
+        retries,
+        command=command,
+        environment=named(name, cell),
+    )
 
 
 def report(asked: Asked) -> None:
     """Gather the runs, compare them and write the report."""
     asked.keep(asked.planned())
     _report(asked.folder)
+    _publish(asked.cfg, asked.folder)
 
 
 def verify(asked: Asked) -> None:
@@ -225,6 +227,8 @@ def _of_folder(cfg: DictConfig) -> None:
     if cfg.do not in ("report", "verify"):
         raise ValueError(f"do={cfg.do} needs study=NAME; folder=FOLDER alone is for report, verify")
     (_report if cfg.do == "report" else _verify)(Path(cfg.folder))
+    if cfg.do == "report":
+        _publish(cfg, Path(cfg.folder))
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -239,6 +243,17 @@ def _report(folder: Path) -> None:
 
     write(_results(folder), folder)
     print(f"{folder / 'report.html'}")
+
+
+def _publish(cfg: DictConfig, folder: Path) -> None:
+    """Log the report to the trackers that `to` names."""
+    if not cfg.to:
+        return
+    from detectors.studies.publish import publish
+
+    search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
+    for tracker in cfg.to:
+        print(publish(tracker, read_study(kept(folder)), folder, Path(cfg.store), search))
 
 
 def _verify(folder: Path) -> None:
@@ -258,6 +273,7 @@ def _compare(cfg: DictConfig) -> None:
     folder = Path(cfg.folder or FOLDER / "compare")
     compare([Path(run) for run in cfg.runs], folder, cfg.study.question or "")
     _report(folder)
+    _publish(cfg, folder)
 
 
 DO: Mapping[str, Callable[[Asked], None]] = {

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from detectors.callbacks import trackers
 from detectors.callbacks.checkpoints import LastCheckpoint
 from detectors.config.words import said
 from detectors.engine import record, run_folder
@@ -39,10 +40,12 @@ def main(cfg: DictConfig) -> float:
     file = None if resumed is None else resumed.file
     run = record.begin(cfg, composed, module, data, trainer, file)
     try:
+        trackers.announce(trainer.loggers, folder, run.content)
         fit(trainer, module, data, file)
         epoch = load_measured(module, trainer, cfg.select)
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
+        trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
     finally:
         finish(trainer)
     if trainer.is_global_zero:

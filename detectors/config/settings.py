@@ -78,6 +78,7 @@ SETTINGS: dict[str, Any] = {
     "grid": str,
     "page": str,
     "study": Mapping,  # study
+    "search": Mapping,  # search
     "do": Literal["plan", "run", "status", "report", "verify", "compare"],
     "store": str,
     "folder": str | None,
@@ -89,6 +90,7 @@ SETTINGS: dict[str, Any] = {
     "executor": Literal["local", "slurm", "ray"],
     "cluster": Mapping | None,
     "runs": list[str],
+    "to": list[Literal["wandb", "mlflow"]],
 }
 
 

@@ -180,9 +180,13 @@ def _going_on(folder: str) -> str:
 
 
 def finish(trainer: Trainer) -> None:
-    """Close what the loggers hold open, so that the next job of a sweep starts a run of its own."""
+    """Close what the loggers hold open, so that the next job of a sweep starts a run of its own.
+
+    While an error is on its way, they are told that the run has failed.
+    """
+    failed = sys.exception() is not None
     for logger in trainer.loggers:
-        logger.finalize("finished")
+        logger.finalize("failed" if failed else "finished")
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish()
+        wandb.finish(exit_code=int(failed))

@@ -60,6 +60,8 @@ def test_a_study_is_run_once(
     assert "done, AP 10.0" in told[0]
     kept = json.loads((here / "runs" / "studies" / "mine" / "cells.json").read_text())
     assert {row["state"] for row in kept["runs"]} == {"done"}
+    record = read_record(here / "runs" / "store" / kept["runs"][1]["key"])
+    assert record["tracked_as"] == ["mine", "mish/1"]
 
 
 def test_threads_of_other_runs_are_kept(

@@ -68,7 +68,9 @@ def test_sweep_has_a_folder_and_an_offline_wandb_run_for_each_job(
         folder = tmp_path / "sweep" / job
         assert json.loads((folder / "metrics.json").read_text())["val/AP"] >= 0
         assert json.loads((folder / "environment.json").read_text())["seed"] == int(job) + 1
-        assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
+        (offline,) = (folder / "wandb").glob("offline-run-*")
+        tracked = json.loads((folder / "trackers.json").read_text())
+        assert offline.name.endswith(f"-{tracked['wandb']}")
 
 
 def test_evaluate_of_the_checkpoint_alone_repeats_the_metrics(

@@ -35,7 +35,7 @@ def test_what_needs_no_torch_is_refused_without_it(tmp_path: Path) -> None:
         "train trick=[mosiac]": "Did you mean 'mosaic'?",
         "train optimiser.lr=1": "Did you mean 'optimizer'?",
         "train +optimiser.lr=1": "nothing reads 'optimiser'",
-        "train logger=[foo]": "Known: csv, tensorboard, wandb",
+        "train logger=[foo]": "Known: csv, mlflow, tensorboard, wandb",
         "train seed=abc": "seed: found 'abc', expected a whole number",
         "evaluate ckpt_path=no.ckpt": "ckpt_path=no.ckpt: no such file",
         "predict ckpt_path=last": "source has no value: add source=...",
