@@ -26,9 +26,9 @@ SLOTS = {
     for group in GROUPS
     if any(f"@package part.{group}\n" in file.read_text() for file in (CONF / group).glob("*.yaml"))
 }
-# ... and those beside it. `loader` is included by the files of data; recipes, studies and `tta`,
-# which belongs to `evaluate`, have their own tests.
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study"}
+# ... and those beside it. `loader` is included by the files of data; recipes, studies, searches and
+# `tta`, which belongs to `evaluate`, have their own tests.
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search"}
 EXTRAS = {("logger", "mlflow")}  # its package may be missing: tests/callbacks/test_trackers.py
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "metric", "trick"}  # a list may be chosen

@@ -1,0 +1,187 @@
+"""`detectors search` tries words, goes on after any kill, and claims nothing of what it found."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detectors.commands import search as command
+from detectors.studies.search import loop
+from tests.studies.search.database import quick_database  # noqa: F401
+from tests.studies.test_execute import FAKE
+
+pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("quick_database")
+MINE = """# @package search
+base: [model=fcos, size=small, image_size=96, device=cpu, trainer.max_epochs=4]
+space:
+  optimizer.lr: {low: 1e-5, high: 1e-1, log: true}
+  act: [relu, mish]
+trials: 4
+startup: 2
+prune: {first: 1, keep: 2}
+"""
+WORDS = ("--config-dir", "conf", "search=mine", "threads=1")
+RESULTS = Path("runs/searches/mine/results.json")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a search of the user's, whose runs take milliseconds."""
+    (tmp_path / "conf" / "search").mkdir(parents=True)
+    (tmp_path / "conf" / "search" / "mine.yaml").write_text(MINE)
+    monkeypatch.setattr(command, "TRAIN", FAKE)
+    monkeypatch.setattr(loop, "LOOK", 0.05)
+    monkeypatch.setattr(loop, "PAUSE", 0.02)
+    return tmp_path
+
+
+def searched(detectors: Callable[..., None], here: Path, *words: str) -> object:
+    """The exit code."""
+    with pytest.raises(SystemExit) as stop:
+        detectors(here, "search", *WORDS, *words)
+    return stop.value.code
+
+
+def results(here: Path) -> dict[str, Any]:
+    return json.loads((here / RESULTS).read_text())
+
+
+def test_a_search_reports_its_best_with_a_warning_and_runs_once(
+    here: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert searched(detectors, here) == 0
+    told, found = capsys.readouterr().out, results(here)
+    trials = found["trials"]
+    assert {row["state"] for row in trials} == {"complete", "pruned"}
+    complete = [row for row in trials if row["state"] == "complete"]
+    best = max(complete, key=lambda row: row["value"])
+    assert found["best"]["number"] == best["number"]
+    assert found["best"]["command"] in told
+    assert f"optimizer.lr={best['values']['optimizer.lr']}" in found["best"]["words"]
+    assert "This is no comparison. The best of 4 trials" in told
+    assert (here / RESULTS).with_name("table.md").read_text() in told
+    pruned = next(row for row in trials if row["state"] == "pruned")
+    assert f"trial {pruned['number']}: not among the best 1 of" in told
+    lives = (here / "runs" / "store" / "lives.txt").read_text()
+    assert searched(detectors, here) == 0
+    assert (here / "runs" / "store" / "lives.txt").read_text() == lives
+    assert results(here) == found
+
+
+def test_a_run_that_a_study_has_trained_is_not_trained_again(
+    here: Path, detectors: Callable[..., None]
+) -> None:
+    words = ("search.trials=3", "search.prune=null")
+    searched(detectors, here, *words)
+    before = results(here)
+    searched(detectors, here, *words, "search.name=again", "folder=runs/searches/again")
+    again = json.loads((here / "runs/searches/again/results.json").read_text())
+    assert again["trials"] == before["trials"]
+    assert len((here / "runs" / "store" / "lives.txt").read_text().splitlines()) == 3
+
+
+def test_the_study_that_compares_is_one(
+    here: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched(detectors, here, "search.trials=2")
+    told = capsys.readouterr().out
+    line = next(line for line in told.splitlines() if "detectors study plan" in line)
+    assert "but these data have no test split" in told
+    _, study, _, *words = line.split()
+    detectors(here, study, "status", *words, "study.split=val")
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(":")[0] for row in rows] == [
+        f"{variant}, seed {seed}" for seed in range(1, 6) for variant in ("base", "found")
+    ]
+
+
+def test_words_that_are_refused_fail_their_trial_alone(
+    here: Path, detectors: Callable[..., None]
+) -> None:
+    assert searched(detectors, here, "+search.space.trick=[[],[ema,ema]]") == 0
+    trials = results(here)["trials"]
+    twice = {row["number"] for row in trials if row["values"]["trick"] == "[ema,ema]"}
+    failed = {row["number"]: row["reason"] for row in trials if row["state"] == "failed"}
+    assert failed.keys() == twice
+    assert "refused: trick=[ema,ema]: ema is chosen twice, leave one" in failed.values()
+    assert 0 < len(twice) < len(trials)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("search=minne",), "there is no search=minne. Did you mean 'mine'?"),
+        ((), "search has no value: add search=NAME"),
+        (("search=mine", "search.trails=3"), "Did you mean 'trials'?"),
+        (("search=mine", "search.base=['modle=fcos']"), "Could not override 'modle'"),
+        (("search=mine", "search.space.act=[relu,mishh]"), "there is no act=mishh"),
+        (("search=mine", "+search.space.optimiser=[1,2]"), "Could not override 'optimiser'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    words: tuple[str, ...],
+    told: str,
+    here: Path,
+    detectors: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        detectors(here, "search", "--config-dir", "conf", *words)
+    error = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert told in error
+    assert len(error.strip().splitlines()) == 1
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {root!r})
+from detectors.commands import search
+search.TRAIN = {fake!r}
+from detectors.__main__ import main
+sys.argv = ["detectors", "search", *{words!r}]
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_kills_at_any_time_change_nothing_of_what_is_found(here: Path) -> None:
+    root, words = str(Path(__file__).parents[2]), [*WORDS]
+    code = KILLED.format(root=root, fake=FAKE, words=words)
+
+    def started(folder: Path) -> "subprocess.Popen[bytes]":
+        folder.mkdir(exist_ok=True)
+        if not (folder / "conf").exists():
+            (folder / "conf").symlink_to(here / "conf")
+        command = [sys.executable, "-u", "-c", code]
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
+
+    plain = started(here / "plain")
+    plain.communicate()
+    assert plain.returncode == 0
+    draw = random.Random(0)
+    for _ in range(6):
+        process = started(here / "killed")
+        assert process.stdout is not None
+        for _ in range(draw.randint(1, 3)):  # trials that begin or end
+            process.stdout.readline()
+        time.sleep(draw.uniform(0, 0.4))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    last = started(here / "killed")
+    last.communicate()
+    assert last.returncode == 0
+    assert results(here / "killed") == results(here / "plain")
+    assert not list((here / "killed" / "runs" / "store").glob("*.claim"))
