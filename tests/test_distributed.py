@@ -19,7 +19,7 @@ from detectors.layers.progress import tell
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
-from tests.examples import START
+from tests.examples import START, THIN
 
 FILES = {path.stem for path in (CONF / "model").glob("*.yaml")}
 PLAIN = set(compose([], "tricks").families)  # the others are variants of these
@@ -45,7 +45,7 @@ class Loss(nn.Module):
 def new_loss(family: str) -> Loss:
     """With the same weights in every process; what is drawn or chosen from is taken whole."""
     torch.manual_seed(0)
-    words = ["size=small", "norm=frozen", f"image_size={SIDE}"]
+    words = ["size=small", "norm=frozen", f"image_size={SIDE}", *THIN.get(family, [])]
     detector = detectors.build(family, words, num_classes=CLASSES)
     for part in detector.modules():
         if isinstance(part, Sampler):

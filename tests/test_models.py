@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -20,24 +20,26 @@ from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.postprocess import Suppression
 from detectors.structures import Detections, Targets
-from tests.examples import START
+from tests.examples import START, THIN
 
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
+SAME_HEADS = {"centernet_dcn", "yolov4_tiny"}  # as centernet; as yolov4 with yolov3_tiny's tower
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY | ALIKE)) for f in FAMILIES],
-)
+def families(slow: set[str]) -> list[Any]:
+    return [pytest.param(f, marks=[pytest.mark.slow] * (f in slow)) for f in FAMILIES]
+
+
+@pytest.fixture(scope="module", params=families(HEAVY | ALIKE))
 def detector(request: pytest.FixtureRequest) -> Detector:
     """A small one that detects something; whatever is drawn at random is taken whole instead."""
     torch.manual_seed(0)
-    words = ["size=small", f"image_size=[{HEIGHT},{WIDTH}]"]
+    words = ["size=small", f"image_size=[{HEIGHT},{WIDTH}]", *THIN.get(request.param, [])]
     built = detectors.build(request.param, words, num_classes=CLASSES)
     for part in built.modules():
         if isinstance(part, Sampler):
@@ -196,6 +198,7 @@ def test_detections_are_as_promised(detector: Detector) -> None:
     assert (found.boxes[..., 2:] >= found.boxes[..., :2]).all()
 
 
+@pytest.mark.parametrize("detector", families(HEAVY | ALIKE | SAME_HEADS), indirect=True)
 def test_training_and_detecting_are_one_graph_for_all_object_counts(detector: Detector) -> None:
     """From the features on; that backbones and necks are one graph is tested beside them."""
     graphs = CompileCounter()

@@ -182,7 +182,8 @@ def test_losses_are_torchvisions(pair, pictures) -> None:
             layer.eval()
     for image, objects in pictures:
         images, frame, scaled = _network_input(theirs, image, objects)
-        expected = theirs([image], [objects])
+        with torch.no_grad():
+            expected = theirs([image], [objects])
         rows = len(scaled["boxes"])
         targets = Targets(
             boxes=torch.cat([scaled["boxes"], torch.zeros(3, 4)])[None],
@@ -192,7 +193,8 @@ def test_losses_are_torchvisions(pair, pictures) -> None:
             valid=(torch.arange(rows + 3) < rows)[None],
             ignore=torch.zeros(1, rows + 3, dtype=torch.bool),
         )
-        losses = ours.loss(images, targets, frame)
+        with torch.no_grad():
+            losses = ours.loss(images, targets, frame)
         for term, of_theirs in TERMS[_family(name)].items():
             torch.testing.assert_close(losses[term], expected[of_theirs], rtol=1e-4, atol=0)
     theirs.eval()

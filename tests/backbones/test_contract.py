@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from torch import nn
@@ -11,9 +12,12 @@ from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from tests.examples import START
 
-CHOICES = sorted(path.stem for path in (CONF / "backbone").glob("*.yaml"))
+FILES = {path.stem: path.read_text() for path in sorted((CONF / "backbone").glob("*.yaml"))}
+CHOICES = list(FILES)
+OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaults"}]  # no alias
 # Of the parts of smaller ones.
 LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
+LARGE |= {"darknet19", "extraction", "resnet50"}
 
 
 def _built(choice: str, norm: str = "batch") -> nn.Module:
@@ -30,7 +34,7 @@ def _node(choice: str, norm: str = "batch") -> DictConfig:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(c, marks=[pytest.mark.slow] * (c in LARGE)) for c in CHOICES],
+    params=[pytest.param(c, marks=[pytest.mark.slow] * (c in LARGE)) for c in OWN],
 )
 def backbone(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)

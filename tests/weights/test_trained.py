@@ -16,11 +16,12 @@ from detectors.config.paths import CONF
 from detectors.structures import CHECKPOINT_FORMAT, Predictions
 from detectors.weights import trained
 from detectors.weights.initial import initial_model, random_model
+from tests.examples import THIN
 
 KNOWN = ["ant", "bee", "cat", "dog"]
 FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 QUICK = {"fcos", "yolov1", "yolov3", "ssd300", "faster_rcnn", "centernet"}
-FCOS = ["model=fcos", "size=small"]
+FCOS = ["model=fcos", "size=small", "backbone=darknet_thin", "part.neck.channels=64"]
 
 
 def checkpoint(file: Path, words: Sequence[str], classes: Sequence[str] = KNOWN) -> nn.Module:
@@ -70,7 +71,7 @@ def fcos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     "family", [pytest.param(f, marks=[pytest.mark.slow] * (f not in QUICK)) for f in FAMILIES]
 )
 def test_kept_classes_are_predicted_as_by_the_files_detector(family: str, tmp_path: Path) -> None:
-    words, file = [f"model={family}", "size=small"], tmp_path / "a.ckpt"
+    words, file = [f"model={family}", "size=small", *THIN.get(family, [])], tmp_path / "a.ckpt"
     theirs: Any = checkpoint(file, words)
     height, width = theirs.head.only_canvas or (128, 128)
     images = 255 * torch.rand(1, 3, height, width)
@@ -110,7 +111,7 @@ def test_the_same_classes_are_taken_whole_and_so_are_as_many_without_names(
 ) -> None:
     file, theirs = fcos
     named = started(file, FCOS, KNOWN).state_dict()
-    built = detectors.build("fcos", ["size=small"], num_classes=4, weights=str(file)).state_dict()
+    built = detectors.build("fcos", FCOS[1:], num_classes=4, weights=str(file)).state_dict()
     swapped = started(file, FCOS, ["bee", "dog", "ant", "cat"]).state_dict()
     for name, value in theirs.state_dict().items():
         assert torch.equal(named[name], value)
@@ -147,7 +148,7 @@ def test_what_does_not_fit_is_refused_with_names_and_shapes(
     fcos: tuple[Path, nn.Module], tmp_path: Path
 ) -> None:
     file = fcos[0]
-    with pytest.raises(ValueError, match=r"neck.extra.p6.conv.weight is \(256, 256.*that the file"):
+    with pytest.raises(ValueError, match=r"neck.extra.p6.conv.weight is \(64, 64.*that the file"):
         started(file, [*FCOS, "neck=fpn_c5"], KNOWN)
     with pytest.raises(ValueError, match=r"do not fit the detector. \d+ missing"):
         started(file, ["model=yolov3", "size=small"], KNOWN)
