@@ -82,7 +82,8 @@ def announce(loggers: list[Logger], folder: Path, facts: Mapping[str, Any]) -> N
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_hyperparams(hyperparameters(facts))
-            logger.experiment.tags = tuple(tag[:64] for tag in _plain(tags))
+            own = logger.experiment.tags or ()  # of the user's
+            logger.experiment.tags = tuple(dict.fromkeys([*own, *_plain(tags)]))
             ids["wandb"] = logger.experiment.id
         if isinstance(logger, MLFlowLogger):
             run = _run_id(logger)
@@ -140,9 +141,9 @@ def _tags(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(tags: Mapping[str, Any]) -> list[str]:
-    """Values alone, each once."""
+    """Values alone, each once, as long as Weights & Biases takes them."""
     values = [one for tag in tags.values() for one in (tag if isinstance(tag, list) else [tag])]
-    return [*dict.fromkeys(str(value) for value in values if value)]
+    return [*dict.fromkeys(str(value)[:64] for value in values if value)]
 
 
 def _listed(value: Any) -> Any:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from detectors.callbacks import trackers
 from detectors.config.compose import compose
@@ -93,6 +93,29 @@ def test_tensorboard_shows_hyperparameters_beside_the_measured_value(tmp_path: P
     assert told["tricks"].string_value == "ema, mish"
     assert told["seed"].number_value == 3
     assert not (tmp_path / trackers.FILE).exists()
+
+
+class Wandb(WandbLogger):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told = SimpleNamespace(tags=("nightly", "ema"), id="abc123")
+        self.params: dict[str, Any] = {}
+
+    @property
+    def experiment(self) -> Any:
+        return self.told
+
+    def log_hyperparams(self, params: Any) -> None:
+        self.params = params
+
+
+def test_wandb_keeps_the_tags_of_the_user(tmp_path: Path) -> None:
+    logger = Wandb()
+    trackers.announce([logger], tmp_path, {**FACTS, "tricks": ["ema", "x" * 80]})
+    assert logger.told.tags == ("nightly", "ema", "fcos", "x" * 64)
+    assert logger.params["seed"] == 3
+    assert trackers.known_ids(tmp_path) == {"wandb": "abc123", "mlflow": None}
 
 
 def test_a_resumed_run_keeps_the_id_of_its_tracker(tmp_path: Path) -> None:
