@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,10 +44,10 @@ def main() -> None:
 
 
 def _with_do(arguments: list[str]) -> list[str]:
-    """The arguments with `do=plan` for a first `plan`."""
-    if not arguments or not re.fullmatch(r"\w+", arguments[0]):
-        return arguments
-    return [f"do={arguments[0]}", *arguments[1:]]
+    """The arguments with `do=plan` for a word `plan`, wherever it stands before the flags."""
+    words = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
+    done = [f"do={word}" if re.fullmatch(r"\w+", word) else word for word in words]
+    return done + arguments[len(words) :]
 
 
 def _words_first(arguments: list[str]) -> list[str]:

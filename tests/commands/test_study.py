@@ -86,6 +86,8 @@ def test_a_study_with_failures_exits_with_one(
     ("words", "told"),
     [
         (("pln", *WORDS), "Did you mean 'plan'?"),
+        ((*WORDS, "pln"), "Did you mean 'plan'?"),  # wherever it stands
+        (("plan", *WORDS, "run"), "do is said twice, do=plan and do=run"),
         (("plan",), "study has no value: add study=NAME"),
         (("plan", "study=exmple"), "Did you mean 'example'?"),
         (("plan", *WORDS, "study.metrc=AP"), "Did you mean 'metric'?"),
