@@ -111,7 +111,9 @@ class Record(Callback):
         if not is_first_process():
             return
         split, training = self.content["split"], self.costs.seconds[TRAINING]
-        found = timed and asked("latency", lambda: latency(*timed, split, training)._asdict())
+        found = {"latency_missing": "latency=false"}
+        if timed is not None:
+            found = asked("latency", lambda: latency(*timed, split, training)._asdict())
         ids = json.dumps(evaluation.image_ids.tolist()).encode()
         sha = hashlib.sha256(ids).hexdigest()
         images = {"images": len(evaluation.image_ids), "image_ids": sha}
@@ -121,8 +123,8 @@ class Record(Callback):
             metrics=_plain(evaluation.metrics),
             measured_epoch=epoch,
             data={**self.content["data"], **images},
-            latency=found,
             ended=now(),
+            **found,
         )
 
 
@@ -181,13 +183,14 @@ def _facts(
             "images": None,
             "image_ids": None,
         },
-        **_code_and_machine(trainer.strategy.root_device),
+        **code_and_machine(trainer.strategy.root_device),
         **_settings(data, trainer),
         "parameters": sum(parameter.numel() for parameter in module.detector.parameters()),
-        "flops": asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"]),
+        **asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"]),
         "metrics": None,
         "measured_epoch": None,
         "latency": None,
+        "latency_missing": None,
         "started": now(),
         "ended": None,
         "earlier": [],
@@ -204,7 +207,8 @@ def _said() -> dict[str, Any]:
     }
 
 
-def _code_and_machine(device: torch.device) -> dict[str, Any]:
+def code_and_machine(device: torch.device) -> dict[str, Any]:
+    """What `run.json` says of them for a run on the device."""
     told = environment()
     versions = {name: told[name] for name in ("python", "cuda", "cudnn")}
     return {
@@ -232,17 +236,22 @@ def _settings(data: Any, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def asked(what: str, call: Callable[[], Any]) -> Any:
-    """What the call finds about a detector and one picture; None, which is told, where that fails.
+def asked(what: str, call: Callable[[], Any]) -> dict[str, Any]:
+    """What the call finds about a detector and one picture; null, with the reason, if it refuses.
 
     A detector need not work with one picture alone: of a feature map of one pixel, group norms of
-    one channel refuse the statistics. Its training does not end for that.
+    one channel refuse the statistics; and not every operation can be counted. Training does not end
+    for that, as it does for any error but those by which torch and our parts refuse.
+
+    Returns:
+        The items `what` and `what_missing` of `run.json`.
     """
     try:
-        return call()
-    except Exception as error:
-        _log.warning("run.json has no %s, which cannot be found: %s", what, error)
-        return None
+        return {what: call(), f"{what}_missing": None}
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        _log.warning("run.json has no %s, which cannot be found: %s", what, reason)
+        return {what: None, f"{what}_missing": reason}
 
 
 def _continued(facts: Mapping[str, Any], file: Path) -> dict[str, Any]:

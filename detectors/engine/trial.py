@@ -1,7 +1,8 @@
 """Tries whether words could be trained, without training: a process that others ask.
 
 Reads a JSON list of lists of words, and writes a JSON list of `{"refused", "parameters",
-"operations"}` in one line: the reason or null, and the costs of what is not refused.
+"operations", "operations_missing"}` in one line: the reason or null, and the costs of what is not
+refused, with the reason where operations cannot be counted.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from detectors.engine.build import configured, sketch
 from detectors.engine.operations import operations
+from detectors.engine.record import asked
 from detectors.engine.trainer import assemble
 
 
@@ -37,8 +39,8 @@ def tried(words: Sequence[str]) -> dict[str, Any]:
     height, width = (size, size) if isinstance(size, int) else size
     detector = sketch(cfg).eval()
     parameters = sum(parameter.numel() for parameter in detector.parameters())
-    counted = operations(detector, height, width)["all"]
-    return {"refused": None, "parameters": parameters, "operations": counted}
+    counted = asked("operations", lambda: operations(detector, height, width)["all"])
+    return {"refused": None, "parameters": parameters, **counted}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,9 @@ COSTS: Mapping[str, str] = {
     "latency_iqr_ms": "latency.iqr_ms",
 }
 
+# What a run may be unable to find of its detector; the reason is in `NAME_missing`.
+UNMEASURED = ("flops", "latency")
+
 LUCKY = (
     "no verdict: the epoch was chosen on the pictures that measure it, which flatters whatever "
     "scatters more; train with select=last"
@@ -197,6 +200,7 @@ def _variant(setting: Setting, name: str, metrics: Sequence[str], errors: Sequen
         "metrics": {metric: _level(setting, name, metric) for metric in metrics},
         "errors": {metric: _level(setting, name, metric) for metric in errors},
         "costs": {cost: _spread(runs, place) for cost, place in COSTS.items()},
+        "unmeasured": {name: _reasons(runs, name) for name in UNMEASURED},
         "runs": [_run(seed, run) for seed, run in sorted(runs.items())],
         "failed": dict(sorted(setting.failed.get(name, {}).items())),
     }
@@ -236,6 +240,12 @@ def _spread(runs: Mapping[int, Measured], place: str) -> Row | None:
     if not found:
         return None
     return {"n": len(found), "mean": _mean(found), "least": min(found), "most": max(found)}
+
+
+def _reasons(runs: Mapping[int, Measured], name: str) -> list[str]:
+    """Why runs have no such cost, each reason once."""
+    found = [run.record.get(f"{name}_missing") for _, run in sorted(runs.items())]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _at(record: Mapping[str, Any], place: str) -> float | None:

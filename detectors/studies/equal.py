@@ -69,12 +69,19 @@ def epochs_for(costs: Mapping[str, float], epochs: int) -> dict[str, int]:
 
 
 def _operations(study: Study, planner: Planner, planned: Planned) -> dict[str, float]:
-    """Of one picture, of each variant that is not refused."""
-    return {
-        v.name: planner.costs(v)["operations"]
-        for v in study.variants
-        if v.name not in planned.refused
-    }
+    """Of one picture, of each variant that is not refused.
+
+    Raises:
+        ValueError: those of a variant cannot be counted; names the reason.
+    """
+    costs = {v.name: planner.costs(v) for v in study.variants if v.name not in planned.refused}
+    for name, own in costs.items():
+        if own["operations"] is None:
+            raise ValueError(
+                f"study.equal: operations of {name} cannot be counted "
+                f"({own['operations_missing']}): use equal: seconds or images"
+            )
+    return {name: own["operations"] for name, own in costs.items()}
 
 
 def _seconds(planned: Planned, store: Store) -> dict[str, float]:

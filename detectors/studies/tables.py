@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 FILES = ("table.md", "table.csv", "table.tex")
 NONE = "-"
+_OF_ONE = {"flops": "operations", "latency": "latency"}  # of a picture, by their names in run.json
 
 
 class Cost(NamedTuple):
@@ -126,10 +127,12 @@ def notes(results: Row) -> list[str]:
 
 
 def _failures(variant: Row) -> Iterator[str]:
-    """A line for each reason, with the seeds that it kept from having a number."""
+    """A line for each reason why seeds have no number, or runs lack one of their costs."""
     for why in dict.fromkeys(variant["failed"].values()):
         seeds = [seed for seed, other in variant["failed"].items() if other == why]
         yield f"{variant['name']}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {why}"
+    for name, reasons in variant["unmeasured"].items():
+        yield from (f"{variant['name']}: no {_OF_ONE[name]}: {why}" for why in reasons)
 
 
 def titles(results: Row) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from detectors.config.compose import compose
+from detectors.engine.record import asked
 from detectors.module import LitDetector
 from detectors.studies.keys import changed, fingerprint, resolved, run_key, split_hash
 
@@ -180,7 +181,7 @@ def test_a_stopped_run_says_so_and_goes_on_where_it_was(
     assert found["train_seconds"] > stopped["train_seconds"] > 0
     assert found["images_per_second"] == pytest.approx(12 / found["train_seconds"])
     assert (found["started"], found["earlier"]) == ("before", [{"threads": 99}])
-    assert found["latency"] is None
+    assert (found["latency"], found["latency_missing"]) == (None, "latency=false")
     assert same(weights(tmp_path / "run"), weights(run))
     best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     assert found["measured_epoch"] == best["epoch"]
@@ -222,8 +223,20 @@ def test_what_cannot_be_found_with_one_picture_is_null_and_told(trained: Path) -
     """The group norms of this run have one channel, on a feature map of one pixel."""
     found = record(trained)
     assert (found["state"], found["flops"], found["latency"]) == ("done", None, None)
+    assert found["flops_missing"].startswith("Expected more than 1 value per channel")
+    assert found["latency_missing"].startswith("Expected more than 1 value per channel")
     told = (trained / "log.txt").read_text()
     assert "run.json has no flops, which cannot be found: Expected more than 1 value" in told
+
+
+def test_only_a_refusal_leaves_a_cost_unknown() -> None:
+    def missing_kernel() -> NoReturn:
+        raise NotImplementedError("no such operation\non meta")
+
+    found = asked("flops", missing_kernel)
+    assert found == {"flops": None, "flops_missing": "no such operation on meta"}
+    with pytest.raises(KeyError):  # a mistake in code is none
+        asked("flops", lambda: {}["all"])
 
 
 def test_a_refused_run_leaves_no_record(detectors: Call, tmp_path: Path) -> None:

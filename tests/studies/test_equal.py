@@ -42,6 +42,16 @@ def test_operations_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert lengths(study("operations"), tmp_path, may_try=False) == expected
 
 
+def test_operations_that_cannot_be_counted_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = {"operations": None, "operations_missing": "no such operation"}
+    monkeypatch.setattr(Planner, "_try", lambda planner, variants: None)
+    monkeypatch.setattr(Planner, "costs", lambda planner, v: unknown)
+    with pytest.raises(ValueError, match=r"operations of a cannot be counted \(no such operation"):
+        lengths(study("operations"), tmp_path)
+
+
 def test_seconds_are_those_of_runs_at_full_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
