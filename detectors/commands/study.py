@@ -1,6 +1,7 @@
 """Compare variants over several seeds: plan, run what is missing, report, verify."""
 
 import os
+import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
@@ -50,8 +51,7 @@ class Asked:
         self.study = read_study(self.node)
         self.folder = Path(cfg.folder or FOLDER / self.study.name)
         self.store = Store(cfg.store, "code" in cfg.accept, self.study.code)
-        search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
-        self.directories = list(config_dirs(search))
+        search = _search()
         if cfg["import"] is not None:
             for line in self.store.adopt(cfg["import"]):
                 print(line)
@@ -77,6 +77,19 @@ class Asked:
         """Keep in the study's folder all that a report needs of the store."""
         runs = {cell: self.store.run(cell.key) for cell in planned.cells}
         keep(self.folder, self.node, runs, planned.refused)
+
+
+def _search() -> list[str]:
+    """Words that name folders of configs of the user's."""
+    return [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
+
+
+def _training() -> tuple[str, ...]:
+    """The command that trains a run, with the folders of configs of this one."""
+    return (
+        *TRAIN,
+        *(word for folder in config_dirs(_search()) for word in ("--config-dir", folder)),
+    )
 
 
 def _node(cfg: DictConfig, name: str) -> dict[str, Any]:
@@ -195,10 +208,9 @@ def _executor(asked: Asked, threads: int) -> Executor:
 
 
 def _job(asked: Asked, threads: int) -> Callable[[Cell], Job]:
-    directories = [word for folder in asked.directories for word in ("--config-dir", folder)]
-    command = (*TRAIN, *directories)
+    command = _training()
     store, retries = str(asked.store.folder.absolute()), asked.study.budget["retries"]
-    name = asked.study.name
+    name, keep = asked.study.name, asked.study.keep
     return lambda cell: Job(
         cell.key,
         cell.words,
@@ -207,6 +219,7 @@ def _job(asked: Asked, threads: int) -> Callable[[Cell], Job]:
         retries,
         command=command,
         environment=named(name, cell),
+        keep=keep,
     )
 
 
@@ -219,16 +232,18 @@ def report(asked: Asked) -> None:
 
 def verify(asked: Asked) -> None:
     """Compute every number of the report again."""
-    _verify(asked.folder)
+    _verify(asked.folder, asked.cfg)
 
 
 def _of_folder(cfg: DictConfig) -> None:
     """Report or verify a study folder, wherever it was moved to."""
     if cfg.do not in ("report", "verify"):
         raise ValueError(f"do={cfg.do} needs study=NAME; folder=FOLDER alone is for report, verify")
-    (_report if cfg.do == "report" else _verify)(Path(cfg.folder))
     if cfg.do == "report":
+        _report(Path(cfg.folder))
         _publish(cfg, Path(cfg.folder))
+    else:
+        _verify(Path(cfg.folder), cfg)
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -251,18 +266,28 @@ def _publish(cfg: DictConfig, folder: Path) -> None:
         return
     from detectors.studies.publish import publish
 
-    search = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
     for tracker in cfg.to:
-        print(publish(tracker, read_study(kept(folder)), folder, Path(cfg.store), search))
+        print(publish(tracker, read_study(kept(folder)), folder, Path(cfg.store), _search()))
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path, cfg: DictConfig) -> None:
     kept(folder)
     from detectors.studies.verify import verify as differing
 
     if lines := differing(folder):
         sys.exit("\n".join(lines))
     print(f"{folder}: every number is computed again and the same")
+    if cfg.retrain:
+        _retrain(folder, cfg)
+
+
+def _retrain(folder: Path, cfg: DictConfig) -> None:
+    from detectors.studies.retrain import retrained
+
+    seed = secrets.randbelow(10**6) if cfg.retrain_seed is None else cfg.retrain_seed
+    if lines := retrained(folder, cfg.retrain, seed, cfg.accept, _training()):
+        sys.exit("\n".join(lines))
+    print("trained again, metrics and detections are the same to the bit")
 
 
 def _compare(cfg: DictConfig) -> None:

@@ -15,16 +15,20 @@ _BATCH = re.compile(r"shared memory for a batch of (\d+) bytes")
 _HOST = re.compile(r"can't allocate memory.*?allocate (\d+) bytes")
 
 
+class TooLittleMemory(OSError):
+    """The same words need as much memory again; by this name runners of studies know it."""
+
+
 @contextlib.contextmanager
 def memory_told() -> Iterator[None]:
-    """Raise OSError with a sentence in the place of torch's errors about memory."""
+    """Raise TooLittleMemory with a sentence in the place of torch's errors about memory."""
     try:
         yield
     except RuntimeError as error:
         told = sentence(error)
         if told is None:
             raise
-        raise OSError(told) from error
+        raise TooLittleMemory(told) from error
 
 
 def sentence(error: RuntimeError) -> str | None:

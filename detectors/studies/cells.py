@@ -23,6 +23,7 @@ from detectors.config.words import check_words
 from detectors.files import whole_file
 from detectors.studies.design import Cell, Study, Variant
 from detectors.studies.keys import OF_WEIGHTS, fingerprint, resolved, run_key
+from detectors.studies.processes import dying_with_parent
 
 COMPOSED = "composed.json"  # configs and keys by words
 TRIED = "tried.json"  # what trying to make the parts of a variant has found, by words
@@ -141,9 +142,17 @@ class Planner:
             return
         asked = json.dumps([json.loads(place) for place in new])
         command = [sys.executable, "-m", "detectors.engine.trial"]
-        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            input=asked,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=dying_with_parent(),
+        )
         if done.returncode:
-            raise ValueError(f"the variants could not be tried: {done.stderr.strip()[-500:]}")
+            told = done.stderr.strip()[-500:] or f"the process ended by {done.returncode}"
+            raise ValueError(f"the variants could not be tried: {told}")
         found = json.loads(done.stdout.splitlines()[-1])
         for place, costs in zip(new, found, strict=True):
             self._tried[place] = {"stamp": stamp, **costs}

@@ -47,6 +47,7 @@ KINDS: dict[str, Any] = {
     "variance": Literal["paired", "pooled"],
     "adjust": Literal["holm", "dunnett"],
     "code": str | None,
+    "keep": list[Literal["last", "best"]] | None,
     "budget": Mapping,
 }
 PAIR: dict[str, Any] = {
@@ -118,6 +119,7 @@ class Study:
     adjust: str
     aliases: tuple[str, ...]  # effects that a fraction cannot tell apart, a line a group
     code: str | None
+    keep: tuple[str, ...] | None = None  # checkpoints that stay when a run is done; None: all
 
     @property
     def baseline(self) -> Variant:
@@ -163,9 +165,8 @@ def read_study(cfg: Mapping[str, Any], name: str = "") -> Study:
     node["variants"], node["design"], node["aliases"] = _variants(node)
     _check_sense(node)
     unused = ("switches", "factors", "pairs", "fraction")
-    lists = ("base", "fair", "free", "aliases")
     kept: dict[str, Any] = {
-        k: tuple(v) if k in lists else v for k, v in node.items() if k not in unused
+        k: tuple(v) if isinstance(v, list) else v for k, v in node.items() if k not in unused
     }
     return Study(**kept)
 

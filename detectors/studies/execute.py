@@ -1,8 +1,6 @@
 """Trains the runs of a study that are missing, each in a process of its own."""
 
 import contextlib
-import ctypes
-import functools
 import itertools
 import os
 import re
@@ -13,12 +11,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from detectors.studies import claims
 from detectors.studies.design import Cell
-from detectors.studies.store import Run, Store, claim_of, read_record, set_aside, write_record
+from detectors.studies.processes import dying_with_parent
+from detectors.studies.store import (
+    Run,
+    Store,
+    claim_of,
+    read_record,
+    remove_checkpoints,
+    set_aside,
+    write_record,
+)
 
 TRAIN = (sys.executable, "-m", "detectors", "train")
 PAUSE = 0.2  # seconds between two looks at what runs here
@@ -26,10 +34,8 @@ PATIENCE = 5.0  # the same at the store, where others may have run something
 TRIES = 3  # of a run that is lost, as with a machine
 LAST = 20  # lines of output that are kept of a failure
 MERCY = 30.0  # seconds in which a run may end by itself when it is told to
-_MEMORY = ("OutOfMemoryError", "MemoryError")
+_MEMORY = ("TooLittleMemory", "OutOfMemoryError", "MemoryError")  # classes of errors
 _MEMORY_TOLD = re.compile(r"out of memory|cannot allocate memory|\bMemoryError\b", re.IGNORECASE)
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Job(NamedTuple):
@@ -44,6 +50,7 @@ class Job(NamedTuple):
     seen: str | None = None  # when the run had ended, as it was decided to start it
     dead: str | None = None  # the claim on it that had no heartbeat then
     command: tuple[str, ...] = TRAIN
+    keep: tuple[str, ...] | None = None  # checkpoints that stay when it is done; None: all
     environment: Mapping[str, str] = {}
 
 
@@ -90,7 +97,7 @@ class Attempt:
             set_aside(self.folder)
         threads = {"OMP_NUM_THREADS": str(self.job.threads)}
         words = [*self.job.words, f"hydra.run.dir={self.folder}"]
-        self._killed_before = _killed_for_memory()
+        self._killed_before, self._before = _killed_for_memory(), read_record(self.folder)
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*self.job.command, *words, *(["ckpt_path=last"] if goes_on else [])],
@@ -98,7 +105,7 @@ class Attempt:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=functools.partial(_die_with, os.getpid()) if _LIBC else None,
+                preexec_fn=dying_with_parent(),
             )
 
     def ended(self) -> bool:
@@ -110,13 +117,16 @@ class Attempt:
             return True
         if code is None:
             return False
-        record = read_record(self.folder)
         if self.claim is None:
             return True
-        if record.get("state") in ("done", "diverged"):
+        record = read_record(self.folder)
+        begun = record != self._before  # else it is what an earlier process has written
+        if begun and record.get("state") in ("done", "diverged"):
+            if record["state"] == "done" and self.job.keep is not None:
+                remove_checkpoints(self.folder, self.job.keep)
             self._close(record)
             return True
-        failed = self._failed(record, code)
+        failed = {**self._failed(record if begun else {}, code), "begun": begun}
         if self._left > 0 and self._may_succeed(failed):
             self._left -= 1
             self._start(anew=False)
@@ -132,17 +142,19 @@ class Attempt:
                 self.process.kill()
 
     def _failed(self, record: Mapping[str, Any], code: int) -> dict[str, Any]:
-        """The record of a run that has failed, as far as it did not write that itself."""
+        """The record of a run that has failed, as far as its process did not write that itself."""
         lines = self.output.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST:]
         own = record if record.get("state") == "failed" else {}
         last = next((line for line in reversed(lines) if line.strip()), "it told nothing")
         memory = code in (-9, 137) and _killed_for_memory() > self._killed_before
         killed = f"killed by signal {-code}" if code < 0 else last
         reason = "the machine is out of memory" if memory else own.get("reason") or killed
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         told = {"state": "failed", "reason": reason, "exit_code": code, "log": lines}
+        told["ended"] = record.get("ended") or now
         known = {"format": 1, "key": self.job.key, "words": list(self.job.words), "code": {}}
         error = own.get("error") or ("MemoryError" if memory else None)
-        return {**known, **record, **told, "error": error, "begun": bool(record)}
+        return {**known, **self._before, **record, **told, "error": error}
 
     @staticmethod
     def _may_succeed(failed: Mapping[str, Any]) -> bool:
@@ -201,20 +213,16 @@ def missing(extra: str, package: str) -> str:
     return f"executor={extra} needs {package}: pip install 'lightning-detectors[{extra}]'"
 
 
-def _die_with(parent: int) -> None:
-    """In the child: be killed when the process that started it is gone."""
-    assert _LIBC is not None
-    _LIBC.prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _killed_for_memory() -> int:
     """Processes that this machine has killed for want of memory so far."""
     with contextlib.suppress(OSError, ValueError):
         lines = Path("/proc/vmstat").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("oom_kill ")))
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # also into a file or a pipe, in which somebody may look
 
 
 class Runner:
@@ -227,7 +235,7 @@ class Runner:
         job: Callable[[Cell], Job],
         hours: float | None = None,
         again: bool = False,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = _say,
     ) -> None:
         """Make one; nothing is started.
 

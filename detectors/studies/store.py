@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,10 @@ from detectors.studies.keys import changed
 
 ENDED = ("done", "failed", "diverged")
 SHOWN = 3  # changed files in a reason
+_ANOTHER = (
+    "it has become the run {}, because configs or data were changed after it had been planned; "
+    "remove its folder"
+)
 
 
 class Run(NamedTuple):
@@ -56,6 +60,8 @@ class Store:
         state = record.get("state", "missing")
         if state not in ENDED:
             return Run(key, "lost" if record else "missing", "", folder, record)
+        if (own := record.get("key", key)) != key:
+            return Run(key, "failed", _ANOTHER.format(own), folder, record)
         files = self.outdated(record)
         if files:
             more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
@@ -133,6 +139,13 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "run.json") as lines:
         lines.write(json.dumps(record, indent=2) + "\n")
+
+
+def remove_checkpoints(folder: Path, keep: Collection[str]) -> None:
+    """Remove those of a run folder whose names are not to be kept, "last" for `last.ckpt`."""
+    for file in (folder / "checkpoints").glob("*.ckpt"):
+        if file.stem not in keep:
+            file.unlink()
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detectors.engine.memory import memory_told
+from detectors.engine.memory import TooLittleMemory, memory_told
 
 GPU = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 139.80 GiB of "
@@ -31,7 +31,7 @@ WORKER = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possib
     ],
 )
 def test_what_was_needed_and_what_helps(error: RuntimeError, told: str) -> None:
-    with pytest.raises(OSError, match=told), memory_told():
+    with pytest.raises(TooLittleMemory, match=told), memory_told():
         raise error
 
 

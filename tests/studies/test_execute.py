@@ -77,6 +77,23 @@ def test_each_kind_of_failure_ends_as_it_must(tmp_path: Path) -> None:
     assert record["log"] == ["torch.OutOfMemoryError: CUDA out of memory"]
 
 
+@pytest.mark.parametrize("told", ["TooLittleMemory", "OutOfMemoryError", "MemoryError"])
+def test_what_was_out_of_memory_is_not_tried_again(told: str) -> None:
+    failed = {"error": told, "reason": "needs 2 GB", "log": [], "begun": True, "exit_code": 1}
+    assert not execute.Attempt._may_succeed(failed)
+    assert execute.Attempt._may_succeed({**failed, "error": "RuntimeError"})
+
+
+def test_a_failure_is_told_by_its_own_process(tmp_path: Path) -> None:
+    """Not by the record of the one before, which failed in another way."""
+    (one,) = cells = [cell("a", 1, "fate=raises")]
+    run(tmp_path, cells)
+    assert Store(tmp_path).run(one.key).reason == "broken"
+    again = [one._replace(words=(*one.words, "fate=refused"))]
+    run(tmp_path, again, again=True)
+    assert Store(tmp_path).run(one.key).reason == "this model does not use 'neck'"
+
+
 def test_a_failed_run_is_started_again_only_if_asked(tmp_path: Path) -> None:
     cells = [cell("a", 1, "fate=memory")]
     run(tmp_path, cells)
@@ -231,6 +248,19 @@ def test_a_lost_run_is_tried_three_times(tmp_path: Path) -> None:
     executor, one = Losing(), cell("a", 1)
     Runner(Store(tmp_path), executor, job(tmp_path), say=lambda line: None).work([one])
     assert executor.started == [one.key] * 3
+
+
+def test_checkpoints_that_are_not_kept_are_removed_when_a_run_is_done(tmp_path: Path) -> None:
+    cells, own = [cell("a", 1), cell("b", 1, "fate=raises")], job(tmp_path)
+    left: dict[tuple[str, ...] | None, list[bool]] = {}
+    for keep in (None, ("last",), ("best",)):
+        store = tmp_path / str(keep)
+        begin = lambda one, s=store, k=keep: own(one)._replace(store=str(s), keep=k)  # noqa: E731
+        Runner(Store(store), Local({}, 2, 1), begin).work(cells)
+        assert states(store, cells) == ["done", "failed"]
+        files = [store / one.key / "checkpoints" / "last.ckpt" for one in cells]
+        left[keep] = [file.is_file() for file in files]
+    assert left == {None: [True, True], ("last",): [True, True], ("best",): [False, True]}
 
 
 def test_nothing_starts_when_the_hours_are_over(tmp_path: Path) -> None:

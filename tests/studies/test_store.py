@@ -25,6 +25,14 @@ def test_states_without_a_claim(tmp_path: Path) -> None:
         assert store.run(KEY).state == told
 
 
+def test_a_run_that_has_become_another_does_not_count(tmp_path: Path) -> None:
+    other = "f" * 16
+    write_record(tmp_path / KEY, {**DONE, "key": other})
+    found = Store(tmp_path).run(KEY)
+    assert found.state == "failed"
+    assert found.reason.startswith(f"it has become the run {other}, because configs or data")
+
+
 def test_a_run_is_stale_by_the_files_that_changed(tmp_path: Path) -> None:
     code = {f"detectors/gone{i}.py": "0" for i in range(5)}
     write_record(tmp_path / KEY, {**DONE, "code": code, "git_commit": "abcdef"})
