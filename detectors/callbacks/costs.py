@@ -16,8 +16,9 @@ class Costs(Callback):
     """Counts seconds of training and of evaluations, pictures, and the peak of memory.
 
     The counts lie in every checkpoint, so those of a resumed run are of all its lives. What was
-    lost when a process was killed, and is done again, counts once. Seconds are those of the first
-    process, by the wall clock: reading pictures and saving checkpoints take part. What a device
+    lost when a process was killed, and is done again, counts once. Pictures are those of all
+    processes of a run. Memory is that of the first alone, and so are seconds, by the wall clock:
+    reading pictures and saving checkpoints take part. What a device
     still has to do at a border between training and evaluation belongs to what is before it.
     """
 

@@ -34,6 +34,7 @@ def main(cfg: DictConfig) -> float:
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     numbers_of(module, data, cfg.split)  # refuses a split that is not there
     data.data.check_memory("train", "val")  # reads both before the run is recorded
+    data.data.check_batches(trainer.world_size)
     if resumed is not None:
         resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)

@@ -202,10 +202,7 @@ class DetectionData:
 
     def train_dataloader(self) -> ResumableLoader:
         """Full batches of the training split, shuffled, augmented and mixed; goes on mid-epoch."""
-        source = self.source("train")
-        factors = self.balance.factors(source.annotations) if self.balance else None
-        order = self.batch_size, self.seed, *self.place
-        sampler = EpochSampler(len(source), *order, self.multiscale, factors)
+        source, sampler = self.source("train"), self._sampler(*self.place)
         data = DetectionDataset(
             source,
             self.augment,
@@ -217,6 +214,23 @@ class DetectionData:
             Tally(source, self.max_unreadable),
         )
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
+
+    def check_batches(self, world: int) -> None:
+        """Refuse batches for which the training split has too few pictures.
+
+        Args:
+            world: processes that train, each with a batch.
+
+        Raises:
+            ValueError: names both numbers.
+        """
+        self._sampler(0, world)
+
+    def _sampler(self, rank: int, world: int) -> EpochSampler:
+        source = self.source("train")
+        factors = self.balance.factors(source.annotations) if self.balance else None
+        order = self.batch_size, self.seed, rank, world
+        return EpochSampler(len(source), *order, self.multiscale, factors)
 
     def val_dataloader(self) -> DataLoader:
         return self.plain_loader(self.source("val"), self._cache("val"))

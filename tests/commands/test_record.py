@@ -239,7 +239,14 @@ def test_only_a_refusal_leaves_a_cost_unknown() -> None:
         asked("flops", lambda: {}["all"])
 
 
-def test_a_refused_run_leaves_no_record(detectors: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("objective=val/AX", "no such number"), ("data.batch_size=7", "there are 6; lower data.ba")],
+)
+def test_a_refused_run_leaves_no_record(
+    word: str, told: str, detectors: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run", "objective=val/AX")
+        detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run", word)
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
