@@ -86,7 +86,8 @@ def contract(study: Study, records: Records) -> dict[str, Any]:
         "agreed": value by name, where all runs share it. "differed": value by variant by name, for
         all else. "free": names of those that may differ. "broken": by variant, "seed 3: epochs 30
         and 36" and the like; variants that may be compared are left out. "mixed": runs that went
-        on under other conditions than they began with.
+        on under other conditions than they began with. "code": files of which runs have had
+        different contents, as a study may accept.
     """
     facts = asked(study)
     every = [run for runs in records.values() for run in runs.values()]
@@ -105,7 +106,17 @@ def contract(study: Study, records: Records) -> dict[str, Any]:
         "differed": differed,
         "broken": _broken(study, records, facts),
         "mixed": list(_mixed(records)),
+        "code": _other_code(every),
     }
+
+
+def _other_code(runs: Sequence[Record]) -> list[str]:
+    """A variant need not import all files of another; those of both must be the same."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for file, sha in (run.get("code") or {}).items():
+            found.setdefault(file, set()).add(sha)
+    return sorted(file for file, contents in found.items() if len(contents) > 1)
 
 
 def value(run: Record, place: str) -> Any:

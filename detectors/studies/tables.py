@@ -115,6 +115,8 @@ def notes(results: Row) -> list[str]:
         f"{study['pictures']} pictures ({study['split']}). Differences from {study['baseline']} "
         "are paired by seed; those in [ ] are not comparable.",
     ]
+    if files := results["contract"]["code"]:
+        lines.append(f"The runs are not all of the same code: {', '.join(files)} were changed.")
     if (ratio := study["scatter_ratio"]) is not None:
         times = ratio if isinstance(ratio, str) else fixed(ratio)
         lines.append(

@@ -101,3 +101,12 @@ def test_runs_that_went_on_elsewhere_are_named() -> None:
     resumed = {**RUN, "earlier": [{"threads": 4}]}
     told = contract(study(), {"plain": {1: RUN}, "other": {1: resumed}})
     assert told["mixed"] == ["other, seed 1: an earlier part of the run had other threads"]
+
+
+def test_files_that_were_changed_between_runs_are_named() -> None:
+    """Those that both have imported: a trick has files that plain runs never read."""
+    plain = {**RUN, "code": {"detectors/a.py": "1", "detectors/b.py": "1"}}
+    other = {**RUN, "code": {"detectors/a.py": "1", "detectors/b.py": "2", "detectors/c.py": "1"}}
+    assert contract(study(), {"plain": {1: plain}, "other": {1: other}})["code"] == [
+        "detectors/b.py"
+    ]
