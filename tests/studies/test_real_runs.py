@@ -6,6 +6,8 @@ import random
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,51 @@ def test_other_executors_find_what_local_finds(
 def unlike_four(undisturbed_four: Path, here: Path) -> list[str]:
     """As `unlike`, for the runs of the smaller study."""
     return unlike(here, undisturbed_four)
+
+
+def test_seconds_are_held_equal_and_test_pictures_measure(tmp_path: Path) -> None:
+    base = [*BASE[:-3], "trainer.max_epochs=4", "data.test=${data.val}"]
+    given = {"variants": {"plain": [], "large": "image_size=256"}, "seeds": [1]}
+    asked = {"equal": "seconds", "split": "test", "free": ["image_size"]}
+    write_study(tmp_path, "timed", **{**given, **asked, "base": base})
+    words = ("run", "study=timed", *PLACES)
+    assert ended(tmp_path, *words) == 1
+    assert "seconds needs a finished run of each variant at full length" in told(tmp_path)
+    assert ended(tmp_path, *words, "study.equal=null") == 0, told(tmp_path)
+    assert ended(tmp_path, *words) == 0, told(tmp_path)
+    equal = json.loads((tmp_path / "study" / "equal.json").read_text())
+    assert equal["epochs"]["plain"] == 4
+    assert equal["epochs"]["large"] == max(
+        1, round(4 * equal["costs"]["plain"] / equal["costs"]["large"])
+    )
+    assert begun(tmp_path) == 3  # at full length the plain one is what it was
+    assert ended(tmp_path, "report", "study=timed", *PLACES) == 0, told(tmp_path)
+    results = json.loads((tmp_path / "study" / "results.json").read_text())
+    assert (results["study"]["split"], results["contract"]["equal"]) == ("test", "seconds")
+    for variant in results["variants"]:
+        (run,) = (tmp_path / "study" / one["folder"] for one in variant["runs"])
+        record = read_record(run)
+        assert (record["epochs"], record["split"]) == (equal["epochs"][variant["name"]], "test")
+        assert record["images_seen"] == 8 * record["epochs"]
+        assert "test/AP" in json.loads((run / "metrics.json").read_text())
+
+
+def test_two_processes_of_a_run_write_one_record(tmp_path: Path) -> None:
+    """Each takes a batch of two; all eight pictures are seen in each epoch."""
+    words = [*BASE, "seed=1", "trainer.devices=2", "hydra.run.dir=run"]
+    command = [sys.executable, "-m", "detectors", "train", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = read_record(tmp_path / "run")
+    assert (record["state"], record["devices"]) == ("done", 2)
+    assert (record["images_seen"], record["steps"], record["epochs"]) == (24, 6, 3)
+    assert record["data"]["images"] == 8
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {f"val/{name}": value for name, value in record["metrics"].items()} == found
+    truth = json.loads((tmp_path / "run" / "truth.json").read_text())
+    assert len(truth["images"]) == 8
+    assert not list(tmp_path.rglob(".*.part"))
+    assert len(list(tmp_path.rglob("run.json"))) == 1
 
 
 BROKEN = '''
