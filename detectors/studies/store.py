@@ -70,8 +70,7 @@ class Store:
 
     def outdated(self, record: Mapping[str, Any]) -> list[str]:
         """Files of code that have changed since a run; none where such runs count as they are."""
-        commit = str(record.get("git_commit"))
-        if self.any_code or (self.commit is not None and commit.startswith(self.commit)):
+        if self.any_code or (self.commit is not None and _of_commit(record, self.commit)):
             return []
         code = record.get("code", {})
         place = json.dumps(code, sort_keys=True)
@@ -119,6 +118,15 @@ class Store:
         shutil.copytree(folder, beside, copy_function=linked)
         set_aside(self.folder / key)
         beside.rename(self.folder / key)
+
+
+def _of_commit(record: Mapping[str, Any], commit: str) -> bool:
+    """Whether the run had the code of the commit, with no file of it changed in the checkout."""
+    lines = (record.get("git_changes") or "").splitlines()
+    changes = {line.split()[-1] for line in lines if line.strip()}
+    return str(record.get("git_commit")).startswith(commit) and not (
+        changes & {*record.get("code", {})}
+    )
 
 
 def claim_of(folder: Path) -> Path:

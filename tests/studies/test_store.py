@@ -44,6 +44,23 @@ def test_a_run_is_stale_by_the_files_that_changed(tmp_path: Path) -> None:
     assert Store(tmp_path, commit="123").run(KEY).state == "stale"
 
 
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ("M docs/configs.md\n M detectors/other.py", "done"),
+        ("M docs/configs.md\n M detectors/gone.py", "stale"),
+        ("M detectors/gone.py", "stale"),
+        (None, "done"),
+    ],
+)
+def test_a_run_of_a_changed_checkout_is_not_of_its_commit(
+    changes: str | None, state: str, tmp_path: Path
+) -> None:
+    facts = {"code": {"detectors/gone.py": "0"}, "git_commit": "abcdef", "git_changes": changes}
+    write_record(tmp_path / KEY, {**DONE, **facts})
+    assert Store(tmp_path, commit="abc").run(KEY).state == state
+
+
 def test_one_of_many_gets_the_claim_of_a_dead_process(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
