@@ -115,7 +115,7 @@ def notes(results: Row) -> list[str]:
         f"{study['pictures']} pictures ({study['split']}). Differences from {study['baseline']} "
         "are paired by seed; those in [ ] are not comparable.",
     ]
-    if files := results["contract"]["code"]:
+    if files := results["contract"].get("code"):
         lines.append(f"The runs are not all of the same code: {', '.join(files)} were changed.")
     if (ratio := study["scatter_ratio"]) is not None:
         times = ratio if isinstance(ratio, str) else fixed(ratio)
@@ -133,7 +133,7 @@ def _failures(variant: Row) -> Iterator[str]:
     for why in dict.fromkeys(variant["failed"].values()):
         seeds = [seed for seed, other in variant["failed"].items() if other == why]
         yield f"{variant['name']}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}: {why}"
-    for name, reasons in variant["unmeasured"].items():
+    for name, reasons in variant.get("unmeasured", {}).items():
         yield from (f"{variant['name']}: no {_OF_ONE[name]}: {why}" for why in reasons)
 
 
