@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import special
 
-from detectors.studies.effects import DRAWS, LEVEL, Difference, satterthwaite
+from detectors.studies.effects import DRAWS, LEVEL, Difference, estimated, satterthwaite
 
 AT_MOST = 1000  # seeds that are thought of
 UPPER = 0.8  # confidence of the bound on a standard deviation
@@ -35,7 +35,8 @@ def power(
         return 1.0
     least = special.stdtrit(df, 1 - (1 - LEVEL) / 2 / comparisons)
     shift = abs(effect) / math.sqrt(variance)
-    return float(1 - special.nctdtr(df, shift, least))
+    scale, weight = estimated(df)  # scipy's noncentral t is no number where the shift is large
+    return float(weight @ special.ndtr(shift - least * scale))
 
 
 def seeds_needed(sd: float, half: float, pictures_variance: float = 0.0) -> int | None:

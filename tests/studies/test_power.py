@@ -1,7 +1,10 @@
 """Power and seeds are those of the noncentral t and of simulated studies."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from detectors.studies.effects import Difference, difference
 from detectors.studies.power import (
@@ -30,6 +33,21 @@ def test_power_of_a_study() -> None:
     assert power(1.0, sd, 5) > power(1.0, sd, 5, 5) > power(1.0, sd, 5, 5, pictures_variance=0.1)
     assert power(1.0, 0.0, 5) == 1
     assert power(1.0, 0.0, 5, pictures_variance=0.25) == pytest.approx(0.512, abs=0.001)
+
+
+def test_power_is_the_tail_of_the_noncentral_t() -> None:
+    for seeds, effect in itertools.product((2, 3, 5, 8), (0.5, 1.0, 2.0)):
+        least = stats.t.ppf(0.995, seeds - 1)
+        tail = stats.nct.sf(least, seeds - 1, effect / 0.6 * seeds**0.5)
+        assert power(effect, 0.6, seeds, 5) == pytest.approx(tail, abs=1e-3)
+
+
+def test_power_is_a_chance_whatever_is_asked() -> None:
+    """scipy's noncentral t gives no number for some of these."""
+    for effect, sd, seeds in itertools.product((0.01, 1, 10), (0, 1e-6, 0.05, 0.4, 20), (2, 5, 8)):
+        for pictures in (0, 0.01, 5):
+            assert 0 <= power(effect, sd, seeds, 5, pictures) <= 1
+    assert power(10, 0.4, 5, 1, 0.01) == pytest.approx(1)
 
 
 def test_power_is_how_often_a_difference_is_shown() -> None:

@@ -89,7 +89,7 @@ def test_a_folder_without_a_report_is_refused(tmp_path: Path) -> None:
 
 
 def reference() -> float:
-    """CPU seconds of work that takes longer on a slower machine; 0.12 where 3 are asked for."""
+    """CPU seconds of work that takes longer on a slower machine: 0.13 where others use it."""
     numbers, begun = np.random.default_rng(0).random((200, 10_000)), time.process_time()
     for _ in range(20):
         np.floor(np.sort(numbers[:40], axis=1) * numbers[:40] / (numbers[:40] + 1))
@@ -114,4 +114,4 @@ def test_sixty_runs_are_verified_in_seconds(tmp_path: Path) -> None:
     begun = time.process_time()
     assert verify(study) == []
     spent = time.process_time() - begun
-    assert max(compared, spent) < 3 * max(1.0, reference() / 0.12)
+    assert max(compared, spent) < max(3, 30 * reference())
