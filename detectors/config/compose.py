@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from detectors.config.loading import Loader, few_maps
+from detectors.config.loading import ConfigLoader, few_maps
 from detectors.config.paths import CONF, config_dirs, key, written
 from detectors.config.spelling import unknown_choice
 
@@ -160,13 +160,13 @@ def _group(file: str | None) -> str:
 
 
 @contextmanager
-def _own_hydra(root: Path) -> Iterator[Loader]:
+def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(root), version_base="1.3"), few_maps():
             own: Any = GlobalHydra.instance().hydra
-            own.config_loader = Loader(own.config_loader.get_search_path())
+            own.config_loader = ConfigLoader(own.config_loader.get_search_path())
             yield own.config_loader
     finally:
         GlobalHydra.instance().hydra = running

@@ -24,7 +24,7 @@ _NODES: dict[str, bytes] = {}  # pickled, by content
 _OURS = {"hydra", "main", "schema"}  # where Hydra looks if the user names no folder
 
 
-class Loader(ConfigLoaderImpl):
+class ConfigLoader(ConfigLoaderImpl):
     """Hydra's, for files of which ours and its own are read again only if they have been written.
 
     OmegaConf goes through the whole config for each of fifty files that are merged into it.
