@@ -18,11 +18,13 @@ from detectors.studies.design import Study
 from detectors.studies.disagreement import pictures
 from detectors.studies.effects import (
     DRAWS,
+    LEVEL,
     Difference,
     Interval,
     difference,
     differences,
     holm,
+    interval,
     scatter_ratio,
 )
 from detectors.studies.interactions import Contrast, contrasts
@@ -262,11 +264,13 @@ def _compared(setting: Setting, metric: str) -> Iterator[Row]:
     """A row for each variant beside the baseline, a verdict in those of the primary metric."""
     found = _differences(setting, metric)
     expect = {variant.name: variant.expect for variant in setting.study.variants}
+    count = sum(one.p_adjusted is not None for one in found.values())
     for name, against in setting.study.compared.items():
         row = _row(setting, name, metric, found.get(name))
         if metric == setting.study.metric:
             told = judged(setting, found.get(name), (against, name))
             row["verdict"] = {**told, "words": told["words"] + foreseen(told["kind"], expect[name])}
+            row["wide"] = _wide(found.get(name), setting.study.claim, count)
         yield row
 
 
@@ -310,8 +314,19 @@ def _told(found: Difference | None) -> Row:
     }
 
 
-def _interval(interval: Interval) -> Row:
-    return dict(interval._asdict())
+def _interval(found: Interval) -> Row:
+    return dict(found._asdict())
+
+
+def _wide(found: Difference | None, claim: str, count: int) -> Row | None:
+    """The interval of the claim that holds together with those of `count` comparisons.
+
+    Bonferroni's; None where the comparison is not one of them.
+    """
+    if found is None or found.p_adjusted is None:
+        return None
+    claimed = found.these if claim == "these_pictures" else found.new
+    return _interval(interval(found.mean, claimed.se, claimed.df, 1 - (1 - LEVEL) / count))
 
 
 def _differences(setting: Setting, metric: str) -> dict[str, Difference]:
@@ -445,6 +460,7 @@ def _effect_rows(
         row = {"factors": contrast.factors, "name": contrast.name, **_told(one)}
         if judge is not None:
             row["verdict"] = judge(setting, one, contrast.weights)
+            row["wide"] = _wide(one, setting.study.claim, sum(d is not None for _, d in found))
         rows.append(row)
     return rows
 

@@ -213,23 +213,29 @@ def comma_separated(results: Row) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("these_low", "these_high", "new_low", "new_high")
-    compared = ("difference", *(f"difference_{end}" for end in ends), "p", "p_adjusted")
+    wide = ("wide_low", "wide_high")  # for all comparisons to hold together
+    compared = (
+        "difference",
+        *(f"difference_{end}" for end in (*ends, *wide)),
+        *("p", "p_adjusted"),
+    )
     writer.writerow(["variant", "metric", "n", "mean", "sd", *ends, *compared, "verdict"])
     every = (*results["comparisons"], *results["errors"])
     found = {(row["variant"], row["metric"]): row for row in every}
     for variant in results["variants"]:
         for metric, level in {**variant["metrics"], **variant["errors"]}.items():
             row = found.get((variant["name"], metric), {})
-            own = [level["n"], level["mean"], level["sd"], *_ends(level)]
-            other = [row.get("mean"), *_ends(row), row.get("p"), row.get("p_adjusted")]
+            own = [level["n"], level["mean"], level["sd"], *_ends(level, "these", "new")]
+            ends_of_row = _ends(row, "these", "new", "wide")
+            other = [row.get("mean"), *ends_of_row, row.get("p"), row.get("p_adjusted")]
             words = row.get("verdict", {}).get("words", "")
             cells = [variant["name"], metric, *own, *other, words]
             writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
 
-def _ends(row: Row) -> list[float | None]:
-    intervals = [row.get(name) or {} for name in ("these", "new")]
+def _ends(row: Row, *names: str) -> list[float | None]:
+    intervals = [row.get(name) or {} for name in names]
     return [interval.get(end) for interval in intervals for end in ("low", "high")]
 
 

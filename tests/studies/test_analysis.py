@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from detectors.studies.analysis import analyse, signed
 from detectors.studies.design import read_study
@@ -74,6 +75,16 @@ def test_what_is_not_comparable_has_numbers_and_takes_no_part_in_the_adjustment(
     assert found["p_adjusted"] is None
     able = [row(results, name) for name in ("trick=[ciou]", "trick=[mosaic]")]
     assert [r["p_adjusted"] for r in able] == pytest.approx(holm([r["p"] for r in able]))
+
+
+def test_the_wide_interval_excludes_zero_where_bonferroni_does(results: dict[str, Any]) -> None:
+    able = [row(results, name) for name in ("trick=[ciou]", "trick=[mosaic]")]
+    for one in able:
+        t = np.abs(stats.t.ppf(0.05 / 2 / len(able), one["new"]["df"]))
+        assert one["wide"]["half"] == pytest.approx(t * one["new"]["se"])
+        assert one["wide"]["half"] > one["new"]["half"]
+    assert row(results, "neck=pan")["wide"] is None
+    assert "wide" not in row(results, "trick=[ciou]", "AP50")
 
 
 def test_classes_are_adjusted_over_the_classes_of_a_variant(results: dict[str, Any]) -> None:

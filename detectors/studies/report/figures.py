@@ -103,7 +103,8 @@ def _attribute(text: str) -> str:
 def forest(rows: Sequence[Row], metric: str, baseline: str, name: str = "forest") -> str:
     """Differences from the baseline.
 
-    A thick line for these pictures, a thin one for new ones, a small dot for each seed.
+    A thick line for these pictures, a thin one for new ones, a hairline where all comparisons hold
+    together, a small dot for each seed.
 
     Args:
         rows: of `comparisons` or `effects`, each with "label" and "colour".
@@ -124,7 +125,8 @@ def forest(rows: Sequence[Row], metric: str, baseline: str, name: str = "forest"
 def _effect(axes: Axes, place: float, row: Row, tint: str, dots: bool = True) -> None:
     if row["mean"] is None:
         return
-    for name, mark, width, alpha in (("these", "", 6, 0.35), ("new", "|", 1.4, 1.0)):
+    lines = (("wide", "", 0.7, 0.8), ("these", "", 6, 0.35), ("new", "|", 1.4, 1.0))
+    for name, mark, width, alpha in lines:
         interval = row.get(name)
         if interval and interval["low"] is not None:
             ends = [interval["low"], interval["high"]]
