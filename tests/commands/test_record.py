@@ -148,6 +148,7 @@ def test_recording_changes_no_result(
     run: Path, detectors: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nothing:
+        content: ClassVar[dict[str, object]] = {"model": "", "tricks": []}
         last: ClassVar[dict[str, float]] = {}
 
         def finish(self, *_: object) -> None: ...
