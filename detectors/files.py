@@ -32,7 +32,7 @@ def whole_file(path: str | Path, mode: str = "w", size: int = 0) -> Iterator[IO[
             needed and those free, and the remedy.
     """
     path = Path(os.path.realpath(path))
-    beside = path.with_name(f".{path.name}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         _check_space(path, size)

@@ -17,7 +17,7 @@ from detectors.studies import planning
 from detectors.studies.cells import Planned, Planner
 from detectors.studies.design import Cell, read_study
 from detectors.studies.equal import equalised
-from detectors.studies.evidence import gathered, keep, kept
+from detectors.studies.evidence import accepted, gathered, keep, kept
 from detectors.studies.execute import TRAIN, Executor, Job, Runner
 from detectors.studies.executors import executor
 from detectors.studies.executors.local import visible_gpus
@@ -76,7 +76,9 @@ class Asked:
     def keep(self, planned: Planned) -> None:
         """Keep in the study's folder all that a report needs of the store."""
         runs = {cell: self.store.run(cell.key) for cell in planned.cells}
-        keep(self.folder, self.node, runs, planned.refused)
+        done = [run for run in runs.values() if run.state in ("done", "diverged")]
+        files = {file for run in done for file in self.store.changed_since(run.record)}
+        keep(self.folder, self.node, runs, planned.refused, sorted(files))
 
 
 def _search() -> list[str]:
@@ -124,7 +126,8 @@ def _line(cell: Cell, run: Run, metric: str) -> str:
     if run.state == "running" and record:
         told += f", epoch {record.get('epochs', 0)} of {record.get('max_epochs')}"
     if run.state == "done":
-        told += f", {metric} {100 * record['metrics'][metric]:.1f}"
+        value = record["metrics"].get(metric, -1)
+        told += f", {metric} {100 * value:.1f}" if value >= 0 else f", no {metric}"
     return f"{told}{f' ({run.reason})' if run.reason else ''}  {cell.key}"
 
 
@@ -250,7 +253,7 @@ def _results(folder: Path) -> dict[str, Any]:
     from detectors.studies.analysis import analyse
 
     runs, failed = gathered(folder)
-    return analyse(read_study(kept(folder)), runs, failed)
+    return analyse(read_study(kept(folder)), runs, failed, accepted(folder))
 
 
 def _report(folder: Path) -> None:

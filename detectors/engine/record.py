@@ -240,15 +240,15 @@ def asked(what: str, call: Callable[[], Any]) -> dict[str, Any]:
     """What the call finds about a detector and one picture; null, with the reason, if it refuses.
 
     A detector need not work with one picture alone: of a feature map of one pixel, group norms of
-    one channel refuse the statistics; and not every operation can be counted. Training does not end
-    for that, as it does for any error but those by which torch and our parts refuse.
+    one channel refuse the statistics; and not every operation can be counted. What a training has
+    found is not lost for that.
 
     Returns:
         The items `what` and `what_missing` of `run.json`.
     """
     try:
         return {what: call(), f"{what}_missing": None}
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())
         _log.warning("run.json has no %s, which cannot be found: %s", what, reason)
         return {what: None, f"{what}_missing": reason}

@@ -26,13 +26,14 @@ from detectors.studies.effects import (
     holm,
     interval,
     scatter_ratio,
+    scatter_ratio_by_chance,
 )
 from detectors.studies.interactions import Contrast, contrasts
 from detectors.studies.measured import TIDE, Measured, reader
 from detectors.studies.power import pictures_half
 from detectors.studies.verdict import foreseen, verdict
 
-FORMAT = 1
+FORMAT = 2
 DIGITS = 12  # of a float that are stored: what is left is rounding of the machine
 COSTS: Mapping[str, str] = {
     "parameters": "parameters",
@@ -84,8 +85,12 @@ class Setting(NamedTuple):
         if refused := [why for own in reasons for why in own if why.startswith("refused")]:
             return f"no verdict: {refused[0]}"
         gone = [sum(why.startswith("diverged") for why in own) for own in reasons]
+        seeds = f"of {len(asked_seeds(self))} seeds"
+        if len(gone) == 2 and gone[1] and not gone[0]:  # the variant alone, which the row names
+            return f"diverged with {gone[1]} {seeds}"
         if any(gone):
-            return f"diverged with {next(filter(None, gone))} of {len(asked_seeds(self))} seeds"
+            told = (f"{name} diverged with {n}" for name, n in zip(names, gone, strict=True) if n)
+            return f"no verdict: {' and '.join(told)} {seeds}"
         return ""
 
 
@@ -97,6 +102,7 @@ def analyse(
     study: Study,
     runs: Mapping[str, Mapping[int, Path]],
     failed: Mapping[str, Mapping[int, str]],
+    accepted: Sequence[str] = (),
 ) -> Row:
     """All that a study shows, as plain JSON.
 
@@ -104,6 +110,7 @@ def analyse(
         study: what is compared and claimed.
         runs: finished run folders by variant and seed, as `STUDY/runs/KEY`.
         failed: why a run has no number, by variant and seed; "diverged ..." is a result.
+        accepted: files of code that have changed since some of the runs.
 
     Raises:
         ValueError: a folder lacks a file or no run reports the metric; names it.
@@ -116,6 +123,7 @@ def analyse(
     agreement = contract(
         study, {name: {s: run.record for s, run in of.items()} for name, of in measured.items()}
     )
+    agreement["accepted"] = list(accepted)
     setting = Setting(study, measured, failed, agreement["broken"])
     return signed(plain(_results(setting, agreement)))
 
@@ -163,6 +171,7 @@ def _described(setting: Setting) -> Row:
         "seeds": asked_seeds(setting),
         "variance": study.variance,
         "scatter_ratio": _scatter_ratio(setting) if study.variance == "pooled" else None,
+        "scatter_ratio_by_chance": _by_chance(setting) if study.variance == "pooled" else None,
         "adjust": study.adjust,
         "aliases": study.aliases,
         "code": study.code,
@@ -180,6 +189,11 @@ def _scatter_ratio(setting: Setting) -> float | str | None:
         return None
     ratio = scatter_ratio(able)
     return ratio if math.isfinite(ratio) else "infinitely many"
+
+
+def _by_chance(setting: Setting) -> float:
+    """What the ratio exceeds in 5 % of studies of variants that scatter alike."""
+    return scatter_ratio_by_chance(len(setting.runs), max(2, len(asked_seeds(setting))))
 
 
 def asked_seeds(setting: Setting) -> list[int]:

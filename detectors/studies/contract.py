@@ -71,7 +71,7 @@ def broken(a: Record, b: Record, facts: Facts) -> list[str]:
     lines = [
         f"{name} {told}"
         for name, place in named.items()
-        if (told := _apart(value(a, place), value(b, place)))
+        if (told := _differing(name, value(a, place), value(b, place)))
     ]
     return [*lines, *_budget(a, b, facts.equal)]
 
@@ -130,6 +130,13 @@ def value(run: Record, place: str) -> Any:
 def _named(words: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for word in words:
         yield from FACTS[word].items()
+
+
+def _differing(name: str, a: Any, b: Any) -> str:
+    """How two values differ; what runs must share and neither tells, as one of old, is unknown."""
+    if a is None and b is None and name in (*ALWAYS, "training data"):
+        return "unknown"
+    return _apart(a, b)
 
 
 def _apart(a: Any, b: Any) -> str:

@@ -303,7 +303,9 @@ def _pairs(node: Mapping[str, Any]) -> list[Variant]:
         if not change:
             raise ValueError(f"{place}: it has no change: add the words of the second variant")
         plain = " ".join(both) or "plain"
-        found.setdefault(plain, Variant(plain, both, {}))
+        first = Variant(plain, both, {})
+        if found.setdefault(plain, first) != first:
+            raise ValueError(f"{place}: another pair is called {plain}, as its first variant is")
         second = Variant(str(name), (*both, *change), {}, plain, one["expect"])
         if str(name) in found:
             raise ValueError(f"{place}: another variant has this name: give it another")

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ Failed = dict[str, dict[int, str]]  # reason by seed by variant
 
 
 def keep(
-    folder: Path, node: Mapping[str, Any], runs: Mapping[Cell, Run], refused: Mapping[str, str]
+    folder: Path,
+    node: Mapping[str, Any],
+    runs: Mapping[Cell, Run],
+    refused: Mapping[str, str],
+    accepted: Sequence[str] = (),
 ) -> None:
     """Write what the study is and how its runs ended, and give their files a second name.
 
@@ -33,6 +37,7 @@ def keep(
     Args:
         node: what `read_study` reads.
         refused: reason by variant.
+        accepted: files of code that have changed since some of the runs, which count all the same.
     """
     for run in runs.values():
         if run.state in ("done", "diverged"):
@@ -41,7 +46,7 @@ def keep(
         {"variant": c.variant, "seed": c.seed, "key": c.key, "state": r.state, "reason": r.reason}
         for c, r in runs.items()
     ]
-    cells = {"runs": rows, "refused": dict(refused)}
+    cells = {"runs": rows, "refused": dict(refused), "accepted": list(accepted)}
     for name, content in {"study.json": node, "cells.json": cells}.items():
         with whole_file(folder / name) as lines:
             lines.write(json.dumps(content, indent=2) + "\n")
@@ -90,6 +95,11 @@ def gathered(folder: Path) -> tuple[Runs, Failed]:
             told = (row["state"], row["reason"])
             failed[variant][seed] = ": ".join(filter(None, told))
     return dict(runs), dict(failed)
+
+
+def accepted(folder: Path) -> list[str]:
+    """Files of code that had changed since some of the runs when these were gathered."""
+    return list(_read(folder, "cells.json").get("accepted", []))
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

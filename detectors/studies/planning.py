@@ -87,7 +87,8 @@ def _of_base(study: Study, store: Store) -> Iterator[tuple[str, Mapping[str, Any
     base = set(study.base)
     for file in sorted(store.folder.glob("*/run.json")):
         record = read_record(file.parent)
-        if record.get("state") == "done" and base <= set(record.get("words", [])):
+        counts = record.get("state") == "done" and record.get("key") == file.parent.name
+        if counts and base <= set(record.get("words", [])):
             yield _plain(record["words"]), record, file.parent
 
 
@@ -100,9 +101,11 @@ def _plain(words: Sequence[str]) -> str:
 def _advice(study: Study, planned: Planned) -> Iterator[str]:
     switches = len(study.baseline.levels)
     if study.design == "add_one" and switches >= ADVISED:
+        share = 100 * (2 / (switches + 1)) ** 0.5
         yield (
-            f"{switches} switches: study.design=fraction finds each effect with half the error for "
-            "as many runs, averaged over the others; add_one answers what each adds to plain"
+            f"{switches} switches: for as many runs study.design=fraction finds each effect with "
+            f"{share:.0f} % of the error, averaged over the others; add_one answers what each adds "
+            "to plain"
         )
     if unfit := cannot_run(study, planned):
         yield f"study run will refuse: {unfit}"
@@ -133,7 +136,7 @@ def paired_sds(study: Study, store: Store) -> dict[str, float]:
     values: dict[str, dict[int, float]] = defaultdict(dict)
     for words, record, _ in _of_base(study, store):
         value = record["metrics"].get(study.metric)
-        if value is not None:
+        if value is not None and value >= 0:  # -1: there is nothing of that size
             values[words][record["seed"]] = 100 * value
     said = {variant.name: _plain(study.words(variant, 0)) for variant in study.variants}
     against = {said[name]: said[base] for name, base in study.compared.items()}
@@ -157,7 +160,8 @@ def too_wide(study: Study, results: Mapping[str, Any]) -> dict[str, float]:
 
     kind, found = study.claim.removesuffix("_pictures"), dict[str, float]()
     for row in results["comparisons"]:
-        if row["metric"] != study.metric or not row["comparable"] or row[kind] is None:
+        unfit = not row["comparable"] or row.get("verdict", {}).get("kind") == "none"
+        if row["metric"] != study.metric or unfit or row[kind] is None:
             continue
         half, pictures = row[kind]["half"], row["pictures_half"] if kind == "new" else 0.0
         if wants_seeds(half, pictures, study.seeds.until):
@@ -177,6 +181,8 @@ def _power(study: Study, planned: Planned, store: Store) -> Iterator[str]:
         "as runs of this base have it" if sds else "not known: the store has no pairs of this base"
     )
     yield f"scatter over seeds of a difference to the baseline: {source}"
+    if study.claim == "new_pictures":
+        yield "chances on these pictures; on new ones they are lower, by as much as pictures differ"
     yield from (_chances(study, sd, seeds, others) for sd in known)
     if study.design in ("fraction", "full") and (switches := len(study.baseline.levels)):
         runs = len(study.variants)
@@ -192,4 +198,5 @@ def _chances(study: Study, sd: float, seeds: int, others: int) -> str:
     half = study.seeds.until or 0.5
     found = ", ".join(f"{e:g} AP {chance}" for e, chance in zip(EFFECTS, chances, strict=True))
     needed = seeds_needed(sd, half)
-    return f"  sd {sd:.1f} AP: chance to find {found}; ±{half:g} AP takes {needed} seeds"
+    takes = f"takes {needed} seeds" if needed else "is out of reach"
+    return f"  sd {sd:.1f} AP: chance to find {found}; ±{half:g} AP {takes}"

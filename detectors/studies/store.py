@@ -72,6 +72,10 @@ class Store:
         """Files of code that have changed since a run; none where such runs count as they are."""
         if self.any_code or (self.commit is not None and _of_commit(record, self.commit)):
             return []
+        return self.changed_since(record)
+
+    def changed_since(self, record: Mapping[str, Any]) -> list[str]:
+        """Files of code that have changed since a run, whether that is accepted or not."""
         code = record.get("code", {})
         place = json.dumps(code, sort_keys=True)
         if place not in self._changed:  # most runs share their code

@@ -63,7 +63,7 @@ def verdict(
         return Verdict("none", f"no verdict: {count} of {asked} seeds")
     question = Question(metric, claim, equal_within, until, images, asked)
     if all(gap == 0 for gap in found.per_seed):
-        return Verdict("none", "identical in all seeds: the switch had no effect")
+        return Verdict("none", "identical in all seeds: nothing changed, or neither has learnt")
     if _claimed(found, claim).se < NO_SCATTER or found.these.se < NO_SCATTER:
         gap = _number(found.mean, found.mean)
         words = f"no verdict: {gap} {metric} in each of {_runs(found, question)}, without scatter"

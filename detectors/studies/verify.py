@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.studies import tables
-from detectors.studies.analysis import analyse, plain, signed
+from detectors.studies.analysis import FORMAT, analyse, plain, signed
 from detectors.studies.design import Study, read_study
 from detectors.studies.measured import hashed, read_json
 
@@ -31,6 +31,12 @@ def verify(folder: Path) -> list[str]:
         if not (folder / name).is_file():
             raise ValueError(f"{folder} has no {name}: write the report first, with study report")
     results = read_json(folder / "results.json")
+    if results.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder}: its report was written by another version of ours (format "
+            f"{results.get('format')}, expected {FORMAT}), which computed otherwise: write it "
+            f"again, detectors study report folder={folder}"
+        )
     study = read_study(read_json(folder / "study.json"))
     found = list(_differences(results, study, folder))
     more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
@@ -42,7 +48,7 @@ def _differences(results: Row, study: Study, folder: Path) -> Iterator[str]:
     if changed:
         yield from changed
         return
-    again = analyse(study, *listed(results, folder))
+    again = analyse(study, *listed(results, folder), results["contract"]["accepted"])
     yield from _unlike_reported(again, folder)
     for name in sorted({*results, *again} - {"sha256"}):
         yield from _apart(results.get(name), again.get(name), f"results.json: {name}")

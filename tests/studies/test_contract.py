@@ -60,6 +60,14 @@ def test_what_is_free_may_differ() -> None:
     assert lines({"max_epochs": 36, "threads": 2}, free=["epochs", "threads"]) == []
 
 
+def test_what_nobody_tells_is_not_the_same() -> None:
+    old = {**RUN, "data": {"classes": ["a", "b"], "image_ids": "c" * 64}}
+    assert broken(old, old, asked(study())) == [
+        "training data unknown",
+        "measured data unknown",
+    ]
+
+
 def test_other_classes_or_pictures_are_never_comparable() -> None:
     other = {"training": "ef", "measured": "fe", "classes": ["a"], "image_ids": "d" * 64}
     assert lines({"data": other}, free=["data", "evaluation"]) == [

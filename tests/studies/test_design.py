@@ -154,6 +154,16 @@ def test_seeds_are_counted_or_listed() -> None:
         ({"variants": {}}, "found nothing to compare"),
         ({"variants": {}, "pairs": {"x": {"both": "act=mish"}}}, "it has no change"),
         ({"variants": {}, "pairs": {"x": {"chnge": "act=mish"}}}, "Did you mean 'change'?"),
+        (
+            {
+                "variants": {},
+                "pairs": {
+                    "plain": {"both": "act=relu", "change": "neck=pan"},
+                    "x": {"change": "act=mish"},
+                },
+            },
+            "another pair is called plain",
+        ),
         ({"variants": {}, "pairs": PAIRS, "design": "add_one"}, "found add_one with pairs"),
         ({"variants": {}, "pairs": PAIRS, "variance": "pooled"}, "these pairs have 2"),
         (

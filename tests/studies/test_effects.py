@@ -16,6 +16,7 @@ from detectors.studies.effects import (
     holm,
     satterthwaite,
     scatter_ratio,
+    scatter_ratio_by_chance,
     tost,
 )
 
@@ -120,7 +121,13 @@ def test_two_variants_by_hand() -> None:
     assert found.these.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert found.these.low == pytest.approx(2 - 4.302653 / math.sqrt(3), rel=1e-6)
     assert found.new.se == pytest.approx(math.sqrt(1 / 3 + 0.25))
-    assert found.new.df == pytest.approx((7 / 12) ** 2 / (1 / 18 + 1 / 16 / (DRAWS - 1)))
+    # Satterthwaite's 6.1 degrees make an interval shorter than that of these pictures.
+    alone = (7 / 12) ** 2 / (1 / 18 + 1 / 16 / (DRAWS - 1))
+    assert alone == pytest.approx(6.09, abs=0.01)
+    assert found.new.half == pytest.approx(found.these.half)
+    more = difference(a, b, 4.0).new
+    assert more.df == pytest.approx((13 / 3) ** 2 / (1 / 18 + 16 / (DRAWS - 1)))
+    assert more.half == pytest.approx(stats.t.ppf(0.975, more.df) * math.sqrt(13 / 3))
     assert found.p == pytest.approx(2 * stats.t.sf(2 / found.new.se, found.new.df))
     of_these = difference(a, b, 0.25, "these_pictures")
     assert of_these.p == pytest.approx(stats.ttest_1samp([1, 2, 3], 0).pvalue)
@@ -191,7 +198,25 @@ def test_pooled_is_the_analysis_of_variance_of_blocks() -> None:
     assert found[2].these.se == pytest.approx(math.sqrt(2 * variance / 5))
     assert found[2].mean == pytest.approx((values[2] - values[0]).mean())
     told = {str(v): dict(enumerate(row)) for v, row in enumerate(values.tolist())}
-    assert scatter_ratio(told) == pytest.approx(rest.std(axis=1).max() / rest.std(axis=1).min())
+    alone = values.std(axis=1)
+    assert scatter_ratio(told) == pytest.approx(alone.max() / alone.min())
+
+
+def test_the_ratio_of_scatters_is_told_beside_what_chance_makes_of_it() -> None:
+    # Hartley's table of F_max at 5 %: 39.0 for two variances of 2 degrees of freedom, 25.2 for five
+    # of 4.
+    assert scatter_ratio_by_chance(2, 3) == pytest.approx(39.0**0.5, rel=0.05)
+    assert scatter_ratio_by_chance(5, 5) == pytest.approx(25.2**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_new_pictures_are_never_known_better_than_these(seeds: int) -> None:
+    random = np.random.default_rng(seeds)
+    for _ in range(50):
+        values = dict(enumerate(random.normal(0, 1, seeds)))
+        found = difference(values, dict.fromkeys(values, 0.0), random.exponential(0.2))
+        assert found.new.half >= found.these.half * (1 - 1e-9)
+        assert (found.p < 0.05) == (found.new.low > 0 or found.new.high < 0)
 
 
 def test_equal_is_the_ninety_percent_interval() -> None:

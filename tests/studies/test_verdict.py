@@ -115,7 +115,7 @@ CASES: list[tuple[str, Difference | None, dict, str, str]] = [
         gap((0.0,) * 5),
         {"equal_within": 0.5, "until": 0.5},
         "none",
-        "identical in all seeds: the switch had no effect",
+        "identical in all seeds: nothing changed, or neither has learnt",
     ),
     (
         "no scatter",

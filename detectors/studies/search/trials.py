@@ -69,7 +69,7 @@ class Trials:
     def _check_same(self, identity: Mapping[str, Any], folder: Path) -> None:
         now = json.loads(json.dumps(identity))
         before = self.study.user_attrs.get("search")
-        if before is None:
+        if before is None or not self.count():  # nothing was tried of what was said before
             self.study.set_user_attr("search", now)
         elif differing := [name for name in now if now[name] != before.get(name)]:
             name = differing[0]

@@ -66,7 +66,8 @@ def test_a_trial_that_is_half_asked_for_gets_the_values_it_would_have_had(tmp_pa
 
 
 def test_another_search_in_the_folder_is_refused(tmp_path: Path) -> None:
-    Trials(SEARCH, tmp_path, threads=1)
+    Trials(replace(SEARCH, seed=5), tmp_path, threads=1)  # of which nothing was tried
+    Trials(SEARCH, tmp_path, threads=1).ask()
     Trials(replace(SEARCH, trials=99), tmp_path, threads=1)
     with pytest.raises(ValueError, match="a search with seed 0, and this one has 1"):
         Trials(replace(SEARCH, seed=1), tmp_path, threads=1)
