@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -180,11 +181,23 @@ def epochs_of(folder: Path, metric: str) -> dict[int, float]:
 def alone(folder: Path) -> Iterator[Callable[[], None]]:
     """The search of a folder for this process; call what is given often, so that others know.
 
+    A process of another machine that has it is watched for its heartbeat before this one gives up.
+
     Raises:
         ValueError: another process has it.
     """
     file = folder / CLAIM
-    claim = claims.take(file, claims.Watch())
+    watch, since = claims.Watch(), time.monotonic()
+    claim = claims.take(file, watch)
+    holder = claims.read(file)
+    if claim is None and holder is not None and holder.host != socket.gethostname():
+        print(f"{folder}: is it still searched on {holder.host}? waiting {claims.STILL:.0f} s")
+        while claim is None and time.monotonic() - since < claims.STILL + claims.BEAT:
+            time.sleep(LOOK)
+            claim = claims.take(file, watch)
+            beaten = claims.read(file)
+            if beaten is not None and beaten.beat != holder.beat:
+                break
     if claim is None:
         raise ValueError(f"{folder}: another process runs this search; wait, or end it first")
     heard = time.monotonic()

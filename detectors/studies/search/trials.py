@@ -114,24 +114,29 @@ class Trials:
         Epochs are judged once and in their order, however many have passed at once.
         """
         known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        before = 0
         for epoch, value in sorted(epochs.items()):
             if epoch not in known:
                 trial.report(value, epoch)
             if (trial.number, epoch) not in self._passed:
-                if reason := self._worse(trial.number, epoch, value):
+                if reason := self._worse(trial.number, before, epoch, value):
                     return reason
                 self._passed.add((trial.number, epoch))
+            before = epoch
         return ""
 
-    def _worse(self, number: int, epoch: int, value: float) -> str:
+    def _worse(self, number: int, before: int, epoch: int, value: float) -> str:
         """That the trial is not among the best 1/keep of those that have come to this epoch.
 
-        Asked after first, first x keep, first x keep^2, ... epochs; the best always goes on. ASHA
-        (Li et al. 2020, A system for massively parallel hyperparameter tuning, Alg. 2) in the form
-        that stops trials instead of pausing them.
+        Asked after first, first x keep, first x keep^2, ... epochs, or at the first validation from
+        there on; the best always goes on. ASHA (Li et al. 2020, A system for massively parallel
+        hyperparameter tuning, Alg. 2) in the form that stops trials instead of pausing them.
+
+        Args:
+            before: the epoch of the validation before this one.
         """
         prune = self.search.prune
-        if prune is None or epoch not in rungs(prune["first"], prune["keep"], epoch):
+        if prune is None or all(e <= before for e in rungs(prune["first"], prune["keep"], epoch)):
             return ""
         others = [
             trial.intermediate_values[epoch]

@@ -89,6 +89,14 @@ def test_the_better_half_goes_on_after_each_rung(tmp_path: Path) -> None:
     assert [len(ended.epochs) for ended in trials.all()] == [3, 1, 3, 2, 2]
 
 
+def test_a_rung_without_a_validation_is_asked_at_the_next_one(tmp_path: Path) -> None:
+    trials = Trials(replace(SEARCH, prune={"first": 1, "keep": 3}), tmp_path, threads=1)
+    first, second, third = trials.ask(), trials.ask(), trials.ask()
+    assert trials.report(first, {5: 0.5, 10: 0.6}) == ""
+    assert trials.report(second, {5: 0.1}) == "not among the best 1 of 2 after epoch 5"
+    assert trials.report(third, {10: 0.7, 12: 0.1}) == ""  # between 10 and 12 lies no rung
+
+
 def test_an_epoch_is_judged_once(tmp_path: Path) -> None:
     trials = Trials(SEARCH, tmp_path, threads=1)
     first, second = trials.ask(), trials.ask()
