@@ -139,6 +139,7 @@ def run(asked: Asked) -> None:
     for variant, reason in planned.refused.items():
         print(f"{variant} is refused: {reason}")
     threads = _threads(asked, planned)
+    _say_stale(asked, planned)
     executor = _executor(asked, threads)
     runner = Runner(asked.store, executor, _job(asked, threads), _hours(asked), asked.cfg.again)
     seeds = asked.seeds()
@@ -152,6 +153,18 @@ def run(asked: Asked) -> None:
     sys.exit(_ended(asked, planned, runner))
 
 
+def _say_stale(asked: Asked, planned: Planned) -> None:
+    """Tell which finished runs are trained again, before they are."""
+    stale = [run for cell in planned.cells if (run := asked.store.run(cell.key)).state == "stale"]
+    if stale:
+        print(
+            f"{len(stale)} finished runs are stale ({stale[0].reason} changed) and are trained "
+            "again; what they were stays in folders KEY.1. accept=[code] would count them as they "
+            "are",
+            flush=True,
+        )
+
+
 def _ended(asked: Asked, planned: Planned, runner: Runner) -> int:
     """Say how the study stands; its exit code."""
     states = [asked.store.run(cell.key).state for cell in planned.cells]
@@ -159,7 +172,8 @@ def _ended(asked: Asked, planned: Planned, runner: Runner) -> int:
     if runner.late:
         print("the hours of study.budget are over")
     print(runner.progress([cell.key for cell in planned.cells]))
-    print(f"now: detectors study report study={asked.study.name}")
+    flags = (f"--config-dir {folder} " for folder in config_dirs(_search()))
+    print(f"now: detectors study report {''.join(flags)}study={asked.study.name}")
     return 1 if bad or planned.refused else 0
 
 
@@ -227,8 +241,22 @@ def _job(asked: Asked, threads: int) -> Callable[[Cell], Job]:
 
 
 def report(asked: Asked) -> None:
-    """Gather the runs, compare them and write the report."""
-    asked.keep(asked.planned())
+    """Gather the runs, compare them and write the report.
+
+    Raises:
+        ValueError: no run counts, and a report of none would take the place of an older one.
+    """
+    planned = asked.planned()
+    runs = [asked.store.run(cell.key) for cell in planned.cells]
+    if not any(run.state in ("done", "diverged") for run in runs):
+        states = planning.counted(runs)
+        stale = next((f" ({run.reason})" for run in runs if run.state == "stale"), "")
+        remedy = "add accept=[code] to count stale runs, or " if stale else ""
+        raise ValueError(
+            f"study {asked.study.name}: there is nothing to report, of {len(runs)} runs {states}"
+            f"{stale}: {remedy}train them first, with study run"
+        )
+    asked.keep(planned)
     _report(asked.folder)
     _publish(asked.cfg, asked.folder)
 

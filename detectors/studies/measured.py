@@ -16,7 +16,7 @@ from detectors.studies.effects import DRAWS
 from detectors.studies.errors import error_costs
 
 SEED = 0  # of the draws, which all runs of the same pictures share
-READ = ("run.json", "truth.json", "detections.json", "images.json", "metrics.csv")
+READ = ("run.json", "truth.json", "detections.json", "images.json", "metrics.csv", "metrics.json")
 NEEDED = READ[:3]
 AT_ONCE = 512  # pictures that are left out, one by one, in one go
 TIDE = "TIDE/"  # before the name of a kind of error
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     influence: np.ndarray  # [I] what the primary metric gains by each picture
     pictures: tuple[int, ...]  # [I] their ids
     curve: Mapping[int, float]  # primary metric by epoch
-    hashes: Mapping[str, str]  # SHA-256 of each file read
+    hashes: Mapping[str, str]  # SHA-256 of each file that tells what the run has found
 
 
 def reader(metric: str) -> Callable[[Path], Measured]:

@@ -51,10 +51,14 @@ def _variants(study: Study, planned: Planned) -> Iterator[str]:
         yield f"  cannot be told apart: {line}"
 
 
+def counted(runs: Sequence[Run]) -> str:
+    """How many are in each state."""
+    states = [run.state for run in runs]
+    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+
+
 def _runs(runs: Mapping[Cell, Run]) -> Iterator[str]:
-    states = [run.state for run in runs.values()]
-    counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-    yield f"{len(runs)} runs: {', '.join(counted)}"
+    yield f"{len(runs)} runs: {counted(list(runs.values()))}" if runs else "no run can be made"
     for cell, run in runs.items():
         if run.state == "stale":
             yield f"  stale: {cell.variant}, seed {cell.seed}: {run.reason}"
@@ -173,8 +177,10 @@ def _power(study: Study, planned: Planned, store: Store) -> Iterator[str]:
     """What the seeds can find, by the scatter of runs that there are, or else for usual ones."""
     sds = list(paired_sds(study, store).values())
     seeds, others = len(study.seeds.start), len(left_to_compare(study, planned))
-    if seeds < 2 or others < 1:
-        yield "power: none, because an interval takes two seeds and a variant beside the baseline"
+    if others < 1:
+        return  # what is left to compare is told already
+    if seeds < 2:
+        yield "power: none, because an interval takes two seeds"
         return
     known = [statistics.median(sds)] if sds else list(USUAL)
     source = (

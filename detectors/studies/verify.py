@@ -1,5 +1,6 @@
 """Computes every number and sentence of a study folder again and names those that differ."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from detectors.studies.measured import hashed, read_json
 
 TOLERANCE = 1e-9  # relative: another machine may sum in another order
 OF_RUN = 1e-7  # of a metric in [0, 1]: what trainers log is of single precision
+SEAL = "<!-- SHA-256 of this page: "
 SHOWN = 20  # differences that are named
 
 Row = Mapping[str, Any]
@@ -124,7 +126,18 @@ def _unlike_tables(results: Row, folder: Path) -> Iterator[str]:
                 break
 
 
+def sealed(page: str) -> str:
+    """The page with the SHA-256 of all that stands before it, by which a change is seen."""
+    return f"{page}{SEAL}{hashlib.sha256(page.encode()).hexdigest()} -->\n"
+
+
 def _unlike_page(results: Row, folder: Path) -> Iterator[str]:
     page = folder / "report.html"
-    if page.is_file() and results["sha256"] not in page.read_text(encoding="utf-8"):
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    if results["sha256"] not in text:
         yield "report.html: it was written of other results"
+    body, seal, told = text.rpartition(SEAL)
+    if not seal or told.split()[:1] != [hashlib.sha256(body.encode()).hexdigest()]:
+        yield "report.html: changed since it was written"

@@ -50,6 +50,19 @@ def test_one_changed_digit_of_a_table_is_named(study: Path) -> None:
     assert [line.split(" ")[0] for line in verify(study)] == [f"{name}," for name in tables.FILES]
 
 
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+def test_one_changed_digit_of_the_page_is_named(study: Path, share: float) -> None:
+    other_digit(study / "report.html", share)
+    assert "report.html: changed since it was written" in verify(study)
+
+
+def test_a_report_of_another_version_is_written_again_first(study: Path) -> None:
+    old = json.loads((study / "results.json").read_text(encoding="utf-8"))
+    (study / "results.json").write_text(json.dumps(signed({**old, "format": 1})))
+    with pytest.raises(ValueError, match="format 1, expected 2"):
+        verify(study)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.8])
 def test_one_changed_digit_of_the_results_is_named(study: Path, share: float) -> None:
     other_digit(study / "results.json", share)

@@ -12,6 +12,7 @@ from detectors.files import whole_file
 from detectors.studies import tables
 from detectors.studies.decimals import ends, fixed
 from detectors.studies.report import figures, thumbnails
+from detectors.studies.verify import sealed
 
 Row = Mapping[str, Any]
 NONE = "\u2013"  # a dash
@@ -34,7 +35,7 @@ def write(results: Row, folder: Path) -> Path:
     tables.write(results, folder)
     text = page(results, folder)
     with whole_file(folder / "report.html") as file:
-        file.write(text)
+        file.write(sealed(text))
     return folder / "report.html"
 
 
