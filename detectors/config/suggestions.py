@@ -3,9 +3,26 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from omegaconf import DictConfig
+
 from detectors.config.compose import compose, unreadable
 from detectors.config.paths import choices, config_dirs
 from detectors.config.spelling import did_you_mean, unknown_choice
+from detectors.config.words import check_words
+
+
+def composed(words: Sequence[str]) -> DictConfig:
+    """The config of words of `detectors train`, checked, for commands that train by it.
+
+    Raises:
+        ValueError: a word is refused; as the command itself would tell it.
+    """
+    try:
+        cfg = compose(words)
+    except ValueError as error:
+        raise ValueError(hint("train", words) or str(error)) from error
+    check_words(cfg, words)
+    return cfg
 
 
 def hint(command: str, words: Sequence[str]) -> str:

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from detectors.config.compose import compose
 from detectors.config.paths import CONF, PACKAGE, config_dirs, written
 from detectors.config.references import leaves
-from detectors.config.words import check_words
+from detectors.config.suggestions import composed
 from detectors.files import whole_file
 from detectors.studies.design import Cell, Study, Variant
 from detectors.studies.keys import OF_WEIGHTS, fingerprint, resolved, run_key
@@ -104,18 +103,12 @@ class Planner:
         known = self._known.setdefault(self._place(variant), {"keys": {}})
         data = self._data(known["config"]) if "config" in known else None
         if data is None or data != known["data"] or not {str(s) for s in seeds} <= {*known["keys"]}:
-            cfg = self._composed(variant)
+            cfg = composed(self._words(variant))
             known["config"] = resolved(cfg)
             known["data"] = self._data(known["config"])
             every = {*seeds, *self.study.seeds.every}
             known["keys"] = {str(s): self._key(cfg, variant, s, known["data"]) for s in every}
         return {seed: known["keys"][str(seed)] for seed in seeds}
-
-    def _composed(self, variant: Variant) -> DictConfig:
-        words = self._words(variant)
-        cfg = compose(words)
-        check_words(cfg, words)
-        return cfg
 
     def _key(self, cfg: DictConfig, variant: Variant, seed: int, data: str) -> str:
         cfg.seed = int(self.study.words(variant, seed)[-1].removeprefix("seed="))

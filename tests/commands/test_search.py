@@ -148,9 +148,15 @@ def test_words_that_are_refused_fail_their_trial_alone(
         (("search=minne",), "there is no search=minne. Did you mean 'mine'?"),
         ((), "search has no value: add search=NAME"),
         (("search=mine", "search.trails=3"), "Did you mean 'trials'?"),
-        (("search=mine", "search.base=['modle=fcos']"), "Could not override 'modle'"),
+        (
+            ("search=mine", "search.base=['modle=fcos']"),
+            "there is no 'modle'. Did you mean 'model'?",
+        ),
         (("search=mine", "search.space.act=[relu,mishh]"), "there is no act=mishh"),
-        (("search=mine", "+search.space.optimiser=[1,2]"), "Could not override 'optimiser'"),
+        (
+            ("search=mine", "+search.space.optimiser=[1,2]"),
+            "there is no 'optimiser'. Did you mean 'optimizer'?",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(

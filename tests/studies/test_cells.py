@@ -44,15 +44,15 @@ def test_what_was_composed_is_not_composed_again(
         raise AssertionError(words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cells, "compose", never)
+        patch.setattr(cells, "composed", never)
         again = Planner(asked, tmp_path)
         assert again.planned([1, 2]) == first
         assert len(again.planned([6, 7]).cells) == 4  # seeds that may be added later
     monkeypatch.setenv("DETECTORS_DATA", "/another")
-    composed = []
-    monkeypatch.setattr(cells, "compose", lambda w: composed.append(w) or compose(w))
+    known = []
+    monkeypatch.setattr(cells, "composed", lambda w: known.append(w) or compose(w))
     Planner(asked, tmp_path).planned([1, 2])
-    assert len(composed) == 2
+    assert len(known) == 2
 
 
 def test_words_that_mean_nothing_refuse_their_variant_alone(tmp_path: Path) -> None:
@@ -60,6 +60,15 @@ def test_words_that_mean_nothing_refuse_their_variant_alone(tmp_path: Path) -> N
     found = Planner(study(variants=words), tmp_path).planned([1])
     assert [cell.variant for cell in found.cells] == ["a", "c"]
     assert list(found.refused) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("modle=fcos", "Did you mean 'model'?"), ("part.head.towr=1", "Did you mean 'tower'?")],
+)
+def test_a_misspelt_word_is_told_as_train_tells_it(word: str, told: str, tmp_path: Path) -> None:
+    found = Planner(study(variants={"a": [], "b": [word]}), tmp_path).planned([1])
+    assert told in found.refused["b"]
 
 
 def test_parts_that_do_not_fit_are_found_by_trying(tmp_path: Path) -> None:

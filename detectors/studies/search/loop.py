@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from detectors.config.compose import compose
 from detectors.config.spelling import unknown_choice
-from detectors.config.words import check_words
+from detectors.config.suggestions import composed
 from detectors.studies import claims
 from detectors.studies.design import Cell
 from detectors.studies.execute import PAUSE, Runner, halt
@@ -101,9 +100,7 @@ class Searcher:
         return run_key(config, fingerprint(config))
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
-        cfg = compose([*self.directories, *words])
-        check_words(cfg, [*self.directories, *words])
-        return cfg
+        return composed([*self.directories, *words])
 
     def has_test(self) -> bool:
         """Whether the data have a test split; what no trial could be made of is refused here.
