@@ -152,13 +152,13 @@ def read_study(cfg: Mapping[str, Any], name: str = "") -> Study:
         ValueError: a key is unknown or its value makes no sense; names it, what was expected and
             the remedy.
     """
-    _check_keys(cfg, KINDS, "study")
+    check_keys(cfg, KINDS, "study")
     node = {**defaults(), **cfg}
     for place, kind in KINDS.items():
         check_value(f"study.{place}", node[place], kind)
     node["name"] = node["name"] or name or "study"
     node["seeds"] = _seeds(node["seeds"])
-    _check_keys(node["budget"], BUDGET, "study.budget")
+    check_keys(node["budget"], BUDGET, "study.budget")
     node["budget"] = {**defaults()["budget"], **node["budget"]}
     for place, kind in BUDGET.items():
         check_value(f"study.budget.{place}", node["budget"][place], kind)
@@ -176,7 +176,16 @@ def defaults() -> dict[str, Any]:
     return yaml.safe_load((CONF / "study.yaml").read_text(encoding="utf-8"))["study"]
 
 
-def _check_keys(node: Mapping[str, Any], known: Mapping[str, Any], place: str) -> None:
+def check_metric(metric: str, place: str) -> None:
+    """Refuse what is no metric of a run, by the place that names it."""
+    if metric not in METRICS and not metric.startswith("AP/"):
+        near = did_you_mean(metric, METRICS)
+        known = ", ".join(METRICS)
+        raise ValueError(f"{place}: found {metric!r}.{near} Known: {known}, AP/CLASS")
+
+
+def check_keys(node: Mapping[str, Any], known: Mapping[str, Any], place: str) -> None:
+    """Refuse keys that a place does not know, with what was probably meant."""
     for name in node:
         if name not in known:
             near = did_you_mean(str(name), list(known))
@@ -187,7 +196,7 @@ def _seeds(node: Any) -> Seeds:
     """Seeds of a number, of a list, or of `start`, `until` and `at_most`."""
     if not isinstance(node, Mapping):
         node = {"start": node}
-    _check_keys(node, SEEDS, "study.seeds")
+    check_keys(node, SEEDS, "study.seeds")
     node = {"start": 5, "until": None, "at_most": None, **node}
     for place, kind in SEEDS.items():
         check_value(f"study.seeds.{place}", node[place], kind)
@@ -216,11 +225,7 @@ def _check_sense(node: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names what was found and the remedy.
     """
-    metric, classwise = node["metric"], node["metric"].startswith("AP/")
-    if metric not in METRICS and not classwise:
-        near = did_you_mean(metric, METRICS)
-        known = ", ".join(METRICS)
-        raise ValueError(f"study.metric: found {metric!r}.{near} Known: {known}, AP/CLASS")
+    check_metric(node["metric"], "study.metric")
     if node["select"] == "best" and node["split"] == "val":
         raise ValueError(
             "study.select: best takes the epoch that is luckiest on the pictures that measure it, "
@@ -295,7 +300,7 @@ def _pairs(node: Mapping[str, Any]) -> list[Variant]:
     found: dict[str, Variant] = {}
     for name, pair in node.items():
         place = f"study.pairs.{name}"
-        _check_keys(pair, PAIR, place)
+        check_keys(pair, PAIR, place)
         one = {"both": [], "change": [], "expect": None, **pair}
         for word, kind in PAIR.items():
             check_value(f"{place}.{word}", one[word], kind)

@@ -7,10 +7,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from detectors.config.paths import CONF, key
-from detectors.config.spelling import did_you_mean
 from detectors.config.values import check_value
-from detectors.ranges import Count, Positive, Whole
-from detectors.studies.design import METRICS, joined
+from detectors.ranges import Count, Whole
+from detectors.studies.design import BUDGET, check_keys, check_metric, joined
 
 Value = str | int | float
 OWN = ("seed", "select", "split", "ckpt_path", "run_dir")  # words that the search itself says
@@ -29,7 +28,6 @@ KINDS: dict[str, Any] = {
     "budget": Mapping,
 }
 PRUNE: dict[str, Any] = {"first": Count, "keep": Count}
-BUDGET: dict[str, Any] = {"hours": Positive | None, "jobs": Count | None, "retries": Whole}
 RANGE: dict[str, Any] = {
     "low": int | float,
     "high": int | float,
@@ -105,7 +103,7 @@ def read_search(cfg: Mapping[str, Any], name: str = "") -> Search:
         ValueError: a key is unknown or its value makes no sense; names it, what was expected and
             the remedy.
     """
-    _check_map(cfg, {**KINDS}, "search", {**defaults()})
+    _check_map(cfg, KINDS, "search", defaults())
     node = {**defaults(), **cfg}
     node["name"] = node["name"] or name or "search"
     for part, kinds in (("budget", BUDGET), ("prune", PRUNE)):
@@ -127,20 +125,14 @@ def _check_map(
     cfg: Mapping[str, Any], kinds: Mapping[str, Any], place: str, without: Mapping[str, Any]
 ) -> None:
     """Refuse unknown keys and values of a wrong kind."""
-    for name in cfg:
-        if name not in kinds:
-            near = did_you_mean(str(name), list(kinds))
-            raise ValueError(f"{place} has no key {name!r}.{near} Known: {', '.join(kinds)}")
+    check_keys(cfg, kinds, place)
     for name, value in {**without, **cfg}.items():
         check_value(f"{place}.{name}", value, kinds[name])
 
 
 def _check_sense(node: Mapping[str, Any]) -> None:
-    metric, prune = node["metric"], node["prune"]
-    if metric not in METRICS and not metric.startswith("AP/"):
-        near = did_you_mean(metric, METRICS)
-        known = ", ".join(METRICS)
-        raise ValueError(f"search.metric: found {metric!r}.{near} Known: {known}, AP/CLASS")
+    prune = node["prune"]
+    check_metric(node["metric"], "search.metric")
     if prune is not None and prune["keep"] < 2:
         raise ValueError(
             "search.prune.keep: found 1, expected 2 or more: one of so many goes on (prune: null "
