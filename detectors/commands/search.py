@@ -8,10 +8,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.config.paths import config_dirs
 from detectors.config.words import words_of_job
 from detectors.studies.design import Cell
-from detectors.studies.execute import TRAIN, Job, Runner
+from detectors.studies.execute import Job, Runner, training
 from detectors.studies.executors import executor
 from detectors.studies.executors.local import visible_gpus
 from detectors.studies.search import report
@@ -61,8 +60,7 @@ def _directories() -> list[str]:
 
 
 def _job(cfg: DictConfig, search: Search, threads: int) -> Any:
-    flags = [word for folder in config_dirs(_directories()) for word in ("--config-dir", folder)]
-    command, store = (*TRAIN, *flags), str(Path(cfg.store).absolute())
+    command, store = training(_directories()), str(Path(cfg.store).absolute())
 
     def job(cell: Cell) -> Job:
         retries, environment = search.budget["retries"], named(search.name, cell)

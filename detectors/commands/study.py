@@ -18,7 +18,7 @@ from detectors.studies.cells import Planned, Planner
 from detectors.studies.design import Cell, read_study
 from detectors.studies.equal import equalised
 from detectors.studies.evidence import accepted, gathered, keep, kept
-from detectors.studies.execute import TRAIN, Executor, Job, Runner
+from detectors.studies.execute import Executor, Job, Runner, training
 from detectors.studies.executors import executor
 from detectors.studies.executors.local import visible_gpus
 from detectors.studies.store import Run, Store
@@ -84,14 +84,6 @@ class Asked:
 def _search() -> list[str]:
     """Words that name folders of configs of the user's."""
     return [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
-
-
-def _training() -> tuple[str, ...]:
-    """The command that trains a run, with the folders of configs of this one."""
-    return (
-        *TRAIN,
-        *(word for folder in config_dirs(_search()) for word in ("--config-dir", folder)),
-    )
 
 
 def _node(cfg: DictConfig, name: str) -> dict[str, Any]:
@@ -225,7 +217,7 @@ def _executor(asked: Asked, threads: int) -> Executor:
 
 
 def _job(asked: Asked, threads: int) -> Callable[[Cell], Job]:
-    command = _training()
+    command = training(_search())
     store, retries = str(asked.store.folder.absolute()), asked.study.budget["retries"]
     name, keep = asked.study.name, asked.study.keep
     return lambda cell: Job(
@@ -316,7 +308,7 @@ def _retrain(folder: Path, cfg: DictConfig) -> None:
     from detectors.studies.retrain import retrained
 
     seed = secrets.randbelow(10**6) if cfg.retrain_seed is None else cfg.retrain_seed
-    if lines := retrained(folder, cfg.retrain, seed, cfg.accept, _training()):
+    if lines := retrained(folder, cfg.retrain, seed, cfg.accept, training(_search())):
         sys.exit("\n".join(lines))
     print("trained again, metrics and detections are the same to the bit")
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from detectors.config.paths import config_dirs
 from detectors.studies import claims
 from detectors.studies.design import Cell
 from detectors.studies.processes import dying_with_parent
@@ -36,6 +37,11 @@ LAST = 20  # lines of output that are kept of a failure
 MERCY = 30.0  # seconds in which a run may end by itself when it is told to
 _MEMORY = ("TooLittleMemory", "OutOfMemoryError", "MemoryError")  # classes of errors
 _MEMORY_TOLD = re.compile(r"out of memory|cannot allocate memory|\bMemoryError\b", re.IGNORECASE)
+
+
+def training(search: Sequence[str]) -> tuple[str, ...]:
+    """The command that trains a run, with the folders of configs that these words name."""
+    return (*TRAIN, *(word for folder in config_dirs(search) for word in ("--config-dir", folder)))
 
 
 class Job(NamedTuple):

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from detectors.commands import search as command
 from detectors.studies.search import loop
 from tests.studies.search.database import quick_database  # noqa: F401
 from tests.studies.test_execute import FAKE
@@ -45,7 +44,7 @@ class Done(NamedTuple):
 def quick(quick_database: None) -> Iterator[None]:  # noqa: F811
     """Runs take milliseconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "TRAIN", FAKE)
+        patch.setattr("detectors.studies.execute.TRAIN", FAKE)
         patch.setattr(loop, "LOOK", 0.05)
         patch.setattr(loop, "PAUSE", 0.02)
         yield
@@ -177,8 +176,8 @@ def test_mistakes_are_told_in_one_line(
 KILLED = """
 import sys
 sys.path.insert(0, {root!r})
-from detectors.commands import search
-search.TRAIN = {fake!r}
+from detectors.studies import execute
+execute.TRAIN = {fake!r}
 from detectors.__main__ import main
 sys.argv = ["detectors", "search", *{words!r}]
 try:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from detectors.commands import study as command
 from detectors.studies.cells import Planner
 from detectors.studies.keys import code_hashes
 from detectors.studies.store import Store, read_record, write_record
@@ -26,7 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a study of the user's, whose runs take milliseconds."""
     (tmp_path / "conf" / "study").mkdir(parents=True)
     (tmp_path / "conf" / "study" / "mine.yaml").write_text(MINE)
-    monkeypatch.setattr(command, "TRAIN", FAKE)
+    monkeypatch.setattr("detectors.studies.execute.TRAIN", FAKE)
     monkeypatch.setattr(Planner, "_try", lambda planner, variants: None)
     return tmp_path
 
