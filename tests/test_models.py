@@ -26,7 +26,8 @@ FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
-SAME_HEADS = {"centernet_dcn", "yolov4_tiny"}  # as centernet; as yolov4 with yolov3_tiny's tower
+# As centernet, yolov3 and yolov4 from the features on.
+SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 

@@ -30,6 +30,7 @@ BRIEFLY = [
     "trainer.check_val_every_n_epoch=1",
     "trainer.limit_train_batches=2",
     "trainer.limit_val_batches=1",
+    "+trainer.enable_checkpointing=false",
     *(f"~callback.{name}" for name in ("table", "pictures", "best", "last")),  # write files only
 ]
 SIDE = {"ssd300": 300}  # its last convolutions leave nothing of a smaller picture

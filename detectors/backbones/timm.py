@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,22 @@ class TimmBackbone(Backbone):
 
 
 def _offered(name: str, kwargs: dict) -> list[int]:
-    """Strides of all levels of the model, which is built without memory to find them."""
+    """Strides of all levels of the model, found once in a process where kwargs can be hashed."""
+    settings = tuple(sorted(kwargs.items()))
+    try:
+        hash(settings)
+    except TypeError:
+        return _found(name, settings)
+    return _found_once(name, settings)
+
+
+def _found(name: str, settings: tuple[tuple[str, Any], ...]) -> list[int]:
+    """By building the model without memory, which draws no random number."""
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm {timm.__version__} has no model {name!r}; see timm.list_models()")
     try:
         with torch.device("meta"):
-            levels = _levels(timm.create_model(name, features_only=True, **kwargs))
+            levels = _levels(timm.create_model(name, features_only=True, **dict(settings)))
     except TypeError as error:
         named = re.search(r"unexpected keyword argument (\S+)", str(error))
         unknown = named[1] if named else error
@@ -92,6 +103,9 @@ def _offered(name: str, kwargs: dict) -> list[int]:
             "it, such as backbone=darknet53"
         ) from error
     return [level["reduction"] for level in levels.info]  # DLA leaves the first out by default
+
+
+_found_once = cache(_found)
 
 
 def _levels(body: nn.Module) -> Any:

@@ -1,5 +1,7 @@
 """Every backbone of `conf/backbone` keeps the contract."""
 
+from typing import Any
+
 import pytest
 import torch
 import yaml
@@ -18,6 +20,7 @@ OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaul
 # Of the parts of smaller ones.
 LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
 LARGE |= {"darknet19", "extraction", "resnet50"}
+THEIRS = {"efficientnet_b0", "mobilenetv3"}  # of timm
 
 
 def _built(choice: str, norm: str = "batch") -> nn.Module:
@@ -32,10 +35,11 @@ def _node(choice: str, norm: str = "batch") -> DictConfig:
     return node
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(c, marks=[pytest.mark.slow] * (c in LARGE)) for c in OWN],
-)
+def backbones(slow: set[str]) -> list[Any]:
+    return [pytest.param(c, marks=[pytest.mark.slow] * (c in slow)) for c in OWN]
+
+
+@pytest.fixture(scope="module", params=backbones(LARGE))
 def backbone(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return _built(request.param)
@@ -69,6 +73,7 @@ def test_every_parameter_learns_in_bfloat16(backbone: nn.Module) -> None:
     backbone.zero_grad()
 
 
+@pytest.mark.parametrize("backbone", backbones(LARGE | THEIRS), indirect=True)
 def test_is_one_graph(backbone: nn.Module) -> None:
     images = torch.randn(1, 3, 64, 64)
     torch._dynamo.reset()

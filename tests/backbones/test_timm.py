@@ -7,6 +7,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from detectors.backbones import timm as timm_backbones
 from detectors.backbones.timm import TimmBackbone
 from detectors.layers.norm import FrozenBatchNorm
 from detectors.structures import FeatureSpec
@@ -51,6 +52,17 @@ def test_frozen_stride_stops_the_layers_up_to_that_level(norm: type | None) -> N
     stopped = {name.partition(".")[0] for name, p in body.named_parameters() if not p.requires_grad}
     assert learning == {"layer2", "layer3", "layer4"}
     assert stopped == {"conv1", "bn1", "layer1"}
+
+
+def test_the_first_of_a_process_has_the_weights_of_the_later_ones() -> None:
+    """Strides are found once, which must not move the draws of initial weights."""
+    timm_backbones._found_once.cache_clear()
+    torch.manual_seed(0)
+    first = TimmBackbone("resnet18", zero_init_last=False).state_dict()
+    torch.manual_seed(0)
+    second = TimmBackbone("resnet18", zero_init_last=False).state_dict()
+    assert timm_backbones._found_once.cache_info().hits == 1
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_levels_come_finest_first_and_channels_first_from_a_transformer() -> None:
