@@ -182,7 +182,8 @@ def test_is_one_graph_and_detections_fall(kind: str) -> None:
     count = priors.boxes.shape[1]
     given = Candidates(random_boxes(2, count), torch.rand(2, count, 3), priors)
     frames = torch.tensor([[0.0, 0, 64, 64]]).repeat(2, 1)
-    whole = Suppression(PARTS[kind], 0.3, per_level=3, detections=4)  # Soft has a node for each rank
+    # Soft has a node for each rank.
+    whole = Suppression(PARTS[kind], 0.3, per_level=3, detections=4)
     found = whole(given, frames)
     assert (found.scores.diff(dim=1) <= 0).all()
     compiled = torch.compile(whole, fullgraph=True, backend="eager")(given, frames)

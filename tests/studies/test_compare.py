@@ -1,8 +1,6 @@
 """Finished runs that no study has planned are grouped by words and paired by seed."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +97,3 @@ def test_a_sweep_that_cannot_be_compared_says_why(tmp_path: Path) -> None:
     assert sweep_told(tmp_path) == ""
     write(tmp_path / "0", [], 0)
     assert sweep_told(tmp_path).startswith("No table of this sweep: runs=")
-
-
-def test_comparing_and_reporting_import_no_torch() -> None:
-    modules = ("analysis", "compare", "report", "verify")
-    imports = "; ".join(f"import detectors.studies.{name}" for name in modules)
-    heavy = "{'torch', 'lightning', 'pandas', 'cv2'} & sys.modules.keys()"
-    command = [sys.executable, "-c", f"import sys; {imports}; sys.exit(str({heavy} or ''))"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stderr.strip() == ""

@@ -259,14 +259,14 @@ def test_a_changed_or_missing_file_of_code_is_named(
 
 
 def test_studies_import_no_torch() -> None:
-    """Nor Lightning or pandas, in whatever module of theirs."""
+    """Nor Lightning, pandas or OpenCV, in whatever module of theirs."""
     files = (PACKAGE / "studies").rglob("*.py")
     parts = (file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files)
     names = sorted({".".join(part).removesuffix(".__init__") for part in parts})
     code = (
         "import importlib, sys\n"
         f"for name in {names}: importlib.import_module(name)\n"
-        "print(*{'torch', 'lightning', 'pandas'} & sys.modules.keys())"
+        "print(*{'torch', 'lightning', 'pandas', 'cv2'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
