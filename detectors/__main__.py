@@ -112,6 +112,7 @@ def run(command: str, arguments: list[str]) -> Any:
     import hydra
 
     from detectors.config import folders
+    from detectors.config.loading import loading_fast
 
     asked = os.environ.get(FULL_ERRORS) == "1"
     failed: list[str] = []
@@ -141,7 +142,7 @@ def run(command: str, arguments: list[str]) -> Any:
     sys.path.append(os.getcwd())  # so that `_target_: my_module.MyNeck` finds a file beside
     sys.argv = [program, *arguments]
     try:
-        with _full_errors(True), _ended_by_signals():
+        with _full_errors(True), _ended_by_signals(), loading_fast():
             if {"--cfg", "-c"} & {*arguments}:
                 sys.argv += importlib.import_module("detectors.config.compose").lifted(arguments)
             main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)

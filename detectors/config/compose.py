@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from detectors.config.loading import ConfigLoader, few_maps
+from detectors.config.loading import loading_fast
 from detectors.config.paths import CONF, config_dirs, key, written
 from detectors.config.spelling import unknown_choice
 
@@ -164,9 +165,7 @@ def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(root), version_base="1.3"), few_maps():
-            own: Any = GlobalHydra.instance().hydra
-            own.config_loader = ConfigLoader(own.config_loader.get_search_path())
-            yield own.config_loader
+        with loading_fast(), hydra.initialize_config_dir(str(root), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = running

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra._internal import defaults_list
+from hydra._internal import hydra as hydras
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
@@ -32,9 +33,9 @@ class ConfigLoader(ConfigLoaderImpl):
 
     _of_hydra: ClassVar[dict[tuple[object, ...], bytes]] = {}  # pickled, by all that it is made of
 
-    def __init__(self, search_path: ConfigSearchPath) -> None:
-        super().__init__(search_path)
-        self.repository = _ParsedOnce(search_path)
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = _ParsedOnce(config_search_path)
 
     def _compose_config_from_defaults_list(
         self, defaults: list[ResultDefault], repo: IConfigRepository
@@ -194,11 +195,13 @@ def _interpolation_map(
 
 
 @contextmanager
-def few_maps() -> Iterator[None]:
-    """Let Hydra make a map of all choices only where a file refers to one."""
-    whole = defaults_list._create_interpolation_map
+def loading_fast() -> Iterator[None]:
+    """Let every Hydra that begins in here load configs in the way of this module."""
+    loader, maps = hydras.ConfigLoaderImpl, defaults_list._create_interpolation_map
+    hydras.ConfigLoaderImpl = ConfigLoader  # type: ignore[misc]
     defaults_list._create_interpolation_map = _interpolation_map  # type: ignore[assignment]
     try:
         yield
     finally:
-        defaults_list._create_interpolation_map = whole
+        hydras.ConfigLoaderImpl = loader  # type: ignore[misc]
+        defaults_list._create_interpolation_map = maps
