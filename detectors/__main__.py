@@ -16,7 +16,13 @@ from typing import Any, NoReturn
 import yaml
 
 from detectors.config.paths import CONF, PACKAGE, choices
-from detectors.config.spelling import did_you_mean, said_twice, unknown_choice
+from detectors.config.spelling import (
+    did_you_mean,
+    no_assignment,
+    no_folder,
+    said_twice,
+    unknown_choice,
+)
 from detectors.failures import expected, keep, leave_nothing, record_end, told
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"  # a variable; 1 shows stack traces
@@ -44,9 +50,10 @@ def main() -> None:
 
 
 def _with_do(arguments: list[str]) -> list[str]:
-    """The arguments with `do=plan` for a word `plan`, wherever it stands before the flags."""
+    """The arguments with `do=plan` for a bare word `plan`, the first one before the flags."""
     words = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
-    done = [f"do={word}" if re.fullmatch(r"\w+", word) else word for word in words]
+    bare = [word for word in words if re.fullmatch(r"\w+", word)]
+    done = [f"do={word}" if word in bare[:1] else word for word in words]
     return done + arguments[len(words) :]
 
 
@@ -135,7 +142,8 @@ def run(command: str, arguments: list[str]) -> Any:
             record_end(_folder(), stop)
             raise
 
-    if refused := unknown_choice(arguments) or said_twice(arguments):
+    checks = (no_folder, unknown_choice, no_assignment, said_twice)
+    if refused := next(filter(None, (check(arguments) for check in checks)), ""):
         _exit(refused)
     folders.register()
     program = sys.argv[0]

@@ -1,6 +1,5 @@
 """Tune a detector: try words, stop early what is not worth it, keep what was tried."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from detectors.config.words import words_of_job
 from detectors.studies.design import Cell
 from detectors.studies.execute import Job, Runner, training
 from detectors.studies.executors import executor
-from detectors.studies.executors.local import visible_gpus
+from detectors.studies.executors.local import shares
 from detectors.studies.search import report
 from detectors.studies.search.loop import Searcher, alone
 from detectors.studies.search.space import Search, read_search
@@ -28,8 +27,7 @@ def main(cfg: DictConfig) -> None:
     search = _search(cfg)
     folder = Path(cfg.folder or FOLDER / search.name)
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = cfg.jobs or max(1, len(visible_gpus()))
-    threads = cfg.threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    jobs, threads = shares(cfg.jobs, cfg.threads)
     node: Any = OmegaConf.to_container(cfg, resolve=False)
     engine = executor(cfg.executor, node["cluster"] or {}, jobs, threads)
     job, hours = _job(cfg, search, threads), search.budget["hours"]

@@ -1,6 +1,6 @@
 """Compare variants over several seeds: plan, run what is missing, report, verify."""
 
-import os
+import hashlib
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from detectors.studies.equal import equalised
 from detectors.studies.evidence import accepted, gathered, keep, kept
 from detectors.studies.execute import Executor, Job, Runner, training
 from detectors.studies.executors import executor
-from detectors.studies.executors.local import visible_gpus
+from detectors.studies.executors.local import shares
 from detectors.studies.store import Run, Store
 from detectors.studies.tracking import named
 
@@ -99,7 +99,7 @@ def _chosen() -> str:
 def plan(asked: Asked) -> None:
     """Print variants, refused ones, runs, costs and power."""
     planned = asked.planned(tried=True)
-    jobs = _jobs(asked)
+    jobs, _ = shares(asked.cfg.jobs, asked.cfg.threads)
     print("\n".join(planning.shown(asked.study, planned, asked.store, jobs)))
 
 
@@ -125,6 +125,7 @@ def _line(cell: Cell, run: Run, metric: str) -> str:
 
 def run(asked: Asked) -> None:
     """Train what is missing, add seeds while the study asks for them; exit code 1 on a failure."""
+    print("variants are composed, and new ones are tried once", flush=True)
     planned = asked.planned(tried=True)
     if told := planning.cannot_run(asked.study, planned):
         raise ValueError(f"study {asked.study.name}: {told}")
@@ -189,18 +190,13 @@ def _too_wide(asked: Asked, seeds: Sequence[int]) -> str:
     return f"{halves} AP, wider than ±{until:g}" if wide else ""
 
 
-def _jobs(asked: Asked) -> int:
-    return asked.cfg.jobs or max(1, len(visible_gpus()))
-
-
 def _threads(asked: Asked, planned: Planned) -> int:
     """Threads of each run.
 
     Raises:
         ValueError: runs of the study that are done had others, and would be another experiment.
     """
-    jobs = _jobs(asked)
-    threads = asked.cfg.threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    jobs, threads = shares(asked.cfg.jobs, asked.cfg.threads)
     runs = [asked.store.run(cell.key) for cell in planned.cells]
     others = {run.record.get("threads", threads) for run in runs if run.state == "done"} - {threads}
     if others:
@@ -208,7 +204,7 @@ def _threads(asked: Asked, planned: Planned) -> int:
             f"runs of this study have used {sorted(others)[0]} threads, and jobs={jobs} makes it "
             f"{threads}, which changes results: add threads={sorted(others)[0]}"
         )
-    return int(threads)
+    return threads
 
 
 def _executor(asked: Asked, threads: int) -> Executor:
@@ -318,8 +314,10 @@ def _compare(cfg: DictConfig) -> None:
         raise ValueError("runs=[]: name the folders of finished runs, or of a sweep: runs=[A,B]")
     from detectors.studies.compare import compare
 
-    folder = Path(cfg.folder or FOLDER / "compare")
-    compare([Path(run) for run in cfg.runs], folder, cfg.study.question or "")
+    places = [Path(run).resolve() for run in cfg.runs]
+    digest = hashlib.sha256("\n".join(map(str, places)).encode()).hexdigest()
+    folder = Path(cfg.folder or FOLDER / f"compare_{digest[:8]}")  # again the same for the same
+    compare(places, folder, cfg.study.question or "")
     _report(folder)
     _publish(cfg, folder)
 

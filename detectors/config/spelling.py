@@ -3,8 +3,10 @@
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
 
-from detectors.config.paths import choices, key
+from detectors.config.paths import choices, config_dirs, key
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -20,6 +22,22 @@ def said_twice(words: Sequence[str]) -> str:
         if key(word) in said and not word.startswith("-"):
             return f"{key(word)} is said twice, {said[key(word)]} and {word}: leave one"
         said[key(word)] = word
+    return ""
+
+
+def no_folder(words: Sequence[str]) -> str:
+    """That a folder of configs is not there; empty if all are."""
+    absent = [folder for folder in config_dirs(words) if not Path(folder).is_dir()]
+    return f"{absent[0]}: no such folder of configs (looked in {Path.cwd()})" if absent else ""
+
+
+def no_assignment(words: Sequence[str]) -> str:
+    """That a word sets nothing, and which it may have been meant for; empty if all do."""
+    for word in takewhile(lambda word: not word.startswith("-"), words):
+        if "=" not in word and not word.startswith("~"):
+            groups = [group for group, names in choices(words).items() if word in names]
+            near = "".join(f" Did you mean '{group}={word}'?" for group in groups[:1])
+            return f"{word}: expected KEY=VALUE.{near}"
     return ""
 
 

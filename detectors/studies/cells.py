@@ -67,6 +67,9 @@ class Planner:
                 refused[variant.name] = " ".join(str(error).split())
         if tried:
             self._try([v for v in self.study.variants if v.name in keys])
+        for name, baseline in self.study.compared.items():
+            if name in keys and keys[name] == keys.get(baseline):
+                refused[name] = f"trains the same as {baseline}: its words change nothing"
         for variant in self.study.variants:
             if reason := self._tried.get(self._place(variant), {}).get("refused"):
                 refused.setdefault(variant.name, reason)

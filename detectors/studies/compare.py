@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from detectors.config.paths import key
+from detectors.studies import claims
+from detectors.studies.decimals import many
 from detectors.studies.design import Cell, read_study
 from detectors.studies.evidence import gathered, keep
 from detectors.studies.keys import COSMETIC
@@ -81,9 +83,9 @@ def grouped(runs: Sequence[str | Path], **keys: Any) -> Group:
     if len(variants) < 2:
         said = " ".join(variants[0]) if variants else ""
         raise ValueError(
-            f"runs=[{','.join(map(str, runs))}]: found {len(found)} runs of {len(variants)} "
-            f"variants {said and f'({said}) '}in run.json files, expected two variants or more: "
-            "name further folders"
+            f"runs=[{','.join(map(str, runs))}]: found {many(len(found), 'run')} of "
+            f"{many(len(variants), 'variant')} {said and f'({said}) '}in run.json files, "
+            "expected two variants or more: name further folders"
         )
     base = [word for word in variants[0] if all(word in words for words in variants)]
     own = {words: [word for word in words if word not in base] for words in variants}
@@ -155,6 +157,8 @@ def _run(run: Finished) -> Run:
     """As the store has it; one that is done without what it found counts as failed."""
     record, folder = run.record, run.folder.resolve()
     state, reason = record["state"], record.get("reason") or ""
+    if state == "running" and not claims.living(str(record["host"]), int(record["pid"])):
+        state, reason = "lost", "its process is gone: go on with it by ckpt_path=last"
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if state == "done" and missing:
         state, reason = "failed", f"it has no {missing[0]}"

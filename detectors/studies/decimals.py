@@ -1,4 +1,4 @@
-"""Writes numbers with a fixed count of decimals, and never a zero that has a sign."""
+"""Writes numbers: decimals of a fixed count, never a zero with a sign; and 1 run, 2 runs."""
 
 
 def fixed(value: float, digits: int = 1, sign: bool = False) -> str:
@@ -10,3 +10,8 @@ def fixed(value: float, digits: int = 1, sign: bool = False) -> str:
 def ends(low: float, high: float, digits: int = 1) -> str:
     """ "0.4 to 2.0"."""
     return f"{fixed(low, digits)} to {fixed(high, digits)}"
+
+
+def many(count: int, noun: str) -> str:
+    """ "1 run", "2 runs"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.studies.cells import Planned
+from detectors.studies.decimals import many
 from detectors.studies.design import Cell, Study
 from detectors.studies.store import Run, Store, read_record
 
@@ -36,7 +37,8 @@ def _heading(study: Study) -> Iterator[str]:
     seeds = study.seeds
     more = "" if seeds.until is None else f", then up to {seeds.at_most} until ±{seeds.until:g} AP"
     yield f"base: {' '.join(study.base)}"
-    yield f"design {study.design}, {len(study.variants)} variants, {len(seeds.start)} seeds{more}"
+    variants, starting = many(len(study.variants), "variant"), many(len(seeds.start), "seed")
+    yield f"design {study.design}, {variants}, {starting}{more}"
     said = study.claim.replace("_", " ")
     yield f"verdict on {study.metric} for {said}, {study.select} weights, pictures of {study.split}"
 
@@ -58,7 +60,8 @@ def counted(runs: Sequence[Run]) -> str:
 
 
 def _runs(runs: Mapping[Cell, Run]) -> Iterator[str]:
-    yield f"{len(runs)} runs: {counted(list(runs.values()))}" if runs else "no run can be made"
+    states = counted(list(runs.values()))
+    yield f"{many(len(runs), 'run')}: {states}" if runs else "no run can be made"
     for cell, run in runs.items():
         if run.state == "stale":
             yield f"  stale: {cell.variant}, seed {cell.seed}: {run.reason}"
@@ -82,7 +85,7 @@ def _costs(study: Study, runs: Mapping[Cell, Run], store: Store, jobs: int) -> I
     disk = len(missing) * statistics.median(sizes) / 1e9
     yield (
         f"to expect: {expected / 3600 / jobs:.1f} hours with {jobs} at once, {disk:.1f} GB, by "
-        f"{len(sizes)} runs of this base"
+        f"{many(len(sizes), 'run')} of this base"
     )
 
 
@@ -204,5 +207,5 @@ def _chances(study: Study, sd: float, seeds: int, others: int) -> str:
     half = study.seeds.until or 0.5
     found = ", ".join(f"{e:g} AP {chance}" for e, chance in zip(EFFECTS, chances, strict=True))
     needed = seeds_needed(sd, half)
-    takes = f"takes {needed} seeds" if needed else "is out of reach"
+    takes = f"takes {many(needed, 'seed')}" if needed else "is out of reach"
     return f"  sd {sd:.1f} AP: chance to find {found}; ±{half:g} AP {takes}"

@@ -86,7 +86,9 @@ def test_a_study_with_failures_exits_with_one(
     [
         (("pln", *WORDS), "Did you mean 'plan'?"),
         ((*WORDS, "pln"), "Did you mean 'plan'?"),  # wherever it stands
-        (("plan", *WORDS, "run"), "do is said twice, do=plan and do=run"),
+        (("plan", *WORDS, "run"), "run: expected KEY=VALUE."),
+        (("plan", "aa"), "aa: expected KEY=VALUE. Did you mean 'study=aa'?"),
+        (("plan", *WORDS, "--config-dir=nowhere"), "nowhere: no such folder of configs"),
         (("plan",), "study has no value: add study=NAME"),
         (("plan", "study=exmple"), "Did you mean 'example'?"),
         (("plan", *WORDS, "study.metrc=AP"), "Did you mean 'metric'?"),

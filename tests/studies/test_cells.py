@@ -34,6 +34,13 @@ def test_a_seed_that_is_shifted_is_the_run_of_the_other_seed(tmp_path: Path) -> 
     assert keys["b", 1] == keys["a", 2]
 
 
+def test_words_that_change_nothing_are_no_variant(tmp_path: Path) -> None:
+    words = {"a": [], "b": ["act=mish"], "c": ["coder=distance"]}  # of FCOS
+    found = Planner(study(variants=words), tmp_path).planned([1, 2])
+    assert found.refused == {"c": "trains the same as a: its words change nothing"}
+    assert {cell.variant for cell in found.cells} == {"a", "b"}
+
+
 def test_what_was_composed_is_not_composed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

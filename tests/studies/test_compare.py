@@ -1,6 +1,7 @@
 """Finished runs that no study has planned are grouped by words and paired by seed."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +50,21 @@ def test_runs_without_a_number_keep_their_reason(tmp_path: Path) -> None:
     write(tmp_path / "1", ["act=mish"], 0, state="failed", reason="out of memory")
     write(tmp_path / "2", ["act=mish"], 1)
     (tmp_path / "2" / "detections.json").unlink()
+    killed = {"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}  # no such process
+    write(tmp_path / "3", [], 1, **killed)
     runs = grouped([tmp_path]).runs.values()
-    assert [(run.state, run.reason) for run in runs] == [
+    assert [(run.state, run.reason.split(":")[0]) for run in runs] == [
         ("done", ""),
         ("failed", "out of memory"),
         ("failed", "it has no detections.json"),
+        ("lost", "its process is gone"),
     ]
 
 
 @pytest.mark.parametrize(
     ("words", "seeds", "told"),
     [
-        (([], []), (0, 1), "found 2 runs of 1 variants in run.json files, expected two"),
+        (([], []), (0, 1), "found 2 runs of 1 variant in run.json files, expected two"),
         (([], [], ["act=mish"]), (0, 0, 0), "are both plain with seed 0: leave one out"),
     ],
 )

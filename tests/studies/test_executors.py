@@ -1,13 +1,14 @@
 """SLURM's and Ray's adapters end with the same store as the local one."""
 
 import builtins
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detectors.studies.execute import Executor, Runner
-from detectors.studies.executors.local import Local
+from detectors.studies.executors.local import Local, shares
 from detectors.studies.executors.ray import Ray
 from detectors.studies.executors.slurm import Slurm
 from detectors.studies.store import Store, read_record
@@ -70,6 +71,20 @@ def test_a_missing_engine_is_named_with_its_extra(
 def test_the_local_executor_has_no_settings() -> None:
     with pytest.raises(ValueError, match=r"cluster\.partition: executor=local has no settings"):
         Local({"partition": "gpu"}, 1, 1)
+
+
+def test_gpus_and_threads_are_shared_among_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert shares(None, None) == (4, 2)
+    assert shares(2, None) == (2, 4)
+    assert shares(16, None) == (16, 1)
+    assert shares(None, 3) == (4, 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert shares(None, None) == (1, 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert shares(None, None) == (1, 1)
 
 
 def test_each_gpu_has_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

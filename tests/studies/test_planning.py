@@ -41,7 +41,7 @@ def test_hours_and_gigabytes_are_those_of_runs_of_the_same_base(tmp_path: Path) 
     (tmp_path / found.cells[0].key / "last.ckpt").write_bytes(b"0" * 10**8)
     lines = planning.shown(asked, found, Store(tmp_path), 2)
     assert "6 runs: 1 done, 5 missing" in lines
-    assert any("2.5 hours with 2 at once, 0.5 GB, by 1 runs" in line for line in lines)
+    assert any("2.5 hours with 2 at once, 0.5 GB, by 1 run of" in line for line in lines)
 
 
 def test_a_stale_run_is_told_with_its_file(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ class Local:
             attempt.stop()
 
 
+def shares(jobs: int | None, threads: int | None) -> tuple[int, int]:
+    """Runs at once, None: one for each GPU or for the CPU; and threads of each.
+
+    Without a number of threads OMP_NUM_THREADS holds, or else the runs share the cores.
+    """
+    at_once = jobs or max(1, len(visible_gpus()))
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    own = int(said) if said.isdecimal() else len(os.sched_getaffinity(0)) // at_once
+    return at_once, max(1, threads or own)
+
+
 def visible_gpus() -> list[str]:
     """Numbers of the GPUs that a process here may use, without asking torch."""
     said = os.environ.get("CUDA_VISIBLE_DEVICES")
