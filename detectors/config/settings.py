@@ -36,7 +36,7 @@ Precision = Literal[
 # Of all commands together, because a word means the same in each.
 SETTINGS: dict[str, Any] = {
     "seed": Whole,
-    "num_classes": Count,
+    "num_classes": Count | None,  # None until the data are read
     "image_size": Size,
     "device": Device,
     "precision": Precision,

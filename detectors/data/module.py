@@ -39,7 +39,7 @@ class DetectionData:
     Args:
         train: reads the training split.
         val: reads the validation split.
-        num_classes: what the model was told; checked against the data.
+        num_classes: what the model was told; checked against the data. None: it was not told yet.
         resize: brings pictures onto the canvas of the network, for all splits.
         test: reads the test split; None: there is none.
         classes: names expected; None: those of the data.
@@ -58,8 +58,8 @@ class DetectionData:
         max_unreadable: share of the training pictures in whose place the next one may be taken
             because they cannot be read; each is named once. An evaluation stops at any.
         read_all: decode all pictures before a run, to find those that cannot be read.
-        trust_paths: what the config hands to the readers; it stands here so that one word serves
-            all splits.
+        trust_paths, root: what the config hands to the readers; they stand here so that one word
+            serves all splits.
 
     Raises:
         ValueError: a number is out of its range, cache is none of those known, or `closing` has no
@@ -71,7 +71,7 @@ class DetectionData:
         self,
         train: Reader,
         val: Reader,
-        num_classes: int,
+        num_classes: int | None,
         resize: Resize,
         test: Reader | None = None,
         classes: Sequence[str] | None = None,
@@ -88,6 +88,7 @@ class DetectionData:
         max_unreadable: float = 0.01,
         read_all: bool = False,
         trust_paths: bool = False,
+        root: str | None = None,
     ) -> None:
         check_loading(batch_size, num_workers)
         check("data", whole("min_objects", min_objects, 1), whole("seed", seed, 0))
@@ -116,6 +117,7 @@ class DetectionData:
         self.max_unreadable = max_unreadable
         self.read_all = read_all
         self.trust_paths = trust_paths
+        self.root = root
         self.place = (0, 1)  # rank of this process, and how many there are
         self.order: tuple[str, ...] | None = None  # names of a model's labels
         self._sources: dict[Reader, Source] = {}
@@ -157,7 +159,7 @@ class DetectionData:
         return self.source(split).annotations
 
     def _check_classes(self, split: str, found: tuple[str, ...]) -> None:
-        if len(found) != self.num_classes:
+        if self.num_classes not in (None, len(found)):
             raise ValueError(
                 f"{split} has {len(found)} classes {found}, but data.num_classes is "
                 f"{self.num_classes}; set data.num_classes={len(found)}"

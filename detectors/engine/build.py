@@ -13,6 +13,7 @@ from detectors.config.overrides import check_overrides
 from detectors.config.words import words_of_job
 from detectors.detector import Detector
 from detectors.engine.anchors import with_anchors
+from detectors.engine.classes import with_classes
 from detectors.weights.initial import initial_model, random_model
 
 
@@ -27,8 +28,8 @@ def configured(
 ) -> DictConfig:
     """The config of some words, which everything else trusts.
 
-    Words and tricks without effect are refused, and anchors are found in the training data where
-    `clustering` asks for it.
+    Words and tricks without effect are refused, and where the config leaves them to the training
+    data, classes and anchors are found there.
 
     Args:
         words: overrides of the config `name`.
@@ -39,7 +40,7 @@ def configured(
     """
     cfg = compose(words, name) if composed is None else composed
     check_overrides(cfg, words, name)
-    return with_anchors(cfg)
+    return with_anchors(with_classes(cfg))
 
 
 def configured_job(cfg: DictConfig) -> DictConfig:

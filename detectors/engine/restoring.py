@@ -102,7 +102,7 @@ def restored_data(
     _check_words(config, words, split)
     data = made(node, "data")
     known = followed(checkpoint["config"], "num_classes")
-    if data.num_classes != known:
+    if data.num_classes not in (None, known):
         raise ValueError(
             f"the checkpoint's model knows {known} classes, the data have {data.num_classes}"
         )

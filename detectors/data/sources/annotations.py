@@ -165,6 +165,27 @@ def packed(
     )
 
 
+def chosen(annotations: Annotations, rows: np.ndarray) -> Annotations:
+    """Those of some images, which keep their ids.
+
+    Args:
+        rows: [n] of the images, rising.
+    """
+    counts = np.diff(annotations.offsets)[rows]
+    of_image = np.repeat(np.arange(len(annotations.image_ids)), np.diff(annotations.offsets))
+    kept = np.isin(of_image, rows)
+    return annotations._replace(
+        image_ids=annotations.image_ids[rows],
+        sizes=annotations.sizes[rows],
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=annotations.boxes[kept],
+        labels=annotations.labels[kept],
+        crowd=annotations.crowd[kept],
+        difficult=annotations.difficult[kept],
+        areas=annotations.areas[kept],
+    )
+
+
 def _check(
     image_ids: np.ndarray,
     sizes: np.ndarray,

@@ -79,6 +79,25 @@ def read_voc(
     files = _picture_files(folder / "JPEGImages", stems, findings.origin)
     paths = inside(folder, files, findings.origin, trust_paths)
     check_present(paths, findings.origin)
+    return annotated(xmls, paths, names, one_based, findings, use_difficult)
+
+
+def annotated(
+    xmls: Sequence[Path],
+    paths: Sequence[Path],
+    names: Sequence[str],
+    one_based: bool,
+    findings: Findings,
+    use_difficult: bool = False,
+) -> ImageFiles:
+    """Pictures that have an XML file each, with ids 0, 1, ... in their order.
+
+    Args:
+        names: of all classes; the other arguments are those of `read_voc`.
+
+    Raises:
+        ValueError: as `read_voc`.
+    """
     sizes = []
     objects: list[_Object] = []
     for k, (xml, image) in enumerate(zip(xmls, paths, strict=True)):
@@ -86,7 +105,7 @@ def read_voc(
         sizes.append(_size(tree, xml) or upright_size(image))
         objects.extend(_objects(tree, xml, k, names))
     annotations = packed(
-        np.arange(len(stems)),
+        np.arange(len(paths)),
         np.array(sizes, np.int64).reshape(-1, 2),
         _packable(objects, one_based, findings),
         names,
@@ -99,6 +118,27 @@ def read_voc(
     source = ImageFiles(annotations, paths)
     check_sizes(source, findings.origin)
     return source
+
+
+def written_as_voc(xml: Path) -> bool:
+    """Whether the file looks as VOC has them."""
+    try:
+        return _tree(xml) is not None
+    except (ValueError, OSError):
+        return False
+
+
+def names_in(xmls: Iterable[Path]) -> list[str]:
+    """The names of all objects in XML files, in order of the alphabet.
+
+    Raises:
+        ValueError: a file is not as VOC has them.
+    """
+    return sorted({name.strip() for xml in xmls for name in _names(xml)})
+
+
+def _names(xml: Path) -> list[str]:
+    return [node.findtext("name") or "" for node in _tree(xml).findall("object")]
 
 
 def _stems(folder: Path, split: str, findings: Findings) -> list[str]:

@@ -54,7 +54,8 @@ def read_yolo(
         root: a yaml file with `names` and an entry for each split (a folder, a text file that lists
             images, or a list of these; relative to its `path`), or a folder that holds
             images/SPLIT or SPLIT/images.
-        split: train, val or test; `valid` is read for val.
+        split: train, val or test; `valid` is read for val. Nothing: of a folder without splits,
+            all pictures in its folder `images`.
         classes: the name of every class number; None: `names` of the yaml file.
         trust_paths: entries and lists may lead out of the folder that `path` names, which is that
             of the yaml file where it names none.

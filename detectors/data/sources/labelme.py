@@ -1,0 +1,144 @@
+"""Reader of LabelMe's json files, one beside each picture."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detectors.data.sources.annotations import Findings, Objects, check_pixels, packed
+from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
+from detectors.data.sources.text import text
+from detectors.data.sources.values import numbers, texts, whole_numbers
+
+BOX = "rectangle"
+
+
+class _Shape(NamedTuple):
+    where: str
+    kind: str  # rectangle, polygon, ...
+    label: str
+    points: Any
+
+
+def annotated(
+    files: Sequence[Path], paths: Sequence[Path], names: Sequence[str], findings: Findings
+) -> ImageFiles:
+    """Pictures that have a json file each, with ids 0, 1, ... in their order.
+
+    The boxes are the rectangles, by any two corners that lie opposite each other; shapes of other
+    kinds are left out and counted.
+
+    Args:
+        names: of all classes.
+
+    Raises:
+        ValueError: a file is not LabelMe's, a label is not among the names, or a rectangle has not
+            two points; the message names the file and the shape.
+    """
+    sizes, objects, images, others = [], list[_Shape](), list[int](), list[str]()
+    for image, (file, path) in enumerate(zip(files, paths, strict=True)):
+        found = _content(file)
+        sizes.append(_size(found, file) or upright_size(path))
+        for shape in _shapes(found, file):
+            if shape.kind == BOX:
+                objects.append(shape)
+                images.append(image)
+            else:
+                others.append(f"{shape.where}, a {shape.kind}")
+    findings.drop("objects", "shapes that are no rectangles", others)
+    labels = [_label(shape, names) for shape in objects]
+    boxes = np.array([_box(shape) for shape in objects], np.float64).reshape(-1, 4)
+    check_pixels(boxes, lambda k: objects[k].where, findings)
+    annotations = packed(
+        np.arange(len(paths)),
+        np.array(sizes, np.int64).reshape(-1, 2),
+        Objects(
+            image=np.array(images, np.int64),
+            boxes=boxes,
+            labels=np.array(labels, np.int64),
+            crowd=np.zeros(len(objects), bool),
+            difficult=np.zeros(len(objects), bool),
+            areas=np.full(len(objects), np.nan),
+        ),
+        names,
+        range(len(names)),
+        lambda k: objects[k].where,
+        findings,
+    )
+    source = ImageFiles(annotations, paths)
+    check_sizes(source, findings.origin)
+    return source
+
+
+def names_in(files: Iterable[Path]) -> list[str]:
+    """The labels of all rectangles, in order of the alphabet.
+
+    Raises:
+        ValueError: a file is not LabelMe's.
+    """
+    shapes = (shape for file in files for shape in _shapes(_content(file), file))
+    return sorted({shape.label for shape in shapes if shape.kind == BOX})
+
+
+def written_by_labelme(file: Path) -> bool:
+    """Whether the file looks as LabelMe writes it."""
+    try:
+        found = json.loads(text(file))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"shapes", "imagePath"} <= found.keys()
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text(file))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file}:{error.lineno}: not valid json ({error.msg})") from error
+    except RecursionError:
+        raise ValueError(f"{file}: lists within lists without end, not LabelMe's") from None
+    if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
+        raise ValueError(f"{file} has no list `shapes`, expected a file as LabelMe writes them")
+    return found
+
+
+def _size(found: dict[str, Any], file: Path) -> tuple[int, int] | None:
+    """(height, width), or None where the file does not say."""
+    keys = ("imageHeight", "imageWidth")
+    given = [found.get(key) or 0 for key in keys]
+    height, width = whole_numbers(given, lambda k: f"{file}: `{keys[k]}`").tolist()
+    return (height, width) if min(height, width) > 0 else None
+
+
+def _shapes(found: dict[str, Any], file: Path) -> Iterator[_Shape]:
+    return (_shape(shape, f"{file} shape {k}") for k, shape in enumerate(found["shapes"], start=1))
+
+
+def _shape(shape: Any, where: str) -> _Shape:
+    if not isinstance(shape, dict):
+        raise ValueError(f"{where} is {str(shape)[:60]}, expected an object with `points`")
+    (label,) = texts([shape.get("label")], lambda _: f"{where}: `label`")
+    kind = str(shape.get("shape_type") or "polygon")  # as old files mean it
+    return _Shape(where, kind, label.strip(), shape.get("points"))
+
+
+def _label(shape: _Shape, names: Sequence[str]) -> int:
+    if shape.label not in names:
+        raise ValueError(
+            f"{shape.where} is a `{shape.label}`, expected one of {list(names)}; correct the file "
+            "or `classes`"
+        )
+    return list(names).index(shape.label)
+
+
+def _box(shape: _Shape) -> list[float]:
+    """Edges of a rectangle between two corners, or round four."""
+    points = shape.points if isinstance(shape.points, list) else []
+    if len(points) not in (2, 4) or not all(isinstance(p, list) and len(p) == 2 for p in points):
+        raise ValueError(
+            f"{shape.where}: the points are {str(shape.points)[:80]}, expected two corners [x, y]"
+        )
+    corners = numbers([value for point in points for value in point], lambda _: shape.where)
+    low, high = corners.reshape(-1, 2).min(axis=0), corners.reshape(-1, 2).max(axis=0)
+    return [*low.tolist(), *high.tolist()]
