@@ -113,7 +113,8 @@ def _yolo(folder: Path) -> FolderLayout | None:
     splits = {s: folder for s, words in SPLITS.items() if any(_labelled(folder, w) for w in words)}
     if not splits and (folder / "images").is_dir() and (folder / "labels").is_dir():
         splits = {ALL: folder}
-    return FolderLayout("YOLO txt", _of_yolo(splits), partial(_yolo_names, folder)) if splits else None
+    names = partial(_yolo_names, folder)
+    return FolderLayout("YOLO txt", _of_yolo(splits), names) if splits else None
 
 
 def _labelled(folder: Path, word: str) -> bool:
