@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.config.paths import config_dirs
 from detectors.config.words import words_of_job
 from detectors.studies.design import Cell
 from detectors.studies.execute import Job, Runner, training
@@ -37,7 +38,7 @@ def main(cfg: DictConfig) -> None:
         test = searcher.has_test()
         searcher.work(beat)
         found = report.results(search, searcher.trials.all(), runner.store, test)
-        print(report.write(found, search, folder))
+        print(report.write(found, search, folder, [*config_dirs(_directories())]))
     if runner.late:
         print("the hours of search.budget are over")
     sys.exit(0 if found["best"] else 1)

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
@@ -11,7 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from detectors.config.paths import config_dirs
+from detectors.config.paths import config_dirs, naming
 from detectors.config.words import words_of_job
 from detectors.studies import planning
 from detectors.studies.cells import Planned, Planner
@@ -165,8 +166,8 @@ def _ended(asked: Asked, planned: Planned, runner: Runner) -> int:
     if runner.late:
         print("the hours of study.budget are over")
     print(runner.progress([cell.key for cell in planned.cells]))
-    flags = (f"--config-dir {folder} " for folder in config_dirs(_search()))
-    print(f"now: detectors study report {''.join(flags)}study={asked.study.name}")
+    words = ["report", f"study={asked.study.name}", *naming([*config_dirs(_search())])]
+    print(f"now: {shlex.join(['detectors', 'study', *words])}")
     return 1 if bad or planned.refused else 0
 
 

@@ -48,6 +48,13 @@ def config_dirs(words: Sequence[str]) -> Iterator[str]:
             yield flag.partition("=")[2]
 
 
+def naming(folders: Sequence[str]) -> list[str]:
+    """Arguments of a command line that name folders of configs, of which the flag takes one."""
+    first, others = folders[:1], [f"file://{folder}" for folder in folders[1:]]
+    flags = [argument for folder in first for argument in ("--config-dir", folder)]
+    return [*flags, *([f"hydra.searchpath=[{','.join(others)}]"] if others else [])]
+
+
 def checkpoint_at(ckpt_path: str) -> Path:
     """The file that `ckpt_path` names, other than "last".
 

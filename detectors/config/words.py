@@ -26,10 +26,11 @@ def said() -> list[str]:
 
 def words_of_job() -> list[str]:
     """The words of the running Hydra job, and where it looks for files of the user's."""
-    job = HydraConfig.get()
-    sources = [s.path for s in job.runtime.config_sources if s.provider == "command-line"]
-    search = [f"hydra.searchpath=[file://{path}]" for path in sources]
-    return [*search, *said()]
+    sources = HydraConfig.get().runtime.config_sources
+    named = ("command-line", "hydra.searchpath in command-line")
+    users = [s for s in sources if s.provider in named and s.schema == "file"]
+    search = ",".join(f"file://{source.path}" for source in users)
+    return [*([f"hydra.searchpath=[{search}]"] if search else []), *said()]
 
 
 def check_words(cfg: DictConfig, words: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from detectors.config.paths import config_dirs
+from detectors.config.paths import config_dirs, naming
 from detectors.studies import claims
 from detectors.studies.design import Cell
 from detectors.studies.processes import dying_with_parent
@@ -41,7 +41,7 @@ _MEMORY_TOLD = re.compile(r"out of memory|cannot allocate memory|\bMemoryError\b
 
 def training(search: Sequence[str]) -> tuple[str, ...]:
     """The command that trains a run, with the folders of configs that these words name."""
-    return (*TRAIN, *(word for folder in config_dirs(search) for word in ("--config-dir", folder)))
+    return (*TRAIN, *naming([*config_dirs(search)]))
 
 
 class Job(NamedTuple):

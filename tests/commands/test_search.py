@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from detectors.studies import claims
 from detectors.studies.search import loop
 from tests.studies.search.database import quick_database  # noqa: F401
 from tests.studies.test_execute import FAKE
@@ -122,9 +124,10 @@ def test_the_study_that_compares_is_one(
     done: Done, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = next(line for line in done.told.splitlines() if "detectors study plan" in line)
-    assert "but these data have no test split" in done.told
-    _, study, _, *words = line.split()
-    detectors(done.here, study, "status", *words, "study.split=val", "study.seeds=[1]")
+    assert "on the test split, which the search has not seen" in done.told
+    _, study, _, *words = shlex.split(line)
+    assert f"hydra.searchpath=[file://{done.here / 'conf'}]" in words  # where its own parts may be
+    detectors(done.here, study, "status", *words, "study.seeds=[1]")
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(":")[0] for row in rows] == ["base, seed 1", "found, seed 1"]
 
@@ -215,4 +218,5 @@ def test_kills_at_any_time_change_nothing_of_what_is_found(here: Path) -> None:
     last.communicate()
     assert last.returncode == 0
     assert results(here / "killed") == results(here / "plain")
-    assert not list((here / "killed" / "runs" / "store").glob("*.claim"))
+    left = (here / "killed" / "runs" / "store").glob("*.claim")  # of who was killed at the end
+    assert not any(claims.Watch().alive(claim) for file in left if (claim := claims.read(file)))

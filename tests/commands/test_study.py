@@ -81,6 +81,19 @@ def test_a_study_with_failures_exits_with_one(
     assert "4 of 4 runs have ended, 0 failed" in told
 
 
+def test_two_folders_of_configs_serve_one_study(
+    here: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "parts" / "act").mkdir(parents=True)
+    own = "# @package part.act\n_target_: torch.nn.SiLU\n_partial_: true\n"
+    (here / "parts" / "act" / "own.yaml").write_text(own)
+    both = (*WORDS, f"hydra.searchpath=[file://{here / 'parts'}]")
+    assert exits(detectors, here, "run", *both, "study.base=['model=fcos','act=own']") == 0
+    told = capsys.readouterr().out
+    assert "4 of 4 runs have ended, 0 failed" in told
+    assert f"hydra.searchpath=[file://{here / 'parts'}]" in told.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from detectors.config.paths import naming
 from detectors.files import whole_file
 from detectors.studies.search.space import Search
 from detectors.studies.search.trials import Ended, luck
@@ -78,7 +79,9 @@ def _warning(search: Search, count: int) -> str:
     )
 
 
-def advice(found: Mapping[str, Any], search: Search, file: Path) -> list[str]:
+def advice(
+    found: Mapping[str, Any], search: Search, file: Path, folders: Sequence[str]
+) -> list[str]:
     """How to compare what was found honestly, by the study in a file of the search's folder."""
     split = (
         "on the test split, which the search has not seen"
@@ -86,7 +89,8 @@ def advice(found: Mapping[str, Any], search: Search, file: Path) -> list[str]:
         else "but these data have no test split, which it needs: give data.test, or another data "
         "set with one; without it all its runs are refused"
     )
-    command = f"detectors study plan --config-dir {file.parents[1]} study={file.stem}"
+    words = ["plan", f"study={file.stem}", *naming([str(file.parents[1]), *folders])]
+    command = shlex.join(["detectors", "study", *words])
     return [
         f"To compare it: a study of base and found words with seeds {_seeds(search)[0]} to "
         f"{_seeds(search)[-1]}, which the search has not used, {split}:",
@@ -115,8 +119,13 @@ def study(found: Mapping[str, Any], search: Search) -> dict[str, Any]:
     }
 
 
-def table(found: Mapping[str, Any], search: Search, file: Path) -> str:
-    """The report as Markdown; for a terminal as well as for a page."""
+def table(found: Mapping[str, Any], search: Search, file: Path, folders: Sequence[str] = ()) -> str:
+    """The report as Markdown; for a terminal as well as for a page.
+
+    Args:
+        file: the study that compares what was found.
+        folders: of configs of the user's, absolute.
+    """
     best, lines = found["best"], list[str]()
     if best is None:
         lines.append(f"{search.name}: no trial has been completed yet.")
@@ -129,7 +138,7 @@ def table(found: Mapping[str, Any], search: Search, file: Path) -> str:
             "",
             found["warning"],
             "",
-            *advice(found, search, file),
+            *advice(found, search, file, folders),
         ]
     rows = sorted(found["trials"], key=_place)
     head = ["trial", "state", search.metric, "epochs", *search.space]
@@ -165,10 +174,12 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join(padded)} |"
 
 
-def write(found: Mapping[str, Any], search: Search, folder: Path) -> str:
+def write(
+    found: Mapping[str, Any], search: Search, folder: Path, folders: Sequence[str] = ()
+) -> str:
     """Write results.json, table.md and the study that compares; the table is returned."""
     file = folder / "conf" / "study" / f"{search.name}_found.yaml"
-    text = table(found, search, file)
+    text = table(found, search, file, folders)
     contents = {folder / "results.json": json.dumps(found, indent=1) + "\n"}
     contents[folder / "table.md"] = text
     if found["best"]:
