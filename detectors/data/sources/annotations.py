@@ -8,8 +8,9 @@ ValueError at once, naming file, line or id, and the remedy.
 import logging
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -28,22 +29,48 @@ def examples(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names[:SHOWN]) + more
 
 
+class Note(NamedTuple):
+    """Something that a reader met several times."""
+
+    what: str
+    names: tuple[str, ...]  # places in the files
+    images: tuple[int, ...]  # ids of the images, where it is known which
+
+
 class Findings:
     """What a reader found, used, dropped and mended, to be told in one line."""
 
+    _heard: ClassVar[list["Findings"] | None] = None  # those that are logged, while one listens
+
     def __init__(self, origin: str) -> None:
         self.origin = origin
-        self.lines: list[str] = []
+        self.notes: list[Note] = []
         self.lost: Counter[str] = Counter()
 
-    def add(self, what: str, names: Sequence[object]) -> None:
+    @classmethod
+    @contextmanager
+    def heard(cls) -> Iterator[list["Findings"]]:
+        """Collects what readers find in here."""
+        before, cls._heard = cls._heard, []
+        try:
+            yield cls._heard
+        finally:
+            cls._heard = before
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"{len(note.names)} {note.what}: {examples(note.names)}" for note in self.notes]
+
+    def add(self, what: str, names: Sequence[object], images: Sequence[int] = ()) -> None:
         """Notes that `what` happened to `names`; nothing where there are none."""
         if len(names):
-            self.lines.append(f"{len(names)} {what}: {examples(names)}")
+            self.notes.append(Note(what, tuple(map(str, names)), tuple(images)))
 
-    def drop(self, kind: str, what: str, names: Sequence[object]) -> None:
+    def drop(
+        self, kind: str, what: str, names: Sequence[object], images: Sequence[int] = ()
+    ) -> None:
         """Notes that `names` were left out, so many of a kind, such as "images"."""
-        self.add(f"{what} dropped", names)
+        self.add(f"{what} dropped", names, images)
         self.lost[kind] += len(names)
 
     def told(self) -> str:
@@ -52,6 +79,8 @@ class Findings:
 
     def log(self, **used: int) -> None:
         """Tells how many of each kind are used of how many found, and all that was noted."""
+        if self._heard is not None:
+            self._heard.append(self)
         counts = [f"{n} of {n + self.lost[kind]} {kind} used" for kind, n in used.items()]
         level = logging.WARNING if self.lines else logging.INFO
         logger.log(level, "%s: %s", self.origin, "; ".join([", ".join(counts), *self.lines]))
@@ -131,19 +160,22 @@ def packed(
     boxes = _clipped(objects.boxes, sizes[objects.image])
     outside = np.abs(boxes - objects.boxes).max(axis=1) > 0.5  # less is rounding
     real = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    findings.add(
-        "boxes clipped to their image", [where(k) for k in np.flatnonzero(outside & real).tolist()]
-    )
+    owners = image_ids[objects.image]
+    clipped = np.flatnonzero(outside & real)
+    told = [where(k) for k in clipped.tolist()]
+    findings.add("boxes clipped to their image", told, owners[clipped].tolist())
     lost = [where(k) for k in np.flatnonzero(~real).tolist()]
-    findings.drop("objects", "boxes without area", lost)
+    findings.drop("objects", "boxes without area", lost, owners[~real].tolist())
     if len(lost) == len(boxes):
         raise ValueError(
             f"{findings.origin}: none of the {len(lost)} boxes has an area inside its image: "
             f"{examples(lost)}; correct the order and the unit of their numbers"
         )
+    repeats = _repeats(objects)
     findings.add(
         "objects with the class and box of another in their image, kept",
-        [where(k) for k in _repeats(objects)],
+        [where(k) for k in repeats],
+        owners[repeats].tolist(),
     )
     findings.log(images=len(image_ids), objects=len(boxes) - len(lost))
     rows = np.flatnonzero(real)
@@ -172,8 +204,7 @@ def chosen(annotations: Annotations, rows: np.ndarray) -> Annotations:
         rows: [n] of the images, rising.
     """
     counts = np.diff(annotations.offsets)[rows]
-    of_image = np.repeat(np.arange(len(annotations.image_ids)), np.diff(annotations.offsets))
-    kept = np.isin(of_image, rows)
+    kept = np.isin(annotations.owners(), rows)
     return annotations._replace(
         image_ids=annotations.image_ids[rows],
         sizes=annotations.sizes[rows],
