@@ -12,11 +12,15 @@ SAME = 0.99  # IoU from which two shapes are one
 
 def canvas_shapes(annotations: Annotations, resize: Resize) -> np.ndarray:
     """[n, 2] width and height of every box after the resize, in pixels; crowds are left out."""
+    sides = annotations.boxes[:, 2:] - annotations.boxes[:, :2]
+    return (sides * picture_growth(annotations, resize))[~annotations.crowd]
+
+
+def picture_growth(annotations: Annotations, resize: Resize) -> np.ndarray:
+    """[n, 2] factors by which the resize multiplies width and height of each object's picture."""
     sizes, kind = np.unique(annotations.sizes, axis=0, return_inverse=True)
     pictures = np.array([resize.picture_size(height, width) for height, width in sizes.tolist()])
-    growth = (pictures / sizes)[kind.reshape(-1)[annotations.owners()]][:, ::-1]
-    shapes = (annotations.boxes[:, 2:] - annotations.boxes[:, :2]) * growth
-    return shapes[~annotations.crowd]
+    return (pictures / sizes)[kind.reshape(-1)[annotations.owners()]][:, ::-1]
 
 
 def clustered_shapes(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors.data.sources.annotations import chosen
+from detectors.data.sources.base import NoSplit
 from detectors.data.sources.images import ImageFiles
 from detectors.data.sources.layouts import ALL, FolderLayout, recognised
 from detectors.data.sources.paths import existing, expanded
@@ -38,8 +39,9 @@ def read_auto(
         trust_paths: files may name pictures out of the folder.
 
     Raises:
-        ValueError: no layout is recognised or several are, there is no such split, or the reader
-            of the layout refuses the files.
+        NoSplit: there is none of that name.
+        ValueError: no layout is recognised or several are, or the reader of the layout refuses the
+            files.
     """
     if root is None:
         raise ValueError(
@@ -62,7 +64,7 @@ def read_auto(
         return next(iter(layout.splits.values()))(names, trust_paths)
     if split not in ("train", "val") or whole is None:
         has = ", ".join(filter(None, layout.splits)) or "none"
-        raise ValueError(f"{folder} has no split {split}; its splits: {has}")
+        raise NoSplit(f"{folder} has no split {split}; its splits: {has}")
     every = layout.splits[whole](names, trust_paths)
     part = drawn(every, split)
     _log.info(

@@ -27,6 +27,7 @@ SPLITS = {  # what folders and files call them
 ROBOFLOW = "_annotations.coco.json"
 OFFICIAL = re.compile(r"VOC20\d\d")  # folders of the devkit, whose pixels are numbered from 1
 NAMES = ("classes.txt", "obj.names", "labels/classes.txt")  # of classes, beside YOLO's numbers
+FIRST = 20  # files by which a kind of labels is known
 Read = Callable[[Sequence[str] | None, bool], ImageFiles]  # of (classes, trust_paths)
 
 
@@ -179,18 +180,21 @@ def _of_voc(root: Path, split: str, one_based: bool) -> Read:
 
 def _xml(folder: Path) -> FolderLayout | None:
     """Pictures with VOC's xml files beside them or in another folder, without lists."""
-    first = next(iter(_files(folder, ".xml")), None) if folder.is_dir() else None
-    if first is None or not voc.written_as_voc(first) or _voc(folder) is not None:
+    if not _any_written(folder, ".xml", voc.written_as_voc) or _voc(folder) is not None:
         return None
     return _labels_of_pictures(folder, ".xml", "Pascal VOC xml", voc.names_in, _read_xml)
 
 
 def _labelme(folder: Path) -> FolderLayout | None:
     """Pictures with LabelMe's json files."""
-    first = next(iter(_files(folder, ".json")), None) if folder.is_dir() else None
-    if first is None or not labelme.written_by_labelme(first):
+    if not _any_written(folder, ".json", labelme.written_by_labelme):
         return None
     return _labels_of_pictures(folder, ".json", "LabelMe json", labelme.names_in, labelme.annotated)
+
+
+def _any_written(folder: Path, suffix: str, rightly: Callable[[Path], bool]) -> bool:
+    """Whether a folder has such files, of which the first few may be broken."""
+    return folder.is_dir() and any(map(rightly, _files(folder, suffix)[:FIRST]))
 
 
 def _read_xml(

@@ -1,0 +1,89 @@
+"""Read a data set once and tell what is there and what may be wrong, with pictures."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from detectors.callbacks.progress import tracked
+from detectors.config.instantiate import instantiate
+from detectors.config.overrides import check_overrides
+from detectors.config.words import words_of_job
+from detectors.data.examination import NOTE, UNUSABLE, WARNING, Examination, examined
+from detectors.data.sources.annotations import examples
+from detectors.data.sources.base import Source
+from detectors.engine.checks import CLASSIFICATION, check_data
+from detectors.files import whole_file
+from detectors.visualization.examination import page
+
+CODES = {None: 0, NOTE: 0, WARNING: 1, UNUSABLE: 2}
+
+
+def main(cfg: DictConfig) -> None:
+    """Write the page and the json, print the findings; exit code 0, 1 or 2 by the worst of them."""
+    words = words_of_job()
+    check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes, of which this tells")
+    check_overrides(cfg, words, "doctor")
+    data = instantiate(cfg, "data")
+    there = [split for split, reader in data.readers.items() if reader is not None]
+    readers: dict[str, Callable[[], Source]] = {s: partial(data.source, s) for s in there}
+    found = examined(readers, data.resize, tracked)
+    folder = Path(cfg.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = " ".join(word for word in words if word.startswith("data"))
+    contents = {
+        "examination.json": json.dumps(_plain(found), indent=1) + "\n",
+        "examination.html": page(found, named or "data", _verdict(found)),
+    }
+    for name, content in contents.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
+    print("\n".join(_lines(found)))
+    print(folder / "examination.html")
+    sys.exit(CODES[found.level])
+
+
+def _verdict(found: Examination) -> str:
+    if found.level == UNUSABLE:
+        return "These data cannot be trained on as they are."
+    if found.level == WARNING:
+        return "These data can be trained on; what follows may spoil what is learnt or measured."
+    return "Nothing is wrong with these data, as far as can be told by reading them."
+
+
+def _lines(found: Examination) -> Iterator[str]:
+    """What a terminal shows."""
+    for split, figures in found.splits.items():
+        classes = figures["classes"]
+        yield (
+            f"{split}: {figures['pictures']} pictures, {figures['objects']} objects of "
+            f"{sum(1 for one in classes.values() if one['objects'])} of {len(classes)} classes"
+        )
+    for finding in found.findings:
+        yield f"{finding.level}: {finding.what} ({len(finding.names)}): {examples(finding.names)}"
+    yield _verdict(found)
+
+
+def _plain(found: Examination) -> dict[str, Any]:
+    """All of it as json has it."""
+    rows = [
+        {
+            "level": finding.level,
+            "what": finding.what,
+            "names": finding.names,
+            "pictures": [
+                {
+                    "split": place.split,
+                    "image": int(found.sources[place.split].annotations.image_ids[place.row]),
+                    "objects": place.objects,
+                }
+                for place in finding.places
+            ],
+        }
+        for finding in found.findings
+    ]
+    return {"level": found.level or "clean", "splits": found.splits, "findings": rows}

@@ -1,0 +1,201 @@
+"""Faults that are planted are found, named and shown; what is sound has none."""
+
+import json
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from detectors.data.augment.transforms import Letterbox
+from detectors.data.examination import (
+    NOTE,
+    UNUSABLE,
+    WARNING,
+    Examination,
+    Finding,
+    Seen,
+    _of_objects,
+    examined,
+)
+from detectors.data.sources.auto import read_auto
+from detectors.data.sources.images import ImageFiles
+from detectors.data.sources.scenes import Layout, Look, Scenes
+from detectors.structures import Annotations
+from detectors.visualization.examination import page
+from tests.data.sources.test_auto import xml
+
+RESIZE = Letterbox(96)
+
+
+def untracked(items: Collection[Seen], _: str) -> Iterable[Seen]:
+    return items
+
+
+def textured(file: Path, seed: int, quality: int = 95) -> None:
+    """A picture of its own, of coarse blocks."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    image = cv2.resize(blocks, (40, 30), interpolation=cv2.INTER_LINEAR)
+    cv2.imwrite(str(file), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures that train and two that validate, all different."""
+    for split, numbers in (("train", (0, 1, 2)), ("val", (3, 4))):
+        for number in numbers:
+            textured(tmp_path / split / f"p{number}.jpg", number)
+        xml(tmp_path / split, [f"p{number}" for number in numbers])
+    return tmp_path
+
+
+def found(folder: Path) -> Examination:
+    splits = ("train", "val", "test")
+    return examined({s: partial(read_auto, folder, s) for s in splits}, RESIZE, untracked)
+
+
+def one(examination: Examination, words: str) -> Finding:
+    """The finding that these words tell of, of which there is one."""
+    (finding,) = [finding for finding in examination.findings if words in finding.what]
+    return finding
+
+
+def test_sound_data_have_no_finding(folder: Path) -> None:
+    sound = found(folder)
+    assert (sound.findings, sound.level) == ([], None)
+    assert sound.splits["train"]["pictures"] == 3
+    assert sound.splits["val"]["classes"]["dog"] == {"objects": 2, "pictures": 2}
+    assert sound.splits["train"]["objects_in_a_picture"]["2 to 3"] == 3
+
+
+def test_the_same_picture_in_two_splits_is_found(folder: Path) -> None:
+    shutil.copy(folder / "train" / "p1.jpg", folder / "val" / "p3.jpg")
+    finding = one(found(folder), "the same picture in train and in val")
+    assert finding.level == WARNING
+    assert finding.names == (f"{folder}/train/p1.jpg and {folder}/val/p3.jpg",)
+
+
+def test_nearly_the_same_picture_is_found_across_splits_and_noted_within_one(folder: Path) -> None:
+    textured(folder / "val" / "p4.jpg", seed=0, quality=40)
+    textured(folder / "train" / "p2.jpg", seed=1, quality=50)
+    examination = found(folder)
+    across = one(examination, "nearly the same picture in train and in val")
+    within = one(examination, "nearly the same picture twice in train")
+    assert (across.level, within.level) == (WARNING, NOTE)
+    assert across.names == (f"{folder}/train/p0.jpg and {folder}/val/p4.jpg",)
+
+
+def test_a_picture_that_cannot_be_read_is_named(folder: Path) -> None:
+    file = folder / "train" / "p1.jpg"
+    file.write_bytes(file.read_bytes()[:300])
+    finding = one(found(folder), "train: pictures that cannot be read")
+    assert finding.names[0].startswith(str(file))
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_what_the_reader_dropped_and_mended_is_told_with_its_pictures(folder: Path) -> None:
+    replace(folder / "train" / "p0.xml", "<xmax>20</xmax>", "<xmax>4</xmax>")
+    replace(folder / "train" / "p2.xml", "<xmax>38</xmax>", "<xmax>55</xmax>")
+    (folder / "val" / "p4.jpg").unlink()
+    examination = found(folder)
+    dropped = one(examination, "train: boxes without area dropped")
+    clipped = one(examination, "train: boxes clipped to their image")
+    assert dropped.names == (f"{folder}/train/p0.xml object 1",)
+    assert [place.row for place in dropped.places + clipped.places] == [0, 2]
+    assert one(examination, "val: label files without a picture").names == (f"{folder}/val/p4.xml",)
+
+
+def test_objects_there_twice_tiny_or_none_are_found(folder: Path) -> None:
+    file = folder / "train" / "p0.xml"
+    cat = file.read_text().split("<object>")[1].removesuffix("</annotation>")
+    replace(file, "</annotation>", f"<object>{cat}</annotation>")
+    replace(file, "<ymin>2</ymin>", "<ymin>11</ymin>")  # a dog of one pixel
+    size = "<size><width>40</width><height>30</height></size>"
+    (folder / "val" / "p3.xml").write_text(f"<annotation>{size}</annotation>")
+    examination = found(folder)
+    doubled = one(examination, "boxes round one object")
+    tiny = one(examination, "objects of less than 4 pixels on the canvas of 96 x 96")
+    assert doubled.names == (f"{folder}/train/p0.jpg: object 3",)
+    assert tiny.names == (f"{folder}/train/p0.jpg: object 2",)
+    empty = one(examination, "val: pictures without objects")
+    assert (empty.level, empty.names) == (NOTE, (f"{folder}/val/p3.jpg",))
+
+
+def test_classes_of_one_split_or_one_name_are_found(folder: Path) -> None:
+    replace(folder / "val" / "p3.xml", ">dog<", ">Dog<")
+    replace(folder / "train" / "p0.xml", ">cat<", ">ape<")
+    examination = found(folder)
+    assert one(examination, "differ by case").names == ("Dog", "dog")
+    assert one(examination, "val: classes that other splits have alone").names == ("ape",)
+    assert one(examination, "train: classes that other splits have alone").names == ("Dog",)
+
+
+def test_what_cannot_be_read_at_all_is_unusable(folder: Path, tmp_path: Path) -> None:
+    (folder / "train" / "p0.xml").write_text("<annotation>\n<object>")
+    examination = found(folder)
+    assert examination.level == UNUSABLE
+    assert "p0.xml:2: not valid xml" in one(examination, "train cannot be read").names[0]
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    assert [f.what for f in found(empty).findings] == [
+        "train cannot be read",
+        "val cannot be read",
+        "test cannot be read",
+    ]
+
+
+def test_the_page_shows_each_finding_and_needs_no_other_file(folder: Path) -> None:
+    shutil.copy(folder / "train" / "p1.jpg", folder / "val" / "p3.jpg")
+    replace(folder / "train" / "p0.xml", ">cat<", ">c&amp;t<")
+    examination = found(folder)
+    text = page(examination, "mine", "told")
+    assert text.count("data:image/jpeg;base64,") == 2  # of the pair
+    assert "c&amp;t" in text
+    assert "http" not in text
+    assert all(finding.what in text for finding in examination.findings)
+    json.dumps(examination.splits)
+
+
+class Counted(ImageFiles):
+    """Twenty thousand objects in five thousand pictures, none of which is there."""
+
+    def __init__(self) -> None:
+        draw = np.random.default_rng(0)
+        corner = draw.uniform(0, 500, (20_000, 2))
+        boxes = np.concatenate([corner, corner + draw.uniform(1, 100, (20_000, 2))], axis=1)
+        truth = Annotations(
+            np.arange(5000),
+            np.full((5000, 2), 640),
+            np.arange(0, 20_001, 4),
+            boxes,
+            draw.integers(0, 80, 20_000),
+            np.zeros(20_000, bool),
+            np.zeros(20_000, bool),
+            boxes[:, 2],
+            tuple(f"class {k}" for k in range(80)),
+            tuple(range(80)),
+        )
+        super().__init__(truth, [f"{k}.jpg" for k in range(5000)])
+
+
+def test_twenty_thousand_objects_take_seconds() -> None:
+    source, start = Counted(), time.process_time()
+    assert list(_of_objects("train", source, RESIZE))
+    assert time.process_time() - start < 3
+
+
+def test_generated_scenes_are_examined_too() -> None:
+    def scenes(split: str) -> Iterator[Scenes]:
+        return Scenes(Layout(side=96, num_classes=4), Look(), 30, 0, split)
+
+    examination = examined({s: partial(scenes, s) for s in ("train", "val")}, RESIZE, untracked)
+    assert examination.level in (None, NOTE, WARNING)
+    assert not [f for f in examination.findings if "same picture" in f.what]
