@@ -82,7 +82,18 @@ def group_norm(channels: int, groups: Count = 32) -> nn.GroupNorm:
             f"group norm of {groups} groups cannot share out the {channels} channels of a layer: "
             "choose another norm, fewer groups or wider layers"
         )
-    return nn.GroupNorm(groups, channels)
+    return _GroupNorm(groups, channels)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """torch's, which refuses one value a group of one picture, but not of two pictures.
+
+    Such a value is its own mean: what is left is the bias.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class FilterResponseNorm(nn.Module):

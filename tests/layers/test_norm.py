@@ -12,6 +12,7 @@ from detectors.layers.norm import (
     CrossMiniBatchNorm,
     FilterResponseNorm,
     FrozenBatchNorm,
+    group_norm,
     replace_batch_norms,
 )
 from detectors.layers.progress import tell
@@ -156,3 +157,14 @@ def test_a_trick_replaces_every_batch_norm(trick: str, kind: type) -> None:
     count = sum(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
     assert sum(isinstance(layer, kind) for layer in changed.modules()) == count > 0
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in changed.modules())
+
+
+def test_group_norm_takes_a_picture_of_one_pixel_as_it_takes_two() -> None:
+    norm = group_norm(32)
+    nn.init.normal_(norm.bias)
+    pictures = torch.randn(2, 32, 1, 1)
+    alone = torch.cat([norm(pictures[:1]), norm(pictures[1:])])
+    assert torch.equal(alone, norm(pictures))
+    torch.testing.assert_close(alone[0, :, 0, 0], norm.bias, rtol=0, atol=1e-3)
+    large = torch.randn(2, 32, 5, 7)
+    assert torch.equal(norm(large), nn.functional.group_norm(large, 32, norm.weight, norm.bias))
