@@ -28,7 +28,11 @@ def main(cfg: DictConfig) -> None:
     words = words_of_job()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes, of which this tells")
     check_overrides(cfg, words, "doctor")
-    data = instantiate(cfg, "data")
+    try:
+        data = instantiate(cfg, "data")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(CODES[UNUSABLE])
     there = [split for split, reader in data.readers.items() if reader is not None]
     readers: dict[str, Callable[[], Source]] = {s: partial(data.source, s) for s in there}
     found = examined(readers, data.resize, tracked)
@@ -77,9 +81,9 @@ def _plain(found: Examination) -> dict[str, Any]:
             "names": finding.names,
             "pictures": [
                 {
-                    "split": place.split,
-                    "image": int(found.sources[place.split].annotations.image_ids[place.row]),
+                    **_image(found, place.split, place.row),
                     "objects": place.objects,
+                    "beside": place.beside and _image(found, *place.beside),
                 }
                 for place in finding.places
             ],
@@ -87,3 +91,7 @@ def _plain(found: Examination) -> dict[str, Any]:
         for finding in found.findings
     ]
     return {"level": found.level or "clean", "splits": found.splits, "findings": rows}
+
+
+def _image(found: Examination, split: str, row: int) -> dict[str, Any]:
+    return {"split": split, "image": int(found.sources[split].annotations.image_ids[row])}

@@ -202,8 +202,9 @@ def _threads(asked: Asked, planned: Planned) -> int:
     others = {run.record.get("threads", threads) for run in runs if run.state == "done"} - {threads}
     if others:
         raise ValueError(
-            f"runs of this study have used {sorted(others)[0]} threads, and jobs={jobs} makes it "
-            f"{threads}, which changes results: add threads={sorted(others)[0]}"
+            f"runs of this study have used {sorted(others)[0]} threads, and jobs={jobs} or "
+            f"OMP_NUM_THREADS makes it {threads}, which changes results: add "
+            f"threads={sorted(others)[0]}"
         )
     return threads
 

@@ -41,7 +41,7 @@ def config_dirs(words: Sequence[str]) -> Iterator[str]:
     """Folders of the user's that `--config-dir` or `hydra.searchpath` name."""
     for flag, value in pairwise([*words, ""]):
         if flag.startswith("hydra.searchpath="):
-            yield from re.findall(r"file://([^,\]]+)", flag)
+            yield from re.findall(r"file://([^,\]'\"]+)", flag)
         if flag in ("--config-dir", "-cd"):
             yield value
         elif flag.startswith("--config-dir="):

@@ -27,7 +27,8 @@ def said_twice(words: Sequence[str]) -> str:
 
 def no_folder(words: Sequence[str]) -> str:
     """That a folder of configs is not there; empty if all are."""
-    absent = [folder for folder in config_dirs(words) if not Path(folder).is_dir()]
+    named = (folder for folder in config_dirs(words) if "${" not in folder)
+    absent = [folder for folder in named if not Path(folder).is_dir()]
     return f"{absent[0]}: no such folder of configs (looked in {Path.cwd()})" if absent else ""
 
 

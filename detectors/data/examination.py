@@ -1,11 +1,11 @@
 """Looks through detection data: what is there, and what may be wrong with it."""
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,11 +14,12 @@ import numpy as np
 from detectors.data.anchor_clustering import picture_growth
 from detectors.data.augment.transforms import Resize
 from detectors.data.sources.annotations import Findings
-from detectors.data.sources.base import NoSplit, Source, Unreadable, path_of
+from detectors.data.sources.base import Source, Unreadable, path_of
 from detectors.ops.numpy_boxes import iou
 from detectors.structures import Annotations
 
 UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
+HARMLESS = ("images without a label file", "files of another kind", "hidden", "folders not looked")
 GRID = (16, 17)  # cells of a picture's thumbnail: 16 x 16 signs of differences between neighbours
 NEAR = 14  # of 256 signs in which two pictures of one scene may differ
 CLOSE = 8.0  # grey levels by which their thumbnails may differ in the mean
@@ -89,11 +90,9 @@ def examined(
         with Findings.heard() as heard:
             try:
                 sources[split] = reader()
-            except NoSplit as error:
-                if split != "test":
-                    findings.append(Finding(UNUSABLE, f"{split} cannot be read", (str(error),)))
             except (ValueError, OSError) as error:
-                findings.append(Finding(UNUSABLE, f"{split} cannot be read", (str(error),)))
+                level = WARNING if split == "test" else UNUSABLE
+                findings.append(Finding(level, f"{split} cannot be read", (str(error),)))
         findings += _of_reader(split, sources.get(split), heard)
     seen = {
         split: list(tracked(_Pictures(source), f"pictures of {split}"))
@@ -117,12 +116,18 @@ def _once(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _of_reader(split: str, source: Source | None, heard: Sequence[Findings]) -> Iterator[Finding]:
-    """What the reader dropped, mended and noted."""
+    """What the reader dropped, mended and noted; of images where these are known, its own alone."""
     ids = [] if source is None else source.annotations.image_ids.tolist()
     rows = {key: row for row, key in enumerate(ids)}
     for note in (note for findings in heard for note in findings.notes):
-        places = [Place(split, rows[key]) for key in dict.fromkeys(note.images) if key in rows]
-        yield Finding(WARNING, f"{split}: {note.what}", note.names, tuple(places))
+        level = NOTE if note.what.startswith(HARMLESS) else WARNING
+        if not note.images:
+            yield Finding(level, note.what, note.names)
+            continue
+        own = [pair for pair in zip(note.names, note.images, strict=True) if pair[1] in rows]
+        if own:
+            places = tuple(Place(split, rows[key]) for key in dict.fromkeys(key for _, key in own))
+            yield Finding(level, f"{split}: {note.what}", tuple(name for name, _ in own), places)
 
 
 class _Pictures(Collection[Seen]):
@@ -236,8 +241,7 @@ def _duplicates(sources: dict[str, Source], seen: dict[str, list[Seen]]) -> Iter
     """Pictures that are there twice, in one split or, which spoils what is measured, in two."""
     places = [(split, row) for split, every in seen.items() for row in range(len(every))]
     pictures = [one for every in seen.values() for one in every]
-    pairs = {True: _exact(pictures)}
-    pairs[False] = [pair for pair in _near(pictures) if pair not in set(pairs[True])]
+    pairs = {True: _exact(pictures, places), False: _near(pictures, places)}
     for exact, found in pairs.items():
         kind = "the same picture" if exact else "nearly the same picture"
         by_splits: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -255,40 +259,44 @@ def _duplicates(sources: dict[str, Source], seen: dict[str, list[Seen]]) -> Iter
             yield Finding(level, f"{kind} {where}", names, shown)
 
 
-def _exact(pictures: Sequence[Seen]) -> list[tuple[int, int]]:
-    """Each picture with the first of the same content."""
-    first: dict[bytes, int] = {}
+def _exact(pictures: Sequence[Seen], places: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+    """Each picture with the first of the same content in its split and in each before."""
+    first: dict[bytes, dict[str, int]] = {}
     pairs = []
-    for number, one in enumerate(pictures):
-        other = first.setdefault(one.content, number)
-        if one.content and other != number:
-            pairs.append((other, number))
+    for number, (one, (split, _)) in enumerate(zip(pictures, places, strict=True)):
+        if one.content:
+            same = first.setdefault(one.content, {})
+            pairs += [(other, number) for other in same.values()]
+            same.setdefault(split, number)
     return pairs
 
 
-def _near(pictures: Sequence[Seen]) -> list[tuple[int, int]]:
-    """Pairs whose thumbnails differ in few signs and by few grey levels.
+def _near(pictures: Sequence[Seen], places: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+    """Pictures whose thumbnails differ in few signs and by few grey levels, but that are not equal.
 
-    A sign says which of two neighbouring cells is the lighter ("difference hash", Krawetz 2013).
+    Each with the first such picture in its split and in each before, so that a film has as many
+    pairs as pictures. A sign says which of two neighbouring cells is the lighter ("difference
+    hash", Krawetz 2013).
     """
-    if not pictures:
-        return []
-    thumbnails = np.stack([one.thumbnail for one in pictures]).astype(np.float32)
-    telling = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= FLAT)
-    thumbnails = thumbnails[telling]
-    signs = np.where(np.diff(thumbnails, axis=2) > 0, 1.0, -1.0).reshape(len(telling), -1)
-    signs = signs.astype(np.float32)
-    pairs = []
-    for start in range(0, len(telling), BLOCK):
-        for other in range(start, len(telling), BLOCK):
-            agreed = signs[start : start + BLOCK] @ signs[other : other + BLOCK].T
-            rows, columns = np.nonzero(agreed >= signs.shape[1] - 2 * NEAR)
-            rows, columns = rows + start, columns + other
-            apart = rows < columns
-            for a, b in zip(rows[apart].tolist(), columns[apart].tolist(), strict=True):
-                if np.abs(thumbnails[a] - thumbnails[b]).mean() <= CLOSE:
-                    pairs.append((int(telling[a]), int(telling[b])))
-    return sorted(pairs)
+    grey = np.array([one.thumbnail for one in pictures], np.float32).reshape(-1, *GRID)
+    telling = np.flatnonzero(grey.std(axis=(1, 2)) >= FLAT)
+    grey = grey[telling]
+    count = GRID[0] * (GRID[1] - 1)
+    signs = np.where(np.diff(grey, axis=2) > 0, 1.0, -1.0).astype(np.float32).reshape(-1, count)
+    first: dict[tuple[int, str], int] = {}  # of a picture, by the split of the other
+    for start, other in itertools.product(range(0, len(telling), BLOCK), repeat=2):
+        if start > other:
+            continue
+        agreed = signs[start : start + BLOCK] @ signs[other : other + BLOCK].T
+        rows, columns = np.nonzero(agreed >= count - 2 * NEAR)
+        found = np.stack([rows + start, columns + other], axis=1)
+        for a, b in found[found[:, 0] < found[:, 1]].tolist():
+            one, two = int(telling[a]), int(telling[b])
+            known = (two, places[one][0])
+            equal = pictures[one].content == pictures[two].content
+            if known not in first and not equal and np.abs(grey[a] - grey[b]).mean() <= CLOSE:
+                first[known] = one
+    return sorted((one, two) for (two, _), one in first.items())
 
 
 def _figures(truth: Annotations, resize: Resize) -> dict[str, Any]:
@@ -300,7 +308,7 @@ def _figures(truth: Annotations, resize: Resize) -> dict[str, Any]:
     pictures = Counter(f"{width} x {height}" for height, width in truth.sizes.tolist())
     objects = np.bincount(truth.labels, minlength=len(truth.classes)).tolist()
     holders = [len(np.unique(owners[truth.labels == k])) for k in range(len(truth.classes))]
-    of_canvas = _canvas_sides(truth, resize).prod(axis=1)
+    of_canvas = truth.areas * picture_growth(truth, resize).prod(axis=1)
     return {
         "pictures": len(counts),
         "objects": len(truth.labels),
@@ -324,7 +332,7 @@ def _histogram(values: np.ndarray, edges: Sequence[float]) -> dict[str, int]:
     """How many lie below the first edge, from each edge to the next, and from the last on."""
     names = [
         f"< {edges[0]:g}",
-        *(f"{a:g} to {b:g}" for a, b in pairwise(edges)),
+        *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)),
     ]
     names.append(f">= {edges[-1]:g}")
     bins = np.bincount(np.digitize(values, edges), minlength=len(names)).tolist()

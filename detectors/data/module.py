@@ -96,6 +96,9 @@ class DetectionData:
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
         self.readers = {"train": train, "val": val, "test": test}
+        roots = [getattr(read, "keywords", {}).get("root") for read in self.readers.values()]
+        if root is not None and root not in roots:
+            raise ValueError(f"data.root={root}: no split of these data is read from it; leave it")
         self.num_classes = num_classes
         self.resize = resize
         self.expected = None if classes is None else class_names(classes, "data.classes")

@@ -1,6 +1,7 @@
 """Compares finished runs that no study has planned: groups them by words, pairs them by seed."""
 
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,7 +158,8 @@ def _run(run: Finished) -> Run:
     """As the store has it; one that is done without what it found counts as failed."""
     record, folder = run.record, run.folder.resolve()
     state, reason = record["state"], record.get("reason") or ""
-    if state == "running" and not claims.living(str(record["host"]), int(record["pid"])):
+    here = record.get("host") == socket.gethostname()
+    if state == "running" and here and not claims.living(record["host"], int(record["pid"])):
         state, reason = "lost", "its process is gone: go on with it by ckpt_path=last"
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if state == "done" and missing:

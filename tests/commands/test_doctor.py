@@ -32,7 +32,8 @@ def test_exit_codes_and_files(
     assert "warning: the same picture in train and in val (1): " in told
     found = json.loads((folder / "out" / "examination.json").read_text())
     assert found["level"] == "warning"
-    assert found["findings"][0]["pictures"] == [{"split": "train", "image": 1, "objects": []}]
+    pair = {"split": "train", "image": 1, "beside": {"split": "val", "image": 0}, "objects": []}
+    assert found["findings"][0]["pictures"] == [pair]
     assert "the same picture in train" in (folder / "out" / "examination.html").read_text()
     replace(folder / "train" / "p0.xml", "</annotation>", "")
     assert code(detectors, folder, root) == 2

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from detectors.config.instantiate import instantiate
 from detectors.engine.build import configured, initial_detector
 from tests.data.sources.test_auto import beside, xml
 
@@ -31,3 +32,9 @@ def test_what_is_said_is_kept() -> None:
 def test_without_a_folder_it_is_asked_for() -> None:
     with pytest.raises(ValueError, match=r"data.root has no value: name the folder"):
         configured(WORDS)
+
+
+def test_a_root_that_nothing_reads_is_refused() -> None:
+    words = ["model=fcos", "data=coco", "+data.root=elsewhere"]
+    with pytest.raises(ValueError, match=r"data.root=elsewhere: no split of these data is read"):
+        instantiate(configured(words), "data")

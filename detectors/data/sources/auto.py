@@ -2,13 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from detectors.data.sources.annotations import chosen
-from detectors.data.sources.base import NoSplit
 from detectors.data.sources.images import ImageFiles
 from detectors.data.sources.layouts import ALL, FolderLayout, recognised
 from detectors.data.sources.paths import existing, expanded
@@ -21,27 +20,26 @@ _log = logging.getLogger(__name__)
 def read_auto(
     root: str | Path | None,
     split: str,
-    beside: str | Path | None = None,
+    beside: Sequence[str | Path | None] = (),
     classes: Sequence[str] | None = None,
     trust_paths: bool = False,
 ) -> ImageFiles:
     """The pictures of a split, in the layout that is recognised (`layouts.KINDS`).
 
-    Where the folder has no validation split, `HELD_OUT` of the training pictures are it: those
-    whose names have the lowest hashes, so that a picture stays where it is when others come.
+    Where the folder has no validation split, about `HELD_OUT` of the pictures are it: those whose
+    names have hashes below that share, so that a picture stays where it is when others come.
 
     Args:
         root: folder of the data, or the yaml file of a YOLO data set.
         split: train, val or test.
-        beside: folder of the other split where the splits lie apart, each without splits of its
-            own; None, or the root itself: all lies in one folder.
+        beside: roots of the other splits. Where they are others, a folder without splits of its own
+            is this split as a whole.
         classes: names expected; None: those of the data, in their order, or else of the alphabet.
         trust_paths: files may name pictures out of the folder.
 
     Raises:
-        NoSplit: there is none of that name.
-        ValueError: no layout is recognised or several are, or the reader of the layout refuses the
-            files.
+        ValueError: no layout is recognised or several are, there is no such split, or the reader
+            of the layout refuses the files.
     """
     if root is None:
         raise ValueError(
@@ -49,22 +47,21 @@ def read_auto(
             "data.root=FOLDER, or one for each split, data.train.root=FOLDER data.val.root=FOLDER"
         )
     folder = existing(expanded(root), "folder of data")
-    layout = recognised(folder)
-    layouts = [layout]
-    if beside is not None and (other := expanded(beside)).resolve() != folder.resolve():
-        layouts.append(recognised(existing(other, "folder of data")))
-    apart = len(layouts) > 1
-    names = classes or _names(layouts)
-    whole = next((s for s in ("train", ALL) if s in layout.splits), None)
-    if split in layout.splits and (split != "train" or "val" in layout.splits or apart):
+    others = [existing(expanded(one), "folder of data") for one in beside if one is not None]
+    others = [other for other in others if other.resolve() != folder.resolve()]
+    layouts = {one: recognised(one) for one in (folder, *others)}
+    _check_apart(layouts)
+    layout, names = layouts[folder], classes or _names(layouts)
+    if split in layout.splits and (split != "train" or "val" in layout.splits or others):
         _log.info("%s: %s, its split %s", folder, layout.name, split)
         return layout.splits[split](names, trust_paths)
-    if apart and len(layout.splits) == 1:
+    if others and len(layout.splits) == 1:
         _log.info("%s: %s, all of it for the split %s", folder, layout.name, split)
         return next(iter(layout.splits.values()))(names, trust_paths)
+    whole = next((name for name in ("train", ALL) if name in layout.splits), None)
     if split not in ("train", "val") or whole is None:
         has = ", ".join(filter(None, layout.splits)) or "none"
-        raise NoSplit(f"{folder} has no split {split}; its splits: {has}")
+        raise ValueError(f"{folder} has no split {split}; its splits: {has}")
     every = layout.splits[whole](names, trust_paths)
     part = drawn(every, split)
     _log.info(
@@ -74,30 +71,62 @@ def read_auto(
     return part
 
 
-def _names(layouts: Sequence[FolderLayout]) -> Sequence[str] | None:
-    """Of all classes of all folders; None where each file tells them."""
-    every = [layout.names() for layout in layouts]
-    if any(names is None for names in every):
+def _check_apart(layouts: Mapping[Path, FolderLayout]) -> None:
+    """Refuse a folder that lies in another whose pictures are all of one split.
+
+    Raises:
+        ValueError: names both.
+    """
+    for outer, layout in layouts.items():
+        for inner in layouts:
+            if ALL in layout.splits and outer.resolve() in inner.resolve().parents:
+                raise ValueError(
+                    f"{inner} lies in {outer}, which has no splits, so its pictures would be of "
+                    "two splits; give each split a folder of its own"
+                )
+
+
+def _names(layouts: Mapping[Path, FolderLayout]) -> Sequence[str] | None:
+    """Of all classes of all folders; None where each file tells them.
+
+    Raises:
+        ValueError: labels are numbers, and the folders name their classes otherwise.
+    """
+    every = {folder: layout.names() for folder, layout in layouts.items()}
+    told = {folder: list(names) for folder, names in every.items() if names is not None}
+    if len(told) < len(every):
         return None
-    longest = max((names or () for names in every), key=len)
-    known = {name for names in every for name in names or ()}
-    return longest if known == {*longest} else sorted(known)
+    if any(layout.numbered for layout in layouts.values()):
+        longest = max(told.values(), key=len)
+        for folder, names in told.items():
+            if names != longest[: len(names)]:
+                raise ValueError(
+                    f"{folder} has the classes {names}, another folder {longest}; labels there are "
+                    "numbers, so both need the same names in the same order"
+                )
+        return longest
+    return sorted({name for names in told.values() for name in names})
 
 
 def drawn(source: ImageFiles, split: str) -> ImageFiles:
     """The part of the pictures that trains or validates.
 
+    Copies of one picture that Roboflow made (NAME.rf.HASH.jpg) are of one part.
+
     Raises:
-        ValueError: there are too few to have both.
+        ValueError: they cannot be parted, because they are few or have one name.
     """
-    if len(source) < 2:
+    names = [Path(source.path(k)).name.partition(".rf.")[0] for k in range(len(source))]
+    if len(set(names)) < 2:
         raise ValueError(
-            f"{source.path(0)} is the only picture, which cannot both train and validate; add "
-            "others, or name a folder for each: data.train.root and data.val.root"
+            f"{source.path(0)} and the others of its name are all the pictures there are, which "
+            "cannot both train and validate; add others, or name a folder for each: "
+            "data.train.root and data.val.root"
         )
-    shares = np.array([_share(Path(source.path(k)).name) for k in range(len(source))])
+    shares = np.array([_share(name) for name in names])
     held = shares < HELD_OUT
-    held[shares.argmin()], held[shares.argmax()] = True, False
+    if held.all() or not held.any():
+        held = shares == shares.min()
     rows = np.flatnonzero(held if split == "val" else ~held)
     return ImageFiles(chosen(source.annotations, rows), [source.path(row) for row in rows.tolist()])
 

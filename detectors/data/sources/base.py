@@ -14,10 +14,6 @@ class Unreadable(ValueError):
     """
 
 
-class NoSplit(ValueError):
-    """The data have no such split; the message names those that they have."""
-
-
 class Source(Protocol):
     """Pictures with their ground truth, read once and cheap to hand to worker processes.
 

@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.data.sources.annotations import Findings, Objects, check_pixels, packed
+from detectors.data.sources.annotations import (
+    Findings,
+    Objects,
+    check_pixels,
+    examples,
+    packed,
+)
 from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
 from detectors.data.sources.text import text
 from detectors.data.sources.values import numbers, texts, whole_numbers
@@ -48,6 +54,11 @@ def annotated(
             else:
                 others.append(f"{shape.where}, a {shape.kind}")
     findings.drop("objects", "shapes that are no rectangles", others)
+    if others and not objects:
+        raise ValueError(
+            f"{findings.origin}: none of the {len(others)} shapes is a rectangle: "
+            f"{examples(others)}; draw boxes, or convert these shapes to rectangles"
+        )
     labels = [_label(shape, names) for shape in objects]
     boxes = np.array([_box(shape) for shape in objects], np.float64).reshape(-1, 4)
     check_pixels(boxes, lambda k: objects[k].where, findings)

@@ -7,27 +7,35 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from detectors.data.sources import labelme, voc
+from detectors.data.sources import labelme, voc, yolo
 from detectors.data.sources.annotations import Findings, examples
 from detectors.data.sources.coco import read_coco
 from detectors.data.sources.images import ImageFiles
-from detectors.data.sources.paths import pictures_among
+from detectors.data.sources.paths import check_one_each, pictures_among
 from detectors.data.sources.text import text
 from detectors.data.sources.voc import read_voc
 from detectors.data.sources.yolo import read_yolo
 
 ALL = ""  # the split of a folder that has none
 SPLITS = {  # what folders and files call them
-    "train": ("train", "training", "trainval"),
+    "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
 ROBOFLOW = "_annotations.coco.json"
 OFFICIAL = re.compile(r"VOC20\d\d")  # folders of the devkit, whose pixels are numbered from 1
-NAMES = ("classes.txt", "obj.names", "labels/classes.txt")  # of classes, beside YOLO's numbers
+NAMES = (
+    "classes.txt",
+    "obj.names",
+    "labels/classes.txt",
+    "labels/*/classes.txt",
+)  # of YOLO's numbers
 FIRST = 20  # files by which a kind of labels is known
+REMEDY = (
+    "If yours are of one of these kinds but lie otherwise, say where: data=coco "
+    "data.train.json_file=FILE data.train.images=FOLDER, data=yolo data.train.root=FILE.yaml, or "
+    "data=voc data.train.root=FOLDER"
+)
 Read = Callable[[Sequence[str] | None, bool], ImageFiles]  # of (classes, trust_paths)
 
 
@@ -37,30 +45,54 @@ class FolderLayout(NamedTuple):
     name: str
     splits: Mapping[str, Read]  # by "train", "val", "test", or ALL alone
     names: Callable[[], Sequence[str] | None]  # of the classes, of all splits; None: in each file
+    numbered: bool = False  # labels are places in the names, not the names themselves
 
 
 def recognised(folder: Path) -> FolderLayout:
     """The layout of a folder, or of the yaml file of YOLO's that it is.
 
     Raises:
-        ValueError: there is none or there are several; lists what was looked for.
+        ValueError: there is none or there are several, which lists what was looked for; or some of
+            its pictures are of a split and others are not.
     """
     found = {kind: layout for kind, find in KINDS.items() if (layout := find(folder)) is not None}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
+    if len(found) > 1:
         raise ValueError(
-            f"{folder} holds several kinds of labels: {'; '.join(found)}. Name the one that you "
-            "mean by data=coco, data=voc or data=yolo, or move the others elsewhere"
+            f"{folder} holds several kinds of labels: {'; '.join(found)}. Move those that you do "
+            "not mean elsewhere, or say which by data=coco, data=voc or data=yolo"
         )
-    looked = "; ".join(KINDS)
-    raise ValueError(f"{folder} holds no labels of a kind that is known. Looked for: {looked}")
+    if not found:
+        looked = "; ".join(KINDS)
+        raise ValueError(
+            f"{folder} holds no labels of a kind that is known. Looked for: {looked}. {REMEDY}"
+        )
+    (layout,) = found.values()
+    if ALL in layout.splits and len(layout.splits) > 1:
+        others = ", ".join(filter(None, layout.splits))
+        raise ValueError(
+            f"{folder}: some labels are of the splits {others}, others of none; move these "
+            f"elsewhere or into a split. {REMEDY}"
+        )
+    return layout
 
 
 def split_called(word: str) -> str | None:
-    """The split that a folder or file is named after: "val" for "valid" or "val2017"."""
+    """The split that a folder or file is named after: "val" for "valid" or "Val2017"."""
     plain = re.sub(r"[\d_-]+$", "", word.lower())
     return next((split for split, words in SPLITS.items() if plain in words), None)
+
+
+def _split_of(path: Path, folder: Path) -> str:
+    """The split that the folders on the way to a file are named after.
+
+    Raises:
+        ValueError: they name two.
+    """
+    parts = path.relative_to(folder).parent.parts
+    named = {split for part in parts if (split := split_called(part))}
+    if len(named) > 1:
+        raise ValueError(f"{path} lies in folders of two splits, {' and '.join(sorted(named))}")
+    return next(iter(named), ALL)
 
 
 def _coco(folder: Path) -> FolderLayout | None:
@@ -72,8 +104,7 @@ def _coco(folder: Path) -> FolderLayout | None:
     for file in sorted(folder.glob("annotations/instances_*.json")):
         _put(files, split_called(_word(file)) or ALL, file, remedy)
     for file in sorted([*folder.glob(ROBOFLOW), *folder.glob(f"*/{ROBOFLOW}")]):
-        split = split_called(file.parent.name) if file.parent != folder else ALL
-        _put(files, split or ALL, file, remedy)
+        _put(files, _split_of(file, folder), file, remedy)
     read = {split: partial(_read_coco, file, folder) for split, file in files.items()}
     return FolderLayout("COCO json", read, lambda: None) if read else None
 
@@ -99,52 +130,90 @@ def _pictures_of(folder: Path, word: str) -> Path:
 
 def _yolo(folder: Path) -> FolderLayout | None:
     """A yaml file that names classes and splits, or folders `images` and `labels`."""
-    files = [folder] if folder.is_file() else [*folder.glob("*.yaml"), *folder.glob("*.yml")]
-    described = {file: keys for file in sorted(files) if "names" in (keys := _keys(file))}
+    if folder.is_file():
+        files = [folder] if folder.suffix.lower() in (".yaml", ".yml") else []
+    else:
+        files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    described = {file: found for file in files if "names" in (found := yolo.described(file))}
     if len(described) > 1:
         raise ValueError(
             f"{folder} has several files that name classes: {examples([*described])}; name one, "
             f"data.root={next(iter(described))}"
         )
-    for file, keys in described.items():
-        named = {split: file for split, words in SPLITS.items() if keys & {*words}}
-        return FolderLayout("YOLO txt", _of_yolo(named), lambda: None)
+    names: Sequence[str] | None = None
+    for file, found in described.items():
+        named = {split: words for split, words in _CALLED.items() if words & found.keys()}
+        if named:
+            read = {s: _of_yolo(file, min(w & found.keys()), None) for s, w in named.items()}
+            return FolderLayout("YOLO txt", read, lambda: None)
+        names = yolo.names_of(found, None, file)
     if folder.is_file():
         return None
-    splits = {s: folder for s, words in SPLITS.items() if any(_labelled(folder, w) for w in words)}
-    if not splits and (folder / "images").is_dir() and (folder / "labels").is_dir():
-        splits = {ALL: folder}
-    names = partial(_yolo_names, folder)
-    return FolderLayout("YOLO txt", _of_yolo(splits), names) if splits else None
+    places = _yolo_places(folder)
+    names = names or (_yolo_names(folder) if places else None)
+    read = {split: _of_yolo(folder, place, names) for split, place in places.items()}
+    numbers = partial(_numbers, folder) if names is None else partial(list, names)
+    return FolderLayout("YOLO txt", read, numbers, numbered=True) if places else None
 
 
-def _labelled(folder: Path, word: str) -> bool:
-    """Whether the folder has pictures and labels of a split, in either order of the two words."""
-    pairs = [(folder / kind / word, folder / word / kind) for kind in ("images", "labels")]
-    return any(all(place.is_dir() for place in places) for places in zip(*pairs, strict=True))
+_CALLED = {"train": {"train"}, "val": {"val", "valid"}, "test": {"test"}}  # keys of yaml files
 
 
-def _keys(file: Path) -> set[str]:
-    """The keys of a yaml file; none of what is no such file."""
-    try:
-        found = yaml.load(text(file), yaml.BaseLoader)
-    except (ValueError, OSError, RecursionError, yaml.YAMLError):
-        return set()
-    return {str(key) for key in found} if isinstance(found, dict) else set()
+def _yolo_places(folder: Path) -> dict[str, str]:
+    """What `images` and `labels` call each split, as "train2017"; ALL where they have none."""
+    places: dict[str, Path] = {}
+    pairs = [(folder / "images", folder / "labels")]
+    inner = [path for path in _folders(folder) if split_called(path.name)]
+    for path in [*(_folders(pairs[0][0]) if pairs[0][0].is_dir() else ()), *inner]:
+        split = split_called(path.name)
+        both = path.parent.name == "images"
+        labels = folder / "labels" / path.name if both else path / "labels"
+        if split and (both or (path / "images").is_dir()) and _files(labels, ".txt"):
+            _put(places, split, path, "give them one folder")
+    if not places and pairs[0][0].is_dir() and _files(pairs[0][1], ".txt"):
+        split_off = [path for path in _below(folder) if _split_of(path, folder) != ALL]
+        if split_off:
+            raise ValueError(
+                f"{folder}: pictures or labels lie in folders of splits, such as {split_off[0]}, "
+                "but not both as images/SPLIT and labels/SPLIT; move them so"
+            )
+        return {ALL: ""}
+    return {split: path.name for split, path in places.items()}
 
 
-def _of_yolo(splits: Mapping[str, Path]) -> dict[str, Read]:
-    def reader(split: str, root: Path) -> Read:
-        return lambda classes, trusted: read_yolo(root, split, classes, trusted)
+def _of_yolo(root: Path, split: str, names: Sequence[str] | None) -> Read:
+    """A reader, which refuses other classes than the data name by themselves."""
 
-    return {split: reader(split, root) for split, root in splits.items()}
+    def read(classes: Sequence[str] | None, trusted: bool) -> ImageFiles:
+        if names and classes and list(names) != list(classes):
+            raise ValueError(
+                f"{root} has the classes {list(names)}, expected {list(classes)}; its labels are "
+                "numbers, so the names must be the same in the same order: correct its names, or "
+                "`classes`"
+            )
+        return read_yolo(root, split, classes or names, trusted)
+
+    return read
 
 
-def _yolo_names(folder: Path) -> list[str]:
-    """Of a file of names, or the numbers themselves up to the largest."""
-    for file in (folder / name for name in NAMES):
-        if file.is_file():
-            return [line.strip() for line in text(file).splitlines() if line.strip()]
+def _yolo_names(folder: Path) -> list[str] | None:
+    """Of a file of names; None where there is none.
+
+    Raises:
+        ValueError: two files differ.
+    """
+    files = [file for pattern in NAMES for file in sorted(folder.glob(pattern))]
+    found = {
+        file: [line.strip() for line in text(file).splitlines() if line.strip()] for file in files
+    }
+    for file, names in found.items():
+        if names != found[files[0]]:
+            raise ValueError(f"{files[0]} and {file} name other classes; make them the same")
+    return found[files[0]] if files else None
+
+
+def _numbers(folder: Path) -> list[str]:
+    """The numbers of the classes themselves, up to the largest."""
     files = (file for file in _files(folder, ".txt") if "labels" in file.parts)
     words = (line.split() for file in files for line in text(file).splitlines())
     numbers = [int(word[0]) for word in words if word and word[0].isdecimal()]
@@ -153,23 +222,50 @@ def _yolo_names(folder: Path) -> list[str]:
 
 def _voc(folder: Path) -> FolderLayout | None:
     """The folders of the devkit with its lists of pictures."""
-    if not folder.is_dir():
-        return None
-    places = [folder, *sorted(folder.glob("VOC*")), *sorted(folder.glob("VOCdevkit/VOC*"))]
-    roots = [place for place in places if (place / "ImageSets" / "Main").is_dir()]
+    roots = _devkits(folder)
     if len(roots) > 1:
         raise ValueError(
             f"{folder} holds several data sets of VOC's: {examples(roots)}; name one of them, "
             f"data.root={roots[0]}"
         )
     for root in roots:
-        lists = {file.stem for file in (root / "ImageSets" / "Main").glob("*.txt")}
-        named = {split: [w for w in words if w in lists] for split, words in SPLITS.items()}
-        one_based = OFFICIAL.fullmatch(root.name) is not None
-        read = {s: _of_voc(root, words[0], one_based) for s, words in named.items() if words}
+        one_based = OFFICIAL.fullmatch(root.resolve().name) is not None
+        read = {s: _of_voc(root, word, one_based) for s, word in _lists(root).items()}
         names = partial(voc.names_in, sorted((root / "Annotations").glob("*.xml")))
-        return FolderLayout("Pascal VOC xml", read, names) if read else None
+        told = "pixels numbered from 1" if one_based else "coordinates are edges"
+        return FolderLayout(f"Pascal VOC xml ({told})", read, names)
     return None
+
+
+def _devkits(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    places = [folder, *sorted(folder.glob("VOC*")), *sorted(folder.glob("VOCdevkit/VOC*"))]
+    return [place for place in places if (place / "ImageSets" / "Main").is_dir()]
+
+
+def _lists(root: Path) -> dict[str, str]:
+    """The list of pictures of each split; of ALL where there is one of another name.
+
+    Raises:
+        ValueError: there is none, or none of training beside one of validation.
+    """
+    folder = root / "ImageSets" / "Main"
+    words = sorted(file.stem for file in folder.glob("*.txt"))
+    found = {split: word for word in words if (split := split_called(word))}
+    both = [word for word in words if word.lower() == "trainval"]
+    if "train" not in found and both:
+        if "val" in found:
+            raise ValueError(
+                f"{folder} has the lists {', '.join(words)}: {both[0]} holds the pictures of "
+                f"{found['val']} too, so nothing is left to train on; add a list train.txt"
+            )
+        found["train"] = both[0]
+    if not found and len(words) == 1:
+        return {ALL: words[0]}
+    if not found:
+        raise ValueError(f"{folder} has no list train.txt; it has {', '.join(words) or 'none'}")
+    return found
 
 
 def _of_voc(root: Path, split: str, one_based: bool) -> Read:
@@ -180,9 +276,10 @@ def _of_voc(root: Path, split: str, one_based: bool) -> Read:
 
 def _xml(folder: Path) -> FolderLayout | None:
     """Pictures with VOC's xml files beside them or in another folder, without lists."""
-    if not _any_written(folder, ".xml", voc.written_as_voc) or _voc(folder) is not None:
+    if _devkits(folder) or not _any_written(folder, ".xml", voc.written_as_voc):
         return None
-    return _labels_of_pictures(folder, ".xml", "Pascal VOC xml", voc.names_in, _read_xml)
+    name = "Pascal VOC xml (coordinates are edges)"
+    return _labels_of_pictures(folder, ".xml", name, voc.names_in, _read_xml)
 
 
 def _labelme(folder: Path) -> FolderLayout | None:
@@ -209,28 +306,20 @@ def _labels_of_pictures(
     name: str,
     names_in: Callable[[Iterable[Path]], list[str]],
     read: Callable[[Sequence[Path], Sequence[Path], Sequence[str], Findings], ImageFiles],
-) -> FolderLayout | None:
+) -> FolderLayout:
     """A layout in which each picture has a label file of its own name."""
-    places: dict[str, Path] = {}
-    for place in _folders(folder):
-        if (split := split_called(place.name)) and _files(place, suffix):
-            _put(places, split, place, "give them one folder")
-    if not places and _files(folder, suffix):
-        places = {ALL: folder}
+    files = _files(folder, suffix)
+    splits = dict.fromkeys(_split_of(file, folder) for file in files)
 
-    def reader(place: Path) -> Read:
+    def reader(split: str) -> Read:
         def paired(classes: Sequence[str] | None, _: bool) -> ImageFiles:
-            findings = Findings(str(place))
-            labels, paths = _paired(place, suffix, findings)
+            findings = Findings(f"{folder} {split}".strip())
+            labels, paths = _paired(folder, suffix, split, findings)
             return read(labels, paths, classes or names_in(labels), findings)
 
         return paired
 
-    def names() -> list[str]:
-        return names_in(file for place in places.values() for file in _files(place, suffix))
-
-    splits = {split: reader(place) for split, place in places.items()}
-    return FolderLayout(name, splits, names) if splits else None
+    return FolderLayout(name, {s: reader(s) for s in splits}, partial(names_in, files))
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -253,21 +342,35 @@ def _below(folder: Path) -> Iterator[Path]:
         met.add(real)
 
 
-def _paired(folder: Path, suffix: str, findings: Findings) -> tuple[list[Path], list[Path]]:
-    """Label files and the pictures of their names, in order of the pictures.
+def _paired(
+    folder: Path, suffix: str, split: str, findings: Findings
+) -> tuple[list[Path], list[Path]]:
+    """Label files of a split and the pictures of their names, in order of the pictures.
+
+    A label belongs to the picture beside it; from a folder without pictures to that of its name in
+    any folder of its split.
 
     Raises:
-        ValueError: two pictures, or two label files, have one name.
+        ValueError: a label may belong to two pictures, or a picture to two labels.
     """
     every = (path for path in _below(folder) if path.suffix.lower() != suffix)
-    pictures = _by_stem(pictures_among(every, findings), "pictures")
-    labels = _by_stem(_files(folder, suffix), "label files")
-    lost = [labels[stem] for stem in labels if stem not in pictures]
+    inside = (path for path in every if _split_of(path, folder) == split)
+    pictures = pictures_among(inside, findings)
+    labels = [file for file in _files(folder, suffix) if _split_of(file, folder) == split]
+    check_one_each(pictures, "label file")
+    with_pictures = {path.parent for path in pictures}
+    named = {file.with_suffix(""): file for file in labels}
+    strays = [file for file in labels if file.parent not in with_pictures]
+    of_stray = _by_stem(strays, "label files")
+    if strays:
+        _by_stem(pictures, "pictures")
+    found = {path: named.get(path.with_suffix("")) or of_stray.get(path.stem) for path in pictures}
+    pairs = [(label, path) for path, label in found.items() if label is not None]
+    lost = sorted({*labels} - {label for label, _ in pairs})
+    unlabelled = [path for path, label in found.items() if label is None]
     findings.drop("label files", "label files without a picture", lost)
-    unlabelled = [pictures[stem] for stem in pictures if stem not in labels]
     findings.drop("images", "pictures without a label file", unlabelled)
-    both = [stem for stem in pictures if stem in labels]
-    return [labels[stem] for stem in both], [pictures[stem] for stem in both]
+    return [label for label, _ in pairs], [path for _, path in pairs]
 
 
 def _by_stem(paths: Iterable[Path], kind: str) -> dict[str, Path]:
@@ -276,8 +379,9 @@ def _by_stem(paths: Iterable[Path], kind: str) -> dict[str, Path]:
         other = found.setdefault(path.stem, path)
         if other is not path:
             raise ValueError(
-                f"{other} and {path}: two {kind} of one name, of which one label file may be the "
-                "other's; rename one, or give each split a folder train, val or test"
+                f"{other} and {path}: two {kind} of one name, so that a label may be of either; "
+                "lay each label beside its picture, rename one, or give each split a folder train, "
+                "val or test"
             )
     return found
 
@@ -291,7 +395,7 @@ def _put(places: dict[str, Path], split: str, place: Path, remedy: str) -> None:
 
 KINDS: Mapping[str, Callable[[Path], FolderLayout | None]] = {
     f"COCO json (annotations/instances_*.json, or {ROBOFLOW} in folders of pictures)": _coco,
-    "YOLO txt (a yaml file with names and train; or folders images and labels)": _yolo,
+    "YOLO txt (a yaml file with names and train; or folders images and labels with .txt)": _yolo,
     "VOC xml with lists (ImageSets/Main, Annotations, JPEGImages, also in VOCdevkit)": _voc,
     "VOC xml beside pictures, or in a folder of their own": _xml,
     "LabelMe json beside pictures, or in a folder of their own": _labelme,

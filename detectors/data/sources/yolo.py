@@ -66,8 +66,8 @@ def read_yolo(
     """
     place = existing(expanded(root), "YOLO data set")
     findings = Findings(f"{place} {split}")
-    description = _description(place)
-    names = _names(description, classes, place)
+    description = described(place)
+    names = names_of(description, classes, place)
     paths = _image_paths(description, place, split, trust_paths, findings)
     check_present(paths, findings.origin)
     check_one_each(paths, "label file")
@@ -107,7 +107,7 @@ class _Written(yaml.BaseLoader):
         return found
 
 
-def _description(place: Path) -> dict[str, Any]:
+def described(place: Path) -> dict[str, Any]:
     """What the yaml file says, each value as it is written: `no` and `0` are texts here.
 
     Nothing for a folder, and no key for what is null.
@@ -129,9 +129,14 @@ def _description(place: Path) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in NOTHING}
 
 
-def _names(
+def names_of(
     description: dict[str, Any], classes: Sequence[str] | None, place: Path
 ) -> tuple[str, ...]:
+    """The names of the classes, of the yaml file or else those expected.
+
+    Raises:
+        ValueError: there are none, or the file has others.
+    """
     found = description.get("names")
     if isinstance(found, dict):
         found = _in_order(found, place)

@@ -212,8 +212,8 @@ def test_folders_apart_are_whole_splits_with_the_classes_of_both(tmp_path: Path)
     beside(xml)(tmp_path / "two", ["c"])
     file = tmp_path / "two" / "c.xml"
     file.write_text(file.read_text().replace(">dog<", ">ape<"))
-    train = read_auto(tmp_path / "one", "train", tmp_path / "two")
-    val = read_auto(tmp_path / "two", "val", tmp_path / "one")
+    train = read_auto(tmp_path / "one", "train", [tmp_path / "two"])
+    val = read_auto(tmp_path / "two", "val", [tmp_path / "one"])
     assert train.annotations.classes == val.annotations.classes == ("ape", "cat", "dog")
     assert (len(train), len(val)) == (2, 1)
 
@@ -257,7 +257,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     beside(xml)(tmp_path, ["a"])
     with pytest.raises(ValueError, match="has no split test"):
         read_auto(tmp_path, "test")
-    with pytest.raises(ValueError, match=r"a.png is the only picture"):
+    with pytest.raises(ValueError, match=r"a.png and the others of its name are all the pictures"):
         read_auto(tmp_path, "train")
 
 
@@ -302,10 +302,10 @@ def test_shapes_that_are_no_rectangles_are_counted(
     assert "2 shapes that are no rectangles dropped" in caplog.text
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_a_label_that_may_be_of_two_pictures_is_refused(tmp_path: Path) -> None:
     pictures(tmp_path / "x", ["a"])
     pictures(tmp_path / "y", ["a"])
-    xml(tmp_path / "x", ["a"])
+    xml(tmp_path / "z", ["a"])
     with pytest.raises(ValueError, match="two pictures of one name"):
         read_auto(tmp_path, "train")
 
@@ -316,9 +316,126 @@ def test_numbers_stand_for_classes_without_names(tmp_path: Path) -> None:
     assert read_auto(tmp_path, "val").annotations.classes == ("0", "1")
 
 
-def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
-    for word in ("val", "valid"):
-        pictures(tmp_path / word, ["a"])
-        xml(tmp_path / word, ["a"])
-    with pytest.raises(ValueError, match="are both of the split val; give them one folder"):
+def test_a_label_is_of_the_picture_beside_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for camera in ("one", "two"):
+        beside(xml)(tmp_path / camera, ["a", "b", "c"])
+    (tmp_path / "one" / "a.xml").unlink()
+    (tmp_path / "two" / "a.png").unlink()
+    parts = [read_auto(tmp_path, split) for split in ("train", "val")]
+    assert {Path(part.path(k)).stem for part in parts for k in range(len(part))} == {"b", "c"}
+    assert f"{tmp_path}/two/a.xml" in caplog.text
+    assert f"{tmp_path}/one/a.png" in caplog.text
+
+
+@pytest.mark.parametrize("writer", [xml, labelme])
+def test_splits_within_folders_of_pictures_and_labels_are_kept(
+    writer: Writer, tmp_path: Path
+) -> None:
+    for split, names in (("train", ["a", "b"]), ("val", ["a"]), ("test", ["b"])):
+        pictures(tmp_path / "images" / split, names)
+        writer(tmp_path / "annotations" / split, names)
+    found = {split: read_auto(tmp_path, split) for split in ("train", "val", "test")}
+    assert {split: len(source) for split, source in found.items()} == {
+        "train": 2,
+        "val": 1,
+        "test": 1,
+    }
+    assert found["val"].path(0) == f"{tmp_path}/images/val/a.png"
+
+
+def test_what_lies_in_no_split_beside_splits_is_refused(tmp_path: Path) -> None:
+    voc_by_folder(tmp_path / "xml", ["a"], ["b"])
+    beside(xml)(tmp_path / "xml" / "more", ["c"])
+    with pytest.raises(ValueError, match="are of the splits train, val, others of none"):
+        read_auto(tmp_path / "xml", "train")
+    cvat_coco(tmp_path / "coco", ["a"], ["b"])
+    coco(tmp_path / "coco" / "annotations" / "instances_default.json", ["a"])
+    with pytest.raises(ValueError, match="are of the splits train, val, others of none"):
+        read_auto(tmp_path / "coco", "train")
+    pictures(tmp_path / "yolo" / "images" / "train", ["a"])
+    yolo(tmp_path / "yolo" / "labels", ["a"])
+    with pytest.raises(ValueError, match="not both as images/SPLIT and labels/SPLIT"):
+        read_auto(tmp_path / "yolo", "train")
+
+
+def test_numbers_keep_the_meaning_that_their_folder_gives_them(tmp_path: Path) -> None:
+    for place, names in (("one", "cat\ndog\n"), ("two", "dog\ncat\n"), ("three", "cat\ndog\n")):
+        WHOLE["yolo"](tmp_path / place, MANY[:5])
+        write(tmp_path / place / "classes.txt", names)
+    with pytest.raises(ValueError, match="labels there are numbers, so both need the same names"):
+        read_auto(tmp_path / "one", "train", [tmp_path / "two"])
+    with pytest.raises(ValueError, match=r"has the classes \['dog', 'cat'\], expected"):
+        read_auto(tmp_path / "two", "train", classes=["cat", "dog"])
+    assert len(read_auto(tmp_path / "one", "train", [tmp_path / "three"])) == 5
+
+
+def test_folders_of_yolo_are_known_by_other_names_of_splits(tmp_path: Path) -> None:
+    for word, names in (("train2017", ["a", "b"]), ("val2017", ["c"])):
+        pictures(tmp_path / "images" / word, names)
+        yolo(tmp_path / "labels" / word, names)
+    write(tmp_path / "names.yaml", "names: [cat, dog]\n")
+    val = read_auto(tmp_path, "val")
+    assert seen(val) == {"c": list(BOXES.items())}
+    assert len(read_auto(tmp_path, "train")) == 2
+    write(tmp_path / "names.yaml", "names: [cat, dog\n")
+    with pytest.raises(ValueError, match=r"names.yaml:\d+: not valid yaml"):
         read_auto(tmp_path, "val")
+
+
+def test_an_entry_without_a_value_is_no_split(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", MANY)
+    yolo(tmp_path / "labels", MANY)
+    write(tmp_path / "data.yaml", "names: [cat, dog]\ntrain: images\nval:\ntest:  # none\n")
+    train, val = (read_auto(tmp_path, split) for split in ("train", "val"))
+    assert len(train) + len(val) == len(MANY)
+    assert 0 < len(val) < len(train)
+
+
+def test_lists_of_voc_are_known_by_other_names_of_splits(tmp_path: Path) -> None:
+    voc_with_lists(tmp_path, ["a", "b"], ["c"])
+    lists = tmp_path / "ImageSets" / "Main"
+    (lists / "train.txt").rename(lists / "Train.txt")
+    assert len(read_auto(tmp_path, "train")) == 2
+    (lists / "Train.txt").rename(lists / "trainval.txt")
+    with pytest.raises(ValueError, match="trainval holds the pictures of val too"):
+        read_auto(tmp_path, "train")
+    (lists / "val.txt").unlink()
+    (lists / "trainval.txt").rename(lists / "default.txt")
+    assert len(read_auto(tmp_path, "val")) == 1  # drawn of two
+
+
+def test_a_root_may_be_said_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voc_with_lists(tmp_path / "VOC2007", ["a"], ["b"])
+    monkeypatch.chdir(tmp_path / "VOC2007")
+    assert seen(read_auto(".", "val"))["b"][0] == ("cat", (3, 4, 20, 25))
+
+
+def test_a_root_in_another_is_refused_where_its_pictures_would_be_of_both(tmp_path: Path) -> None:
+    beside(xml)(tmp_path, ["a", "b"])
+    beside(xml)(tmp_path / "holdout", ["c"])
+    for root, split, other in ((".", "train", "holdout"), ("holdout", "val", ".")):
+        with pytest.raises(ValueError, match="would be of two splits"):
+            read_auto(tmp_path / root, split, [tmp_path / other])
+
+
+def test_copies_of_a_picture_are_of_one_split(tmp_path: Path) -> None:
+    names = [f"{name}_jpg.rf.{copy}" for name in MANY for copy in "abc"]
+    pictures(tmp_path, names)
+    xml(tmp_path, names)
+    parts = [
+        {name.split("_")[0] for name in seen(read_auto(tmp_path, split))}
+        for split in ("train", "val")
+    ]
+    assert parts[0] | parts[1] == {*MANY}
+    assert not parts[0] & parts[1]
+
+
+def test_polygons_alone_are_refused_as_such(tmp_path: Path) -> None:
+    beside(labelme)(tmp_path, ["a", "b"])
+    for name in ("a", "b"):
+        file = tmp_path / f"{name}.json"
+        file.write_text(file.read_text().replace("rectangle", "polygon"))
+    with pytest.raises(ValueError, match="none of the 4 shapes is a rectangle"):
+        read_auto(tmp_path, "train")
