@@ -239,9 +239,8 @@ def _settings(data: Any, trainer: Trainer) -> dict[str, Any]:
 def asked(what: str, call: Callable[[], Any]) -> dict[str, Any]:
     """What the call finds about a detector and one picture; null, with the reason, if it refuses.
 
-    A detector need not work with one picture alone: of a feature map of one pixel, group norms of
-    one channel refuse the statistics; and not every operation can be counted. What a training has
-    found is not lost for that.
+    A detector need not work with one picture alone, and not every operation can be counted. What a
+    training has found is not lost for that.
 
     Returns:
         The items `what` and `what_missing` of `run.json`.

@@ -220,14 +220,13 @@ def test_a_diverged_run_is_told_from_one_that_failed(detectors: Call, tmp_path: 
     assert "is not finite" in found["reason"]
 
 
-def test_what_cannot_be_found_with_one_picture_is_null_and_told(trained: Path) -> None:
+def test_costs_are_found_of_a_map_of_one_pixel_too(trained: Path) -> None:
     """The group norms of this run have one channel, on a feature map of one pixel."""
     found = record(trained)
-    assert (found["state"], found["flops"], found["latency"]) == ("done", None, None)
-    assert found["flops_missing"].startswith("Expected more than 1 value per channel")
-    assert found["latency_missing"].startswith("Expected more than 1 value per channel")
-    told = (trained / "log.txt").read_text()
-    assert "run.json has no flops, which cannot be found: Expected more than 1 value" in told
+    assert found["state"] == "done"
+    assert found["flops"] > 0
+    assert found["latency"]["median_ms"] > 0
+    assert found["flops_missing"] is found["latency_missing"] is None
 
 
 def test_what_a_training_has_found_is_not_lost_for_a_cost() -> None:
