@@ -126,6 +126,7 @@ def run(command: str, arguments: list[str]) -> Any:
     swept: list[Path] = []
 
     def job(cfg: Any) -> Any:
+        """What Hydra calls with the config of each job."""
         sys.argv = [program, command, *_relaunch(arguments)]
         swept[:] = _sweep(command)
         try:

@@ -124,6 +124,7 @@ class LastCheckpoint(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        """Save, and stop if a signal asked for it, once the optimiser has made a whole step."""
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if whole and not _soon_at_an_end(trainer, batch_idx):
             stop = self._agreed(trainer, self.asked is not None)

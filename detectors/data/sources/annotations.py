@@ -133,6 +133,13 @@ class Objects(NamedTuple):
     difficult: np.ndarray  # [n] bool
     areas: np.ndarray  # [n] float64; NaN: that of the box
 
+    @classmethod
+    def ordinary(cls, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> "Objects":
+        """Those of a format that knows neither crowds nor difficult ones, nor areas."""
+        count = len(labels)
+        no = np.zeros(count, bool)
+        return cls(image, boxes, labels, no, no, np.full(count, np.nan))
+
 
 def packed(
     image_ids: np.ndarray,

@@ -65,14 +65,7 @@ def annotated(
     annotations = packed(
         np.arange(len(paths)),
         np.array(sizes, np.int64).reshape(-1, 2),
-        Objects(
-            image=np.array(images, np.int64),
-            boxes=boxes,
-            labels=np.array(labels, np.int64),
-            crowd=np.zeros(len(objects), bool),
-            difficult=np.zeros(len(objects), bool),
-            areas=np.full(len(objects), np.nan),
-        ),
+        Objects.ordinary(np.array(images, np.int64), boxes, np.array(labels, np.int64)),
         names,
         range(len(names)),
         lambda k: objects[k].where,

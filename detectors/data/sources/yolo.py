@@ -307,16 +307,9 @@ def _unrepeated(lines: Sequence[_Line], findings: Findings) -> list[_Line]:
 
 
 def _packable(lines: Sequence[_Line], sizes: np.ndarray) -> Objects:
-    count = len(lines)
     image = np.array([line.image for line in lines], np.int64)
     parts = np.array([line.box for line in lines], np.float64).reshape(-1, 2, 2)
     parts *= sizes[image][:, None, ::-1]  # width, height
     centre, size = parts[:, 0], parts[:, 1]
-    return Objects(
-        image=image,
-        boxes=np.concatenate([centre - size / 2, centre + size / 2], axis=1),
-        labels=np.array([line.label for line in lines], np.int64),
-        crowd=np.zeros(count, bool),
-        difficult=np.zeros(count, bool),
-        areas=np.full(count, np.nan),
-    )
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    return Objects.ordinary(image, boxes, np.array([line.label for line in lines], np.int64))
