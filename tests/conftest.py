@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+os.environ.setdefault("DETECTORS_REPORT", "false")  # those that look at a report ask for it
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

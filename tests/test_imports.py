@@ -14,7 +14,7 @@ STAIR = (
     {"backbones", "necks"},
     {"heads"},
     {"detector"},
-    {"data", "tricks", "metrics", "optim", "visualization", "weights", "studies"},
+    {"data", "tricks", "metrics", "optim", "visualization", "weights", "studies", "report"},
     {"clock", "epoch_means", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},

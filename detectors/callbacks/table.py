@@ -7,14 +7,14 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detectors.files import whole_file
-from detectors.visualization.pictures import curves
+from detectors.visualization.curves import draw
 
 
 class EpochTable(Callback):
     """Writes `metrics.csv`: losses averaged over each epoch, learning rate and validation metrics.
 
     The rows live in the checkpoint too, so a resumed run writes the whole table, in a new folder as
-    well as in the old one. When training ends, however it ends, `curves.png` is drawn from it.
+    well as in the old one. When training ends, however it ends, `curves.png` is drawn.
     """
 
     def __init__(self, folder: str) -> None:
@@ -57,7 +57,7 @@ class EpochTable(Callback):
 
     def _draw(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self.rows:
-            curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            draw(self.folder, self.folder / "curves.png")
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}

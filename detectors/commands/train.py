@@ -1,22 +1,26 @@
 """Train a detector; pictures, curves and an AP table come with it."""
 
 import logging
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detectors.callbacks import trackers
 from detectors.callbacks.checkpoints import LastCheckpoint
-from detectors.config.words import said
+from detectors.config.origins import origins
+from detectors.config.words import said, words_of_job
 from detectors.engine import record, run_folder
 from detectors.engine.build import configured_job
 from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
-from detectors.module import LitDetector
+from detectors.module import LitData, LitDetector
+from detectors.report import FILE, write
 from detectors.studies.keys import resolved
 
 _log = logging.getLogger(__name__)
@@ -47,12 +51,24 @@ def main(cfg: DictConfig) -> float:
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
+        if cfg.report and trainer.is_global_zero:
+            report(folder, cfg, data)
     finally:
         finish(trainer)
     if trainer.is_global_zero:
         _log.info("run folder: %s", folder)
     chosen = run.best if cfg.select == "best" else run.last
     return value_of(cfg.objective, {**chosen, **found.metrics})
+
+
+def report(folder: Path, cfg: DictConfig, data: LitData) -> None:
+    """Write the run's report; what it finds in its way costs the run nothing but that."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    known = partial(origins, words_of_job(), "train", config)
+    try:
+        write(folder, lambda: data.data.source(cfg.split), known, folder / FILE)
+    except Exception as error:
+        _log.warning("no %s: %s: %s", FILE, type(error).__name__, error)
 
 
 def load_measured(module: LitDetector, trainer: Trainer, select: str) -> int:

@@ -61,7 +61,7 @@ def _readable(word: str) -> bool:
 
 
 def _composed(words: tuple[str, ...], name: str, root: Path) -> DictConfig:
-    with _own_hydra(root):
+    with running_apart(root):
         return hydra.compose(name, overrides=list(words))
 
 
@@ -134,7 +134,7 @@ def chosen(group: str, words: Sequence[str], name: str = "train") -> list[str]:
     if not _may_choose(group, words):
         return []
     try:
-        with _own_hydra(CONF) as loader:
+        with running_apart(CONF) as loader:
             found = loader.compute_defaults_list(name, list(words), RunMode.RUN).defaults
     except HydraException as error:
         raise ValueError(str(error)) from error
@@ -161,7 +161,8 @@ def _group(file: str | None) -> str:
 
 
 @contextmanager
-def _own_hydra(root: Path) -> Iterator[ConfigLoader]:
+def running_apart(root: Path) -> Iterator[ConfigLoader]:
+    """The loader of a Hydra of its own for the configs in `root`; a running job stays as it is."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

@@ -52,6 +52,7 @@ SETTINGS: dict[str, Any] = {
     "objective": str,
     "select": Literal["best", "last"],
     "latency": bool,
+    "report": bool,
     "fingerprint": Literal["quick", "full"],
     "model": Part,
     "data": Mapping,
@@ -72,6 +73,8 @@ SETTINGS: dict[str, Any] = {
     "columns": Count,
     "file": str,
     "compare": list[str],
+    "run": str | list[str],  # report
+    "into": str | None,
     "levels": Count,  # anchors
     "families": list[str],  # tricks
     "tricks": list[str] | None,

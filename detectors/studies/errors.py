@@ -71,8 +71,7 @@ def error_costs(
     columns = by_picture(matches, weights)
     real = ~(truth.crowd | truth.difficult)
     plain = Outcomes(matches.labels, matches.states[:, 0, 0], real)
-    judged = _judged(truth, found, matches, real)
-    fixed = dict(_oracles(truth, plain, judged))
+    fixed = dict(_oracles(truth, plain, judged(truth, found, matches)))
     relabelled = fixed.pop("Cls")
     base, *others = _ap50(truth, matches, [plain, *fixed.values()], real, columns)
     gained = dict(zip(fixed, others, strict=True))
@@ -80,22 +79,26 @@ def error_costs(
     return {kind: np.maximum(gained[kind] - base, 0.0) for kind in KINDS}
 
 
-def _oracles(truth: Truth, plain: Outcomes, judged: Judged) -> Iterator[tuple[str, Outcomes]]:
+def _oracles(truth: Truth, plain: Outcomes, errors: Judged) -> Iterator[tuple[str, Outcomes]]:
     """TIDE sec. 2.3: a detection that can be corrected is, any other of that kind is removed."""
     for kind in KINDS:
         if kind == "Miss":
-            yield kind, plain._replace(wanted=plain.wanted & ~judged.missed)
+            yield kind, plain._replace(wanted=plain.wanted & ~errors.missed)
             continue
-        own = judged.kinds == kind
-        mended = own & (judged.objects >= 0)
+        own = errors.kinds == kind
+        mended = own & (errors.objects >= 0)
         labels = plain.labels.copy()
-        labels[mended] = truth.labels[judged.objects[mended]]
+        labels[mended] = truth.labels[errors.objects[mended]]
         states = np.where(mended, RIGHT, np.where(own, 0, plain.states))
         yield kind, plain._replace(labels=labels, states=states)
 
 
-def _judged(truth: Truth, found: Found, matches: Matches, real: np.ndarray) -> Judged:
-    """The kind of every detection that is not right, the first that applies as in TIDE's code."""
+def judged(truth: Truth, found: Found, matches: Matches) -> Judged:
+    """The kind of every detection that is not right, the first that applies as in TIDE's code.
+
+    Rows are those of `matches`, of `truth` and `found`.
+    """
+    real = ~(truth.crowd | truth.difficult)
     right = matches.states[:, 0, 0] == RIGHT
     used = np.zeros(len(real), dtype=bool)
     used[matches.objects[right]] = True

@@ -30,6 +30,7 @@ from detectors.studies.store import (
 )
 
 TRAIN = (sys.executable, "-m", "detectors", "train")
+UNREPORTED = {"DETECTORS_REPORT": "false"}  # the study has a report; `detectors report` has theirs
 PAUSE = 0.2  # seconds between two looks at what runs here
 PATIENCE = 5.0  # the same at the store, where others may have run something
 TRIES = 3  # of a run that is lost, as with a machine
@@ -107,7 +108,7 @@ class Attempt:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*self.job.command, *words, *(["ckpt_path=last"] if goes_on else [])],
-                env={**os.environ, **threads, **self.job.environment},
+                env={**os.environ, **threads, **UNREPORTED, **self.job.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -27,7 +27,7 @@ OF_TRAINER = (
 )
 # Keys, with all below them, that change no number of a run, nor which weights are measured.
 COSMETIC = (
-    *("run_dir", "hydra", "logger", "ckpt_path", "latency", "fingerprint"),
+    *("run_dir", "hydra", "logger", "ckpt_path", "latency", "report", "fingerprint"),
     *("data.num_workers", "data.cache"),
     *(f"trainer.{name}" for name in OF_TRAINER),
     *(f"{place}.{name}" for place in ("callback", "trainer.callbacks") for name in SHOWN),

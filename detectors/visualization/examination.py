@@ -1,23 +1,19 @@
 """The page about a data set: its figures, and a sheet of pictures for each finding."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from detectors.config.paths import PACKAGE
 from detectors.data.examination import Examination, Finding, Place
 from detectors.data.sources.base import Source, Unreadable, path_of
+from detectors.visualization.pages import jpeg, rendered, uri
 from detectors.visualization.pictures import drawn
 
 PAGE = Path(__file__).with_name("examination.html")
-STYLE = PACKAGE / "studies" / "report" / "page.css"
 SHOWN = 12  # pictures of a finding
 NAMED = 50  # names of a finding
 SIDE = 320  # pixels of a picture's longer side
@@ -42,21 +38,20 @@ def page(found: Examination, title: str, told: str) -> str:
         title: heads the page.
         told: the verdict in a sentence.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
     counts = [one for split in found.splits.values() for one in split["classes"].values()]
-    return template.render(
-        title=title,
-        told=told,
-        level=found.level or "clean",
-        style=STYLE.read_text(encoding="utf-8"),
-        splits=found.splits,
-        classes=list(next(iter(found.splits.values()))["classes"]) if found.splits else [],
-        most=max((one["objects"] for one in counts), default=1),
-        histograms={told: _rows(found.splits, key) for key, told in HISTOGRAMS.items()},
-        findings=[(finding, list(_sheet(finding, found.sources))) for finding in found.findings],
-        named=NAMED,
-    )
+    sheets = [(finding, list(_sheet(finding, found.sources))) for finding in found.findings]
+    values = {
+        "title": title,
+        "told": told,
+        "level": found.level or "clean",
+        "splits": found.splits,
+        "classes": list(next(iter(found.splits.values()))["classes"]) if found.splits else [],
+        "most": max((one["objects"] for one in counts), default=1),
+        "histograms": {told: _rows(found.splits, key) for key, told in HISTOGRAMS.items()},
+        "findings": sheets,
+        "named": NAMED,
+    }
+    return rendered(PAGE, values, {})
 
 
 def _rows(splits: Mapping[str, Mapping[str, Any]], key: str) -> list[tuple[str, list[Any]]]:
@@ -87,7 +82,8 @@ def _pictures(place: Place, sources: Mapping[str, Source]) -> Iterator[_Shown]:
         file = path_of(source, row)
         name = Path(file).name if file else f"image {source.annotations.image_ids[row]}"
         title = f"{split}: {name}"
-        yield _Shown(title, _uri(_marked(image, source, row, objects)))
+        marked = Image.fromarray(_marked(image, source, row, objects))
+        yield _Shown(title, uri(jpeg(marked, quality=80)))
 
 
 def _marked(image: np.ndarray, source: Source, row: int, objects: Sequence[int]) -> np.ndarray:
@@ -101,9 +97,3 @@ def _marked(image: np.ndarray, source: Source, row: int, objects: Sequence[int])
     return np.asarray(
         drawn(small.astype(np.uint8), truth.boxes[rows] * scale, truth.labels[rows], truth.classes)
     )
-
-
-def _uri(image: np.ndarray) -> str:
-    with io.BytesIO() as file:
-        Image.fromarray(image).save(file, format="JPEG", quality=80)
-        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,16 +1,13 @@
-"""Draws boxes on images, contact sheets, and the curves of a training run."""
+"""Draws boxes on images, and contact sheets."""
 
-import csv
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from detectors.files import whole_file
 from detectors.structures import Batch, Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -83,59 +80,6 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int) -> Image.Image:
     if not images or columns < 1:
         raise ValueError(f"contact sheet: {len(images)} images in {columns} columns")
     return Image.fromarray(_joined(images, columns))
-
-
-def curves(metrics_csv: str | Path, png: str | Path) -> None:
-    """Draws losses over steps and validation AP over epochs from a table of metrics.
-
-    Columns are named as Lightning's CSV logger does: `step`, `epoch`, `train/loss`,
-    `train/<term>`, `val/AP`, `val/AP50`. Any cell may be empty and any column missing.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    _plot(left, rows, "step", _loss_columns(columns))
-    _plot(right, rows, "epoch", [name for name in columns if name in _SCORES])
-    left.set(title="training loss", xlabel="step", ylim=(0, None))
-    right.set(title="validation", xlabel="epoch", ylim=(0, 1))
-    with whole_file(png, "wb") as file:
-        figure.savefig(file, dpi=120, format="png")
-    pyplot.close(figure)
-
-
-_SCORES = ("val/AP", "val/AP50", "val/AP75")
-
-
-def _loss_columns(columns: list[str]) -> list[str]:
-    """Total first; of a quantity logged per step and per epoch, the one per step."""
-    losses = [name for name in columns if name.startswith("train/") and name != "train/lr"]
-    doubled = {name.removesuffix("_step") + "_epoch" for name in losses if name.endswith("_step")}
-    return sorted(set(losses) - doubled, key=lambda name: (not name.startswith("train/loss"), name))
-
-
-def _plot(axes, rows: list[dict[str, str]], over: str, names: list[str]) -> None:
-    """One line for each column, through the rows in which it is filled."""
-    filled = [name for name in names if any(row[name] for row in rows)]
-    for name in filled:
-        points = [(float(row[over]), float(row[name])) for row in rows if row[name] and row[over]]
-        total = name.startswith("train/loss")
-        axes.plot(
-            *np.reshape(points, (-1, 2)).T,
-            label=name.split("/", 1)[1].removesuffix("_step"),
-            linewidth=2 if total else 1.2,
-            color="black" if total else None,
-            marker="o" if len(points) < 40 else "",
-            markersize=3,
-        )
-    axes.grid(alpha=0.3)
-    if filled:
-        axes.legend()
 
 
 def _named(

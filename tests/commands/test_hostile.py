@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from detectors.engine.restoring import restored_data, restored_detector, restored_tta
-from detectors.visualization.pictures import curves
+from detectors.visualization.curves import draw
 
 PLACES = {  # keys that lead to the place, of what is made of a checkpoint
     "model": ("part", "neck", "x"),
@@ -39,11 +39,11 @@ def composed(config: dict[str, Any], witness: Path) -> Any:
 
 def written(config: dict[str, Any], witness: Path) -> Any:
     """A function of ours that writes a file."""
-    table = witness.with_suffix(".csv")
+    table = witness.with_name("metrics.csv")
     table.write_text("epoch,step,train/loss\n0,1,1.0\n1,2,0.5\n")
     return {
-        "_target_": f"{curves.__module__}.curves",
-        "metrics_csv": str(table),
+        "_target_": f"{draw.__module__}.draw",
+        "folder": str(table.parent),
         "png": str(witness),
     }
 

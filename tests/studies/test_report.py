@@ -14,6 +14,7 @@ from PIL import Image
 from detectors.studies import report, tables
 from detectors.studies.compare import compare
 from detectors.studies.report import figures, thumbnails
+from detectors.visualization.svg import OF_PAGE
 from tests.studies.simulated import write_run
 
 FORBIDDEN = ("significant", "no difference", "outperform")
@@ -106,7 +107,7 @@ def test_the_page_says_every_verdict_and_failure(page: str, results: dict[str, A
     for line in (*words, "the loss is not finite in step 12", "Do tricks help?"):
         assert line in page
     assert page.count("<svg") == 2 + 2 + 3 + 1  # forest, curves; costs; classes; errors
-    assert not [stands for stands in figures.OF_PAGE if stands in page]
+    assert not [stands for stands in OF_PAGE if stands in page]
 
 
 def test_generated_pictures_are_said_to_be_boxes_only(

@@ -1,15 +1,12 @@
 """Pictures have boxes in the right places, change no input, and survive odd inputs."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from detectors.structures import Batch, Detections, Targets
-from detectors.visualization.pictures import contact_sheet, curves, drawn, side_by_side
+from detectors.visualization.pictures import contact_sheet, drawn, side_by_side
 
 CLASSES = ("cell", "platelet")
 
@@ -126,26 +123,3 @@ def test_a_contact_sheet_holds_every_image_once():
 def test_an_empty_contact_sheet_is_refused():
     with pytest.raises(ValueError, match="0 images"):
         contact_sheet([], 3)
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [],
-        [{"epoch": 0, "step": 9, "train/loss": 2.0}],
-        [{"epoch": 0, "step": 9, "train/loss_step": 2.0, "train/box_step": ""}],
-        [{"epoch": 0, "step": 9, "train/loss": "nan", "val/AP": -1.0}],
-        [
-            {"epoch": 0, "step": 9, "train/loss": 2.0, "train/lr": 0.1, "val/AP": ""},
-            {"epoch": 0, "step": 10, "train/loss": "", "train/lr": "", "val/AP": 0.3},
-        ],
-    ],
-)
-def test_curves_of_any_sparse_table(rows: list[dict], tmp_path: Path):
-    table = tmp_path / "metrics.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["epoch", "step"])
-        writer.writeheader()
-        writer.writerows(rows)
-    curves(table, tmp_path / "curves.png")
-    assert Image.open(tmp_path / "curves.png").width > 1000

@@ -47,14 +47,22 @@ class ImageFiles:
         Raises:
             Unreadable: the file is damaged or gone, or its size is not the annotated one.
         """
-        path = self.path(index)
         height, width = self.annotations.sizes[index]
-        data = encoded(path)
-        for upright in (True, False):
-            image = decoded(data, path, upright)
-            if image.shape[:2] == (height, width):
-                return image
-        raise Unreadable(f"{path}: {_misfit(image.shape[:2], (height, width))}")
+        return read_picture(self.path(index), (int(height), int(width)))
+
+
+def read_picture(path: str, size: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8 RGB of a file whose annotations are for pictures of this (height, width).
+
+    Raises:
+        Unreadable: the file is damaged or gone, or has another size, upright and as it is stored.
+    """
+    data = encoded(path)
+    for upright in (True, False):
+        image = decoded(data, path, upright)
+        if image.shape[:2] == size:
+            return image
+    raise Unreadable(f"{path}: {_misfit(image.shape[:2], size)}")
 
 
 def _misfit(found: Sequence[int], annotated: Sequence[int]) -> str:

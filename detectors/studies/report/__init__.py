@@ -1,23 +1,23 @@
 """Writes the report of a study: one page of HTML, its tables and its results."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from detectors.files import whole_file
 from detectors.studies import tables
 from detectors.studies.decimals import ends, fixed
 from detectors.studies.report import figures, thumbnails
 from detectors.studies.verify import sealed
+from detectors.visualization.pages import rendered
+from detectors.visualization.svg import OF_PAGE, SERIES
 
 Row = Mapping[str, Any]
 NONE = "\u2013"  # a dash
 PAGE = Path(__file__).with_name("page.html")
-STYLE = Path(__file__).with_name("page.css")
 COMPARED = ("AP50", "AP75", "APs", "APm", "APl", "AR100")
 TRADES = (("latency_ms", "latency, ms a picture", 1.0), ("flops", "operations, G a picture", 1e9))
 
@@ -41,33 +41,30 @@ def write(results: Row, folder: Path) -> Path:
 
 def page(results: Row, folder: Path) -> str:
     """The report as one HTML file that needs no other."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"ends": _ends, "signed": _signed, "number": _number, "p": _p}
-    template = environment.from_string(PAGE.read_text(encoding="utf-8"))
     tints = figures.colours(results)
     primary = [r for r in results["comparisons"] if r["metric"] == results["study"]["metric"]]
-    return template.render(
-        results=results,
-        study=results["study"],
-        style=STYLE.read_text(encoding="utf-8"),
-        tints={name: figures.OF_PAGE[tint] for name, tint in tints.items()},
-        primary=primary,
-        claim="new" if results["study"]["claim"] == "new_pictures" else "these",
-        forest=_forest(results, primary, tints),
-        effects=_effects(results),
-        matrix=_matrix(results),
-        trades=_trades(results),
-        curves=figures.curves(results),
-        classes=_classes(results),
-        errors=figures.errors(results),
-        secondary=_secondary(results),
-        head=tables.titles(results),
-        cells=list(tables.cells(results)),
-        notes=tables.notes(results),
-        shown=thumbnails.shown(results, folder),
-        threshold=thumbnails.THRESHOLD,
-        file=_file(folder),
-    )
+    values = {
+        "results": results,
+        "study": results["study"],
+        "tints": {name: OF_PAGE[tint] for name, tint in tints.items()},
+        "primary": primary,
+        "claim": "new" if results["study"]["claim"] == "new_pictures" else "these",
+        "forest": _forest(results, primary, tints),
+        "effects": _effects(results),
+        "matrix": _matrix(results),
+        "trades": _trades(results),
+        "curves": figures.curves(results),
+        "classes": _classes(results),
+        "errors": figures.errors(results),
+        "secondary": _secondary(results),
+        "head": tables.titles(results),
+        "cells": list(tables.cells(results)),
+        "notes": tables.notes(results),
+        "shown": thumbnails.shown(results, folder),
+        "threshold": thumbnails.THRESHOLD,
+        "file": _file(folder),
+    }
+    return rendered(PAGE, values, FILTERS)
 
 
 def _forest(results: Row, primary: list[Row], tints: Mapping[str, str]) -> str:
@@ -77,7 +74,7 @@ def _forest(results: Row, primary: list[Row], tints: Mapping[str, str]) -> str:
 
 def _effects(results: Row) -> str:
     mains = results["effects"]["main"]
-    rows = [{**row, "label": row["name"], "colour": figures.SERIES[1]} for row in mains]
+    rows = [{**row, "label": row["name"], "colour": SERIES[1]} for row in mains]
     return figures.forest(rows, results["study"]["metric"], "off", "effects") if rows else ""
 
 
@@ -139,3 +136,11 @@ def _p(value: float | None) -> str:
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "ends": _ends,
+    "signed": _signed,
+    "number": _number,
+    "p": _p,
+}

@@ -1,58 +1,18 @@
-"""Draws the figures of a report as SVG that takes its colours from the page, light or dark."""
+"""Draws the figures of a study's report."""
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from detectors.studies.decimals import fixed
 from detectors.studies.measured import TIDE
+from detectors.visualization.svg import INK, MUTED, SERIES, canvas, svg
 
 Row = Mapping[str, Any]
 
-# Colours that stand for those of the page, which the style sheet defines.
-INK, MUTED, RULE = "#010203", "#040506", "#070809"
-SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08")
-OF_PAGE = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)
-}
-WIDTH = 7.2  # inches, of a page
 MOST = 24  # rows of a figure of classes
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "lines.solid_capstyle": "round",
-}
 
 
 def colours(results: Row) -> dict[str, str]:
@@ -62,42 +22,6 @@ def colours(results: Row) -> dict[str, str]:
         variant["name"]: MUTED if variant["name"] in broken else SERIES[place % len(SERIES)]
         for place, variant in enumerate(results["variants"])
     }
-
-
-@contextmanager
-def _canvas(name: str, height: float, columns: int = 1, **options: Any) -> Iterator[Any]:
-    """Figure and axes that become SVG in `svg`; a name keeps ids of several figures apart."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure, axes = pyplot.subplots(
-            1, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options
-        )
-        try:
-            yield figure, axes[0]
-        finally:
-            pyplot.close(figure)
-
-
-def svg(figure: Figure, label: str) -> str:
-    """The figure as an element of a page, which reads the label to those who cannot see it."""
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", text.getvalue(), flags=re.DOTALL)
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)
-    drawn = re.sub(r"font(-family)?: ?([\d.]+px )?[^;\"]*DejaVu[^;\"]*", _font, drawn)
-    for stands, real in OF_PAGE.items():
-        drawn = drawn.replace(stands, real)
-    head = f'<svg role="img" aria-label="{_attribute(label)}" '
-    return re.sub(r'^<svg (.*?)(width="[^"]*" |height="[^"]*" )', rf"{head}\1\2", drawn, count=1)
-
-
-def _font(match: re.Match[str]) -> str:
-    size = (match.group(2) or "").strip()
-    return f"font-size: {size}; font-family: inherit" if size else "font-family: inherit"
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 
 def forest(rows: Sequence[Row], metric: str, baseline: str, name: str = "forest") -> str:
@@ -112,7 +36,7 @@ def forest(rows: Sequence[Row], metric: str, baseline: str, name: str = "forest"
         baseline: what is at zero.
         name: of the figure.
     """
-    with _canvas(name, 0.9 + 0.42 * len(rows)) as (figure, (axes,)):
+    with canvas(name, 0.9 + 0.42 * len(rows)) as (figure, (axes,)):
         axes.axvline(0, color=MUTED, linewidth=1)
         for place, row in enumerate(rows):
             _effect(axes, place, row, row["colour"])
@@ -168,7 +92,7 @@ def trade(results: Row, cost: str, title: str, unit: float) -> str:
     ]
     points.sort(key=lambda point: point[2]["mean"])
     front, tints = pareto(results, cost), colours(results)
-    with _canvas(cost, 3.4) as (figure, (axes,)):
+    with canvas(cost, 3.4) as (figure, (axes,)):
         for place, (variant, level, spent) in enumerate(points):
             name, within = variant["name"], variant["name"] in front
             _point(axes, level, spent, claim, unit, tints[name], within)
@@ -242,7 +166,7 @@ def curves(results: Row) -> str:
     metric, rows, tints = results["study"]["metric"], results["curves"], colours(results)
     if not any(row["epochs"] for row in rows):
         return ""
-    with _canvas("curves", 3.1, columns=2) as (figure, (left, right)):
+    with canvas("curves", 3.1, columns=2) as (figure, (left, right)):
         right.axhline(0, color=MUTED, linewidth=1)
         for row in rows:
             tint = tints[row["variant"]]
@@ -279,7 +203,7 @@ def classes(results: Row, variant: str) -> str:
         rows = [*rows[: MOST // 2], *rows[-MOST // 2 :]]
     if not rows:
         return ""
-    with _canvas(f"classes {variant}", 0.7 + 0.26 * len(rows)) as (figure, (axes,)):
+    with canvas(f"classes {variant}", 0.7 + 0.26 * len(rows)) as (figure, (axes,)):
         axes.axvline(0, color=MUTED, linewidth=1)
         for place, row in enumerate(rows):
             resolved = row["p_adjusted"] is not None and row["p_adjusted"] < 0.05
@@ -298,7 +222,7 @@ def errors(results: Row) -> str:
     if not rows:
         return ""
     step = 0.8 / len(names)
-    with _canvas("errors", 0.9 + len(kinds) * (0.25 + 0.14 * len(names))) as (figure, (axes,)):
+    with canvas("errors", 0.9 + len(kinds) * (0.25 + 0.14 * len(names))) as (figure, (axes,)):
         axes.axvline(0, color=MUTED, linewidth=1)
         for row in rows:
             place = kinds.index(row["metric"]) + step * (names.index(row["variant"]) + 0.5) - 0.4

@@ -1,7 +1,5 @@
 """Draws pictures with ground truth and the detections of each variant, small enough for a page."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from detectors.studies.decimals import fixed
 from detectors.studies.measured import read_json
+from detectors.visualization.pages import jpeg, uri
 
 SIDE = 300  # pixels of the longer side
 THRESHOLD = 0.3  # of the score; lower ones are not drawn
@@ -119,7 +118,4 @@ def _side(title: str, ground: Image.Image, image: Row, boxes: Sequence[_Box]) ->
             outline=hue,
             width=2,
         )
-    file = io.BytesIO()
-    drawn.save(file, "JPEG", quality=72)
-    code = base64.b64encode(file.getvalue()).decode()
-    return Side(title, f"data:image/jpeg;base64,{code}", len(boxes))
+    return Side(title, uri(jpeg(drawn, quality=72)), len(boxes))
