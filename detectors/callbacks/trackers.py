@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from PIL import Image
 
 from detectors.files import whole_file
 from detectors.studies.tracking import RUN, STUDY, mlflow_place, wandb_quiet
@@ -117,6 +119,25 @@ def conclude(
         if isinstance(logger, TensorBoardLogger) and chosen in measured:
             params = {n: _listed(value) for n, value in hyperparameters(facts).items()}
             logger.log_hyperparams(params, {chosen: measured[chosen]}, facts["steps"])
+
+
+def shown_by(loggers: Sequence[Logger]) -> bool:
+    """Whether any of them takes pictures."""
+    return any(isinstance(one, WandbLogger | TensorBoardLogger | MLFlowLogger) for one in loggers)
+
+
+@rank_zero_only
+def show(loggers: Sequence[Logger], name: str, picture: Image.Image, step: int) -> None:
+    """Give trackers a picture under a name; those before it stay, by their steps."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [picture], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            pixels = np.asarray(picture.convert("RGB"))
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+        elif isinstance(logger, MLFlowLogger):
+            file = f"{name}_{step:08d}.png"
+            logger.experiment.log_image(_run_id(logger), picture, artifact_file=file)
 
 
 def _run_id(logger: MLFlowLogger) -> str:

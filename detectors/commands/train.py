@@ -21,6 +21,7 @@ from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
 from detectors.report import FILE, write
+from detectors.report.reading import read_run
 from detectors.studies.keys import resolved
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def main(cfg: DictConfig) -> float:
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
+        show_figures(trainer, folder)
         if cfg.report and trainer.is_global_zero:
             report(folder, cfg, data)
     finally:
@@ -59,6 +61,17 @@ def main(cfg: DictConfig) -> float:
         _log.info("run folder: %s", folder)
     chosen = run.best if cfg.select == "best" else run.last
     return value_of(cfg.objective, {**chosen, **found.metrics})
+
+
+def show_figures(trainer: Trainer, folder: Path) -> None:
+    """Give trackers, where there are any, the figures of the evaluation in the folder."""
+    if trainer.is_global_zero and trackers.shown_by(trainer.loggers):
+        from detectors.report.stills import stills
+
+        evaluated = read_run(folder).evaluated
+        assert evaluated is not None  # it has just been written
+        for name, picture in stills(evaluated).items():
+            trackers.show(trainer.loggers, name, picture, trainer.global_step)
 
 
 def report(folder: Path, cfg: DictConfig, data: LitData) -> None:

@@ -1,17 +1,27 @@
-"""Gives a run folder a name that no other run has."""
+"""Gives a run folder a name that no other run has, and a sweep the name of its folder."""
 
 import contextlib
 import itertools
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 
 def register() -> None:
-    """Make `${new_folder:PATH}` known to configs; each config asks once."""
+    """Make `${new_folder:PATH}`, which each config asks once, and `${sweep_name:}` known."""
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver(
         "new_folder", lambda path: claimed(path), use_cache=True, replace=True
     )
+
+
+def sweep_name() -> str | None:
+    """The folder of the sweep that the running job is one of; None where it is of none."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir).name
 
 
 def claimed(path: str) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image
 
 from detectors.callbacks import trackers
+from detectors.callbacks.steps import StepsTable
 from detectors.config.compose import compose
 from detectors.engine.trainer import finish
 from detectors.studies import tracking
@@ -95,12 +97,37 @@ def test_tensorboard_shows_hyperparameters_beside_the_measured_value(tmp_path: P
     assert not (tmp_path / trackers.FILE).exists()
 
 
+def test_tensorboard_gets_pictures_by_their_steps(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(str(tmp_path), "tensorboard", default_hp_metric=False)
+    for step in (3, 6):
+        trackers.show([logger], "detections/0", Image.new("RGB", (20, 10)), step)
+    logger.finalize("finished")
+    images = EventAccumulator(logger.log_dir).Reload().Images("detections/0")
+    assert [(image.step, image.width, image.height) for image in images] == [
+        (3, 20, 10),
+        (6, 20, 10),
+    ]
+
+
+def test_tables_take_no_pictures(tmp_path: Path) -> None:
+    table = StepsTable(str(tmp_path))
+    assert not trackers.shown_by([table])
+    trackers.show([table], "detections/0", Image.new("RGB", (20, 10)), 3)
+    assert not any(tmp_path.iterdir())
+
+
 class Wandb(WandbLogger):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.told = SimpleNamespace(tags=("nightly", "ema"), id="abc123")
         self.params: dict[str, Any] = {}
+        self.pictures: list[tuple[str, int, Any]] = []
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **_: Any) -> None:
+        self.pictures.append((key, len(images), step))
 
     @property
     def experiment(self) -> Any:
@@ -116,6 +143,12 @@ def test_wandb_keeps_the_tags_of_the_user(tmp_path: Path) -> None:
     assert logger.told.tags == ("nightly", "ema", "fcos", "x" * 64)
     assert logger.params["seed"] == 3
     assert trackers.known_ids(tmp_path) == {"wandb": "abc123", "mlflow": None}
+
+
+def test_wandb_gets_pictures() -> None:
+    logger = Wandb()
+    trackers.show([logger], "detections/1", Image.new("RGB", (20, 10)), 7)
+    assert logger.pictures == [("detections/1", 1, 7)]
 
 
 def test_a_resumed_run_keeps_the_id_of_its_tracker(tmp_path: Path) -> None:
@@ -158,6 +191,7 @@ LOGGED = """
 import json, sys
 from pathlib import Path
 from detectors.callbacks import trackers
+from detectors.callbacks.steps import StepsTable
 folder, facts, *resumed = sys.argv[1:]
 Path(folder).mkdir(parents=True, exist_ok=True)
 logger = trackers.mlflow(folder, *resumed, experiment_name="detectors", run_name="plain/3")

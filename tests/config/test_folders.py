@@ -13,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from detectors.__main__ import run
 from detectors.config import folders
-from detectors.config.folders import claimed
+from detectors.config.compose import compose
+from detectors.config.folders import claimed, sweep_name
 
 
 @pytest.fixture
@@ -59,6 +60,15 @@ def test_the_default_folder_is_claimed_once(
     assert len(asked) == 2
     assert [job.name for job in jobs] == ["0", "1"]
     assert {job.parent for job in jobs} == {tmp_path / asked[1]}
+
+
+def test_runs_of_a_sweep_are_grouped_by_its_folder(ran: Callable[..., list[Path]]) -> None:
+    """As trackers are told."""
+    told: list[str | None] = []
+    ran(lambda cfg: told.append(sweep_name()))
+    ran(lambda cfg: told.append(sweep_name()), "-m", "batch_size=1,2", "hydra.sweep.dir=runs/mine")
+    assert told == [None, "mine", "mine"]
+    assert compose(["logger=[wandb]"]).logger.wandb.group is None
 
 
 def refuse(cfg: Any) -> None:
