@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STAIR = (
-    {"structures", "contracts", "ranges", "random_streams", "files", "measuring", "ops", "config"},
+    {
+        *("structures", "contracts", "ranges", "random_streams", "files", "measuring", "ops"),
+        *("config", "darknet"),
+    },
     {"layers", "priors", "coders", "scores", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
+from detectors.layers.folding import reorg
 from detectors.necks import Neck
 from detectors.structures import FeatureSpec
 
@@ -62,15 +63,3 @@ def _two_coarsest(specs: Sequence[FeatureSpec]) -> tuple[FeatureSpec, FeatureSpe
 def _padded(x: Tensor, height: int, width: int) -> Tensor:
     """`x` with zeros added right and below; unchanged if the image is a multiple of the stride."""
     return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
-
-
-def reorg(x: Tensor) -> Tensor:
-    """Reorder [B, C, H, W] to [B, 4 C, H / 2, W / 2] as darknet's `[reorg]` layer does.
-
-    This is not space-to-depth: darknet calls `reorg_cpu` (`src/blas.c`) in the wrong direction and
-    reads the memory as C / 4 planes of 2 H x 2 W, so that two neighbouring rows count as one wide
-    row. All released weights expect it. C must be a multiple of 4, H and W must be even.
-    """
-    batch, channels, height, width = x.shape
-    wide = x.reshape(batch, channels // 4, height, 2, width, 2)
-    return wide.permute(0, 3, 5, 1, 2, 4).reshape(batch, 4 * channels, height // 2, width // 2)
