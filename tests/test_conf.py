@@ -17,9 +17,8 @@ from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
-from tests.examples import START
+from tests.examples import FAMILIES, START
 
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
 SLOTS = {
@@ -51,9 +50,9 @@ SSD_BOXES = (
 
 
 def choices(groups: set[str]) -> list[tuple[str, str]]:
-    """(group, choice) of every file of these groups."""
+    """(group, choice) of every file of these groups, but for what needs a file of the user's."""
     files = sorted(path for group in groups for path in (CONF / group).glob("*.yaml"))
-    return [(path.parent.name, path.stem) for path in files]
+    return [(path.parent.name, path.stem) for path in files if path.stem != "cfg"]
 
 
 def taken_by_families() -> set[tuple[str, str]]:

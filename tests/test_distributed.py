@@ -13,15 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 import detectors
 from detectors.assigners.sampled import Sampler
 from detectors.config.compose import compose
-from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.layers.progress import tell
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
-from tests.examples import START, THIN
+from tests.examples import FAMILIES, START, THIN
 
-FILES = {path.stem for path in (CONF / "model").glob("*.yaml")}
+FILES = set(FAMILIES)
 PLAIN = set(compose([], "tricks").families)  # the others are variants of these
 GROUPS = {"plain": sorted(PLAIN), "variants": sorted(FILES - PLAIN)}
 SIDE, CLASSES, ROWS = 96, 3, 8

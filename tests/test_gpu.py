@@ -5,14 +5,12 @@ import torch
 from torch import Tensor
 
 import detectors
-from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.ops.suppression import fixed_point, greedy_iou
 from detectors.postprocess import Greedy, Ranked
 from detectors.structures import Priors, Targets
-from tests.examples import START
+from tests.examples import FAMILIES, START
 
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),

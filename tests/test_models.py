@@ -14,15 +14,13 @@ import detectors
 from detectors.assigners.best_shape import BestShape
 from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
-from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.postprocess import Suppression
 from detectors.structures import Detections, Targets
-from tests.examples import START, THIN
+from tests.examples import FAMILIES, START, THIN
 
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}

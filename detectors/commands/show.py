@@ -49,6 +49,8 @@ def _label(name: str, child: Any) -> str:
         target = child.get("_target_")
         place = f" [cyan]{target}[/] [dim]{_file(target)}[/]" if target else ""
         return f"[bold]{escape(name)}[/]{place}"
+    if isinstance(child, str) and "\n" in child:
+        child = f"{len(child.splitlines())} lines"
     return escape(name if _holds_nodes(child) else f"{name}: {child}")
 
 

@@ -18,12 +18,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from detectors.config import folders
+from detectors.config import darknet, folders
 from detectors.config.loading import loading_fast
 from detectors.config.paths import CONF, config_dirs, key, written
 from detectors.config.spelling import unknown_choice
 
 folders.register()
+darknet.register()
 
 _REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from detectors.config.compose import compose
+from detectors.config.darknet import tell_unused
 from detectors.config.overrides import check_overrides
 from detectors.config.words import words_of_job
 from detectors.detector import Detector
@@ -40,6 +41,7 @@ def configured(
     """
     cfg = compose(words, name) if composed is None else composed
     check_overrides(cfg, words, name)
+    tell_unused(cfg)
     return with_anchors(with_classes(cfg))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detectors.callbacks import Checking
 from detectors.detector import Detector
@@ -92,6 +92,12 @@ def check_classes(cfg: DictConfig) -> None:
         ValueError: the two numbers differ.
     """
     if cfg.num_classes != cfg.data.num_classes:
+        if file := OmegaConf.select(cfg, "part.cfg"):
+            raise ValueError(
+                f"{file} has classes={cfg.num_classes}, but the data have {cfg.data.num_classes}: "
+                "write that into its detection layers, and what follows into filters (or output) "
+                "of the layer before each, or choose other data"
+            )
         raise ValueError(
             f"num_classes={cfg.num_classes}, but the data have data.num_classes="
             f"{cfg.data.num_classes}: leave num_classes out, the data decide"

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     *("ckpt_path", "run_dir", "trainer.default_root_dir"),
     *("weights", "weights_classes", BACKBONE, HUB),  # a resumed run reads none of them
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),  # how long it lasts
+    "part.cfg",  # where the file was; part.network is what it says
     *("device", "trainer.device", "data.num_workers", "data.cache"),
     *("select", "split", "latency", "fingerprint"),  # what is done when it has ended, and recorded
     *("logger", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),

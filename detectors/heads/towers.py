@@ -198,14 +198,14 @@ class LevelTower(Tower):
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level, quality is objectness."""
         levels = zip(self.levels, features, self.per_cell, strict=True)
-        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
     def separate_levels(self) -> list[tuple[nn.Module, int]]:
         """All levels."""
         return list(zip(self.levels, self.per_cell, strict=True))
 
 
-def _split_anchors(level: Tensor, anchors: int) -> Maps:
+def split_anchors(level: Tensor, anchors: int) -> Maps:
     """Logits, deltas and objectness from [B, A * (5 + C), H, W]."""
     per_anchor = level.unflatten(1, (anchors, -1))
     logits, deltas = per_anchor[:, :, 5:].flatten(1, 2), per_anchor[:, :, :4].flatten(1, 2)
@@ -236,7 +236,7 @@ class SingleTower(Tower):
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level, quality is objectness."""
         levels = zip(self.levels, features, self.per_cell, strict=True)
-        return [_split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
 
     def separate_levels(self) -> list[tuple[nn.Module, int]]:
         """All levels."""

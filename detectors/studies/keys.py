@@ -29,6 +29,7 @@ OF_TRAINER = (
 COSMETIC = (
     *("run_dir", "hydra", "logger", "ckpt_path", "latency", "report", "fingerprint"),
     *("data.num_workers", "data.cache"),
+    "part.cfg",  # part.network is what the file says
     *(f"trainer.{name}" for name in OF_TRAINER),
     *(f"{place}.{name}" for place in ("callback", "trainer.callbacks") for name in SHOWN),
 )

@@ -6,7 +6,8 @@ layers must be the cfg's:
 
 - a backbone registers its layers in that order;
 - a neck *executes* them in that order, which is found out by running it on a few cells;
-- of a head, the layers of a level follow as soon as the neck has finished that level's feature.
+- of a head, the layers of a level follow as soon as the neck has finished that level's feature;
+- where the backbone is that of a cfg file, they stand where that file has them.
 
 No model is listed anywhere. Files that end early at the end of a layer are as good as any other:
 `darknet53.conv.74` fills the backbone of YOLOv3.
@@ -24,7 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detectors.backbones.cfg import CfgBackbone
 from detectors.detector import Detector
+from detectors.layers.darknet import WeightedShortcut
 from detectors.layers.local import LocalConv
 from detectors.structures import FeatureSpec
 
@@ -115,6 +118,9 @@ def file_layers(model: nn.Module, transposed: bool = False) -> list[Layer]:
     for module, after in zip_longest(modules, modules[1:]):
         if module is norm:
             continue
+        if isinstance(module, WeightedShortcut):
+            layers.append(Layer(names[module], module, [module.weights]))
+            continue
         if not isinstance(module, nn.Conv2d | nn.Linear | LocalConv):
             raise ValueError(f"{names[module]}: darknet has no layer like {module}")
         norm = after if _is_batch_norm(after) else None
@@ -148,9 +154,13 @@ def _in_file_order(model: nn.Module) -> Iterator[nn.Module]:
         yield from _owners(model)
         return
     backbone: Any = model.backbone
-    yield from _owners(backbone)
+    own = list(_owners(backbone))
     executed, ready = _execution(model.neck, backbone.specs)
     levels = [network for network, _ in model.head.separate_levels()]
+    ready = [len(own) + done for done in ready]
+    if isinstance(backbone, CfgBackbone) and not executed:
+        ready = [len(list(_layers_owners(backbone, n))) for n in backbone.before_heads]
+    executed = own + executed
     if not levels:
         levels, ready = [model.head], [len(executed)]
     for step in range(len(executed) + 1):
@@ -158,6 +168,12 @@ def _in_file_order(model: nn.Module) -> Iterator[nn.Module]:
             if done == step:
                 yield from _owners(level)
         yield from executed[step : step + 1]
+
+
+def _layers_owners(backbone: CfgBackbone, count: int) -> Iterator[nn.Module]:
+    """Those of the first layers of a cfg file."""
+    for layer in list(backbone.layers.values())[:count]:
+        yield from _owners(layer)
 
 
 def _owners(module: nn.Module) -> Iterator[nn.Module]:

@@ -8,15 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from detectors.config.paths import CONF
 from detectors.structures import Assignment, Pairs
 from detectors.visualization.assignment import Level, counts, levels
 from detectors.visualization.assignment_pictures import level_picture
-from tests.examples import assignable_rows, random_targets, shapes
+from tests.examples import FAMILIES, assignable_rows, random_targets, shapes
 
 PRIORS = shapes([8, 16], [[(8.0, 12.0)], [(30.0, 20.0), (16.0, 16.0)]])
 COUNT = PRIORS.boxes.shape[1]
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 WORDS = ["size=small", "image_size=128", "device=cpu", "data=scenes_easy"]
 
 

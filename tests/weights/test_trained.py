@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 import detectors
 from detectors.config.compose import compose
-from detectors.config.paths import CONF
 from detectors.structures import CHECKPOINT_FORMAT, Predictions
 from detectors.weights import trained
 from detectors.weights.initial import initial_model, random_model
-from tests.examples import THIN
+from tests.examples import FAMILIES, THIN
 
 KNOWN = ["ant", "bee", "cat", "dog"]
-FAMILIES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 QUICK = {"fcos", "yolov1", "yolov3", "ssd300", "faster_rcnn", "centernet"}
 FCOS = ["model=fcos", "size=small", "backbone=darknet_thin", "part.neck.channels=64"]
 
