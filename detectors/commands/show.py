@@ -16,6 +16,8 @@ from detectors.engine.build import configured_job, sketch
 from detectors.engine.console import console
 from detectors.engine.operations import operations
 
+LONGEST = 200  # characters of a value that are shown
+
 
 def main(cfg: DictConfig) -> None:
     """Print the tree of parts and what they cost at `image_size`."""
@@ -49,8 +51,8 @@ def _label(name: str, child: Any) -> str:
         target = child.get("_target_")
         place = f" [cyan]{target}[/] [dim]{_file(target)}[/]" if target else ""
         return f"[bold]{escape(name)}[/]{place}"
-    if isinstance(child, str) and "\n" in child:
-        child = f"{len(child.splitlines())} lines"
+    if isinstance(child, str) and len(child) > LONGEST:
+        child = f"{child[:LONGEST]}..."
     return escape(name if _holds_nodes(child) else f"{name}: {child}")
 
 

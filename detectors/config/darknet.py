@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.darknet.plan import planned
-from detectors.darknet.sections import parsed, unused_keys, without_comments
+from detectors.darknet.sections import compact, parsed, unused_keys
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def tell_unused(cfg: DictConfig) -> None:
 
 
 def cfg_text(file: str | None) -> str:
-    """The lines of a file without comments.
+    """What a file says, on one line.
 
     Raises:
         ValueError: there is no such file, or it describes nothing that is here.
@@ -53,7 +53,7 @@ def cfg_text(file: str | None) -> str:
     path = Path(file).expanduser()
     if not path.is_file():
         raise ValueError(f"part.cfg={file}: no such file (looked in {Path.cwd()})")
-    text = without_comments(path.read_text(encoding="utf-8", errors="replace"))
+    text = compact(path.read_text(encoding="utf-8-sig", errors="replace"))
     try:
         planned(text)
     except ValueError as error:

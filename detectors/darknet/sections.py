@@ -291,9 +291,12 @@ def parsed(text: str) -> list[Section]:
     return [_section(*one) for one in found]
 
 
-def without_comments(text: str) -> str:
-    """The same lines, those that darknet leaves out empty."""
-    return "\n".join(line for _, line in _lines(text))
+def compact(text: str) -> str:
+    """The same on one line, `NUMBER:LINE|NUMBER:LINE`, without what darknet leaves out.
+
+    So it may stand in many places of a config; it is read like the file.
+    """
+    return "|".join(f"{number}:{line}" for number, line in _lines(text) if line)
 
 
 def unused_keys(sections: list[Section]) -> dict[str, list[str]]:
@@ -307,6 +310,10 @@ def unused_keys(sections: list[Section]) -> dict[str, list[str]]:
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Each line with its number, as darknet strips it: no blanks, comments empty."""
+    if re.match(r"\d+:", text):
+        parts = (one.partition(":") for one in text.split("|"))
+        yield from ((int(number), line) for number, _, line in parts)
+        return
     for number, line in enumerate(text.splitlines(), 1):
         stripped = re.sub(r"\s", "", line)
         yield number, "" if stripped.startswith(("#", ";")) else stripped
@@ -321,7 +328,7 @@ def _found(text: str) -> list[tuple[str, int, dict[str, tuple[int, str]]]]:
         key, equals, value = line.partition("=")
         if name:
             found.append((_known(name[1], place), number, {}))
-        elif line and not (found and key and equals and value and "$" not in line):
+        elif line and not (found and key and equals and value and not set(line) & {"$", "|"}):
             raise ValueError(f"{place}found {line!r}, expected [SECTION] and below it KEY=VALUE")
         elif line and key in found[-1][2]:
             raise ValueError(f"{place}{key} stands in line {found[-1][2][key][0]} already")

@@ -270,6 +270,8 @@ def _misfit(model: Any, layers: list[Layer], given: int) -> str:
     more = (given - total) / growth if growth else math.nan
     if more.is_integer() and model.head.criterion.num_classes + more > 0:
         likely = model.head.criterion.num_classes + int(more)
+        if isinstance(model.backbone, CfgBackbone):
+            return f"{found}. A detector of {likely} classes has this length: name its cfg file"
         found += (
             f". A detector of {likely} classes has this length: set num_classes={likely}, or "
             f"weights_classes={likely} to leave out what depends on it"

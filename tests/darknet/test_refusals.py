@@ -6,7 +6,7 @@ import pytest
 
 import detectors
 from detectors.darknet.plan import planned
-from detectors.darknet.sections import parsed, unused_keys, without_comments
+from detectors.darknet.sections import compact, parsed, unused_keys
 from tests.darknet.cfg_files import FILES, NET, REGION, conv, last, pool, route, yolo
 
 HALVED = [conv(4, 3, 2), conv(4, 3, 2)]  # before a head of stride 4
@@ -160,8 +160,9 @@ def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
 
 def test_comments_and_blanks_mean_nothing_and_lines_keep_their_numbers() -> None:
     text = "# a\n[net] \n width = 64\n; b\n\nheight=64\nchannels=3\n[ conv ]\n"
-    assert without_comments(text) == "\n[net]\nwidth=64\n\n\nheight=64\nchannels=3\n[conv]"
-    net, layer = parsed(without_comments(text))
+    assert compact(text) == "2:[net]|3:width=64|6:height=64|7:channels=3|8:[conv]"
+    assert parsed(compact(text)) == parsed(text)
+    net, layer = parsed(text)
     assert (net["width"], net.lines["height"], layer.name, layer.line) == (
         64,
         6,
