@@ -21,6 +21,24 @@ class FeatureSpec(NamedTuple):
     stride: int  # input pixels per cell
 
 
+class Picture(NamedTuple):
+    """What objects are to be found in: a picture without annotations, or a frame of a video."""
+
+    file: str  # path; of a camera "camera_0"
+    image: np.ndarray  # [H, W, 3] uint8, RGB
+    number: int | None = None  # of the frame among those that were read, from 0; None: a picture
+    seconds: float | None = None  # when the frame is shown; of a camera since its first frame
+    rate: float | None = None  # frames a second, of those used; None: unknown
+
+
+class Lost(NamedTuple):
+    """Pictures or frames that could not be read."""
+
+    name: str
+    reason: str
+    pictures: int = 1
+
+
 class Sample(NamedTuple):
     """One image with its objects, before batching; NumPy, so that workers hand it over cheaply."""
 

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -50,10 +51,19 @@ def unreadable(words: Sequence[str]) -> str:
     """How to write the first word whose value Hydra reads in quotation marks alone; or nothing."""
     for word in words:
         place, _, value = word.partition("=")
-        written = f'{place}="{value}"'
+        written = f"{place}={_quoted(value)}"
         if value and not word.startswith("-") and not _readable(word) and _readable(written):
-            return f"{word}: the value has signs that mean something to Hydra: write '{written}'"
+            told = "the value has signs that mean something to Hydra: write"
+            return f"{word}: {told} {shlex.quote(written)}"
     return ""
+
+
+def _quoted(value: str) -> str:
+    """The value in quotation marks, of a list each of its items."""
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(map(_quoted, value[1:-1].split(',')))}]"
+    quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+    return value if quoted else f'"{value}"'
 
 
 def _readable(word: str) -> bool:

@@ -13,7 +13,12 @@ from PIL import Image
 from detectors.data.sources.base import Unreadable
 from detectors.data.sources.images import ImageFiles, upright_size
 from detectors.data.sources.paths import expanded
-from detectors.data.sources.unlabelled import read_pictures, unannotated
+from detectors.data.sources.unlabelled import unannotated
+
+
+def read_pictures(path) -> ImageFiles:
+    """One picture without annotations, of the size that its header says."""
+    return ImageFiles(unannotated(np.array([upright_size(path)])), [path])
 
 
 def annotated(path, height, width) -> ImageFiles:
@@ -101,56 +106,6 @@ def test_pickled_files_are_a_few_bytes_an_image(tmp_path) -> None:
     source = ImageFiles(annotations, [f"/images/{k:012}.jpg" for k in range(count)])
     assert len(pickle.dumps(source)) < 80 * count
     assert source.path(1234) == "/images/000000001234.jpg"
-
-
-def test_pictures_are_found_in_files_folders_and_globs(tmp_path, picture, text) -> None:
-    for name in ("b.jpg", "a.png"):
-        picture(tmp_path / name)
-    text(tmp_path / "notes.txt", "no picture")
-    names = [read_pictures(tmp_path).path(k) for k in range(2)]
-    assert names == [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
-    assert len(read_pictures(tmp_path / "*.jpg")) == 1
-    assert len(read_pictures(tmp_path / "b.jpg")) == 1
-    with pytest.raises(ValueError, match="no picture there"):
-        read_pictures(tmp_path / "*.gif")
-
-
-def test_signs_of_a_pattern_in_a_name_mean_themselves(tmp_path, picture) -> None:
-    for folder in ("set [1]", "set 1"):
-        picture(tmp_path / folder / "a*.png")
-    for source in ("set [1]", "set [1]/*.png", "set [1]/a*.png", "set [[]1]/*.png"):
-        found = read_pictures(tmp_path / source)
-        assert [found.path(k) for k in range(len(found))] == [str(tmp_path / "set [1]" / "a*.png")]
-    with pytest.raises(ValueError, match=r"\*\*\.png: Invalid pattern"):
-        read_pictures(tmp_path / "**.png")
-
-
-def test_several_sources_and_numbers_as_names(tmp_path, picture, caplog, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    picture(tmp_path / "0" / "a.png")
-    picture(tmp_path / "b.png")
-    assert len(read_pictures(["0/a.png", "b.png", 0])) == 2
-    assert "2 of 3 images used; 1 files named twice dropped: 0/a.png" in caplog.text
-    assert len(read_pictures(0)) == 1
-    for source in (1, [], [None], True, None, 0.5, "nowhere"):
-        with pytest.raises(ValueError, match=r"no picture there|expected a file, a folder"):
-            read_pictures(source)
-
-
-def test_what_is_left_out_is_told(tmp_path, picture, text, caplog) -> None:
-    picture(tmp_path / "a.png")
-    picture(tmp_path / ".b.png")
-    text(tmp_path / "c.gif", "GIF89a")
-    os.mkfifo(tmp_path / "d.jpg")
-    picture(tmp_path / "below" / "e.png")
-    assert len(read_pictures(tmp_path)) == 1
-    (message,) = caplog.messages
-    assert "1 folders not looked into: " in message
-    assert "1 of 3 images used; 1 hidden files dropped: " in message
-    assert "c.gif" in message
-    assert "1 pipes or broken links dropped: " in message
-    with pytest.raises(ValueError, match=r"no picture there.*pipes or broken links dropped"):
-        read_pictures(tmp_path / "d.jpg")
 
 
 def test_a_pipe_is_refused_where_a_picture_was(tmp_path, picture) -> None:
