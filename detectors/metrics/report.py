@@ -32,7 +32,7 @@ def coco_results(found: PackedDetections, category_ids: Sequence[int]) -> list[d
     """
     return [
         {"image_id": row[0], "category_id": row[1], "bbox": list(row[2:6]), "score": row[6]}
-        for row in _rows(found, category_ids)
+        for row in result_rows(found, category_ids)
     ]
 
 
@@ -40,7 +40,7 @@ def write_coco_results(path: Path, found: PackedDetections, category_ids: Sequen
     """Write COCO's results file. Numbers are exact: evaluating the file gives the same scores."""
     with whole_file(path) as file:
         file.write("[")
-        _write_rows(file, ROW, _rows(found, category_ids))
+        _write_rows(file, ROW, result_rows(found, category_ids))
         file.write("\n]\n")
 
 
@@ -85,7 +85,7 @@ def _objects(truth: Annotations) -> Iterator[tuple]:
     return zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tuple]:
+def result_rows(found: PackedDetections, category_ids: Sequence[int]) -> Iterator[tuple]:
     """image id, category id, x, y, width, height, score of each detection."""
     boxes = xywh(found.boxes).T
     categories = np.asarray(category_ids, dtype=np.int64)[found.labels]
