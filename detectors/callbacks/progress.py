@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
@@ -28,9 +28,11 @@ class Steps:
         self.console = console
         self.bar: Progress | None = None
         self.task: Any = None
-        self.name, self.total, self.said = "", 0.0, 0.0  # said: when a line was written
+        self.name, self.said = "", 0.0  # said: when a line was written
+        self.total: float | None = None
 
-    def open(self, name: str, total: float) -> None:
+    def open(self, name: str, total: float | None) -> None:
+        """Begin a bar or lines; the total is None where it is unknown."""
         self.close()
         self.name, self.total, self.said = name, total, time.monotonic()
         if self.console.is_terminal:
@@ -47,7 +49,8 @@ class Steps:
             self.bar.update(self.task, completed=done, text=text)
             return
         self.said = time.monotonic()
-        line = f"{self.name}  {done}/{self.total:g}  {text}".rstrip()
+        total = "" if self.total is None else f"/{self.total:g}"
+        line = f"{self.name}  {done}{total}  {text}".rstrip()
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -56,16 +59,18 @@ class Steps:
         self.bar = None
 
 
-def tracked(items: Collection[T], name: str, console: Console | None = None) -> Iterator[T]:
+def tracked(
+    items: Iterable[T], name: str, console: Console | None = None, total: float | None = None
+) -> Iterator[T]:
     """The items, with a bar or lines about how many are done.
 
     Args:
-        items: anything with a length, such as a loader.
         name: what is done.
         console: where it is shown; None: standard error.
+        total: how many there will be; None: the length of `items` if it has one, else unknown.
     """
     steps = Steps(console or Console(file=sys.stderr))
-    steps.open(name, len(items))
+    steps.open(name, len(items) if total is None and isinstance(items, Sized) else total)
     try:
         for done, item in enumerate(items, 1):
             yield item

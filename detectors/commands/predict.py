@@ -1,92 +1,91 @@
-"""Find objects in pictures: a file, a folder, a glob, or a list of these."""
+"""Find objects in pictures, videos or of a camera: a file, folder, glob, or a list of these."""
 
 import logging
-from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detectors.callbacks.progress import tracked
-from detectors.data.sources.images import ImageFiles
-from detectors.data.sources.unlabelled import read_pictures
+from detectors.data.reading import Unread, expected, read_ahead
+from detectors.data.sources.footage import Footage, Span
+from detectors.data.sources.unlabelled import check_span, found
 from detectors.engine import run_folder
-from detectors.engine.checkpoint import checkpoint_file
-from detectors.engine.hardware import autocast_type, torch_device
 from detectors.engine.memory import memory_told
-from detectors.engine.restoring import restored_data, restored_detector
-from detectors.metrics import DetectionMetric, PackedDetections, write_coco_results
-from detectors.visualization.pictures import drawn
-from detectors.weights.checkpoint import load_checkpoint
+from detectors.engine.prediction import FOLDERS, Predictor, detect, predictor_of, results_in
 
 _log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
-    """Draw what the checkpoint's detector finds and write it as COCO results."""
-    check_unused(Path(cfg.run_dir) / "pictures")
-    source = read_pictures(cfg.source)
-    checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
-    detector = restored_detector(checkpoint, cfg.trust).eval()
-    data = restored_data(
-        checkpoint, OmegaConf.create({"data": {"batch_size": cfg.batch_size}}), cfg.trust
-    )
-    folder = run_folder.record(cfg, list(HydraConfig.get().overrides.task))
-    with memory_told():
-        found = detect(detector, data.plain_loader(source), source, cfg.device, cfg.precision)
-    shown = PackedDetections(*(column[found.scores >= cfg.score_threshold] for column in found))
-    write_coco_results(folder / "detections.json", shown, checkpoint["category_ids"])
-    run_folder.write_images(source, folder)
-    write_categories(checkpoint, folder)
-    write_pictures(source, shown, checkpoint["classes"], folder / "pictures")
-    _log.info("%d detections in %d pictures: %s", len(shown.scores), len(source), folder)
+    """Write what the checkpoint's detector finds, in the forms that `save` names."""
+    folder = Path(cfg.run_dir)
+    check_unused(folder)
+    check_saved(cfg)
+    span = Span(cfg.every, cfg.frames, cfg.seconds)
+    footage = found(cfg.source)
+    check_span(footage, span)
+    predictor = predictor_of(cfg)
+    run_folder.record(cfg, list(HydraConfig.get().overrides.task))
+    unread = Unread()
+    pictures, detections = predict(cfg, footage, span, predictor, unread)
+    write_classes(predictor, folder, "yolo" in cfg.save)
+    _log.info("%d detections in %d pictures: %s", detections, pictures, folder)
+    if told := unread.told():
+        _log.warning("%s", told)
 
 
-def check_unused(pictures: Path) -> None:
+def check_unused(folder: Path) -> None:
     """Refuse to mix the pictures of two runs.
 
     Raises:
-        ValueError: there is something in the folder.
+        ValueError: there is something in a folder for them.
     """
-    if pictures.is_dir() and any(pictures.iterdir()):
-        raise ValueError(
-            f"{pictures} has the pictures of an earlier run: choose another hydra.run.dir, or "
-            "remove that folder"
-        )
+    for place in (folder / name for name in FOLDERS):
+        if place.is_dir() and any(place.iterdir()):
+            raise ValueError(
+                f"{place} has the {place.name} of an earlier run: choose another hydra.run.dir, or "
+                "remove that folder"
+            )
 
 
-@torch.inference_mode()
-def detect(
-    detector: torch.nn.Module, loader: Any, source: ImageFiles, device: str, precision: str
-) -> PackedDetections:
-    """All detections, in pixels of the original pictures."""
-    place = torch_device(device)
-    kind = autocast_type(precision, place.type)
-    detector.to(place)
-    metric = DetectionMetric(source.annotations)
-    for batch in tracked(loader, "detecting"):
-        with torch.autocast(place.type, kind, enabled=kind is not None):
-            detections = detector(batch.images.to(place), batch.frames.to(place))
-        metric.update(type(detections)(*(field.cpu() for field in detections)), batch)
-    return metric.found()
+def check_saved(cfg: DictConfig) -> None:
+    """Refuse to write nothing, and to say how videos are drawn where nothing is.
+
+    Raises:
+        ValueError: names the words and the remedy.
+    """
+    if not cfg.save:
+        raise ValueError("save=[]: nothing would be written; name pictures, coco, yolo or csv")
+    if cfg.video != "mp4" and "pictures" not in cfg.save:
+        raise ValueError(f"video={cfg.video} draws nothing without save=[pictures,...]; leave it")
 
 
-def write_categories(checkpoint: Mapping[str, Any], folder: Path) -> None:
-    """`categories.json`: which class each category_id of the detections is."""
-    pairs = zip(checkpoint["category_ids"], checkpoint["classes"], strict=True)
+def predict(
+    cfg: DictConfig, footage: list[Footage], span: Span, predictor: Predictor, unread: Unread
+) -> tuple[int, int]:
+    """How many pictures there were, and detections in them; `unread` counts what there was not.
+
+    Raises:
+        ValueError: no picture could be read; nothing is left of the results then.
+    """
+    reading = read_ahead(footage, span, predictor.resize, ahead=cfg.batch_size)
+    with (
+        memory_told(),
+        closing(reading),
+        results_in(Path(cfg.run_dir), predictor, cfg) as write,
+    ):
+        shown = tracked(unread.readable(reading), "detecting", total=expected(footage, span))
+        counts = detect(predictor, shown, write, cfg.batch_size, cfg.score_threshold)
+        unread.check()
+    return counts
+
+
+def write_classes(predictor: Predictor, folder: Path, numbered: bool) -> None:
+    """`categories.json`: the class of each category_id; `classes.txt`: that of each number."""
+    pairs = zip(predictor.category_ids, predictor.classes, strict=True)
     categories = [{"id": number, "name": name} for number, name in pairs]
     run_folder.write_json(folder / "categories.json", categories)
-
-
-def write_pictures(
-    source: ImageFiles, found: PackedDetections, classes: list[str], folder: Path
-) -> None:
-    """One picture with boxes for each in `source`, under its own name."""
-    folder.mkdir(exist_ok=True)
-    for row in tracked(range(len(source)), "drawing"):
-        mine = found.image_ids == source.annotations.image_ids[row]
-        boxes, scores, labels = found.boxes[mine], found.scores[mine], found.labels[mine]
-        picture = drawn(source.image(row), boxes, labels, classes, scores)
-        picture.save(folder / f"{row:05d}_{Path(source.path(row)).stem}.jpg")
+    if numbered:
+        run_folder.write_text(folder / "classes.txt", "".join(f"{n}\n" for n in predictor.classes))

@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from detectors.config.paths import checkpoint_at
 from detectors.config.values import check_value
-from detectors.ranges import Count, Share, Whole
+from detectors.ranges import Count, Positive, Share, Whole
 
 Parts = Mapping[str, Callable[..., Any]]
 Part = Callable[..., Any]
@@ -66,6 +66,11 @@ SETTINGS: dict[str, Any] = {
     "split": Literal["val", "test"],  # evaluate
     "trust": list[str],
     "source": str | int | list[str | int],  # predict; a folder may be called 2024
+    "every": Count,
+    "frames": Count | None,
+    "seconds": Positive | None,
+    "save": list[Literal["pictures", "coco", "yolo", "csv"]],
+    "video": Literal["mp4", "frames"],
     "score_threshold": Share,
     "batch_size": Count,
     "epoch": Whole,  # preview, assign

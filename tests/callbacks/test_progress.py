@@ -83,3 +83,13 @@ def test_items_of_a_command_are_counted_where_there_is_no_terminal(
     monkeypatch.setattr(showing, "SECONDS", 0)
     assert list(tracked([5, 6], "detecting", console)) == [5, 6]
     assert written.getvalue().splitlines() == ["detecting  1/2", "detecting  2/2"]
+
+
+def test_items_of_unknown_number_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(showing, "SECONDS", 0)
+    for terminal in (False, True):
+        written = io.StringIO()
+        console = Console(file=written, width=160, force_terminal=terminal)
+        assert list(tracked(iter([5, 6]), "detecting", console)) == [5, 6]
+        told = written.getvalue()
+        assert "2/?" in told if terminal else told.splitlines() == ["detecting  1", "detecting  2"]
