@@ -30,6 +30,7 @@ SLOTS = {
 # `tta`, which belongs to `evaluate`, have their own tests.
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search"}
 EXTRAS = {("logger", "mlflow")}  # its package may be missing: tests/callbacks/test_trackers.py
+ELSEWHERE = {("trainer", name) for name in ("gpu", "ddp", "mps")}  # tests/engine/test_hardware.py
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes
 SEVERAL = {"logger", "callback", "metric", "trick"}  # a list may be chosen
 COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without
@@ -117,7 +118,7 @@ def test_every_other_part_works_in_some_family(slot: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "choice"), [cell for cell in choices(OTHERS) if cell not in EXTRAS]
+    ("group", "choice"), [cell for cell in choices(OTHERS) if cell not in EXTRAS | ELSEWHERE]
 )
 def test_every_choice_beside_the_model_is_made(group: str, choice: str, tmp_path: Path) -> None:
     chosen = f"[{COMPANIONS.get(choice, '')}{choice}]"

@@ -108,7 +108,8 @@ def check_settings(cfg: DictConfig) -> None:
     """Refuse a value at the top level that is of another type or out of its range.
 
     Raises:
-        ValueError: names the key, the value and what was expected; or no file is at `ckpt_path`.
+        ValueError: names the key, the value and what was expected; or the trainer computes on
+            another device than `device`, or no file is at `ckpt_path`.
     """
     present = {str(key) for key in cfg}  # `in cfg` denies what has no value yet
     for key in [key for key in SETTINGS if key in present]:
@@ -118,5 +119,17 @@ def check_settings(cfg: DictConfig) -> None:
             continue
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         check_value(key, plain, SETTINGS[key])
+    _check_device(cfg)
     if cfg.get("ckpt_path") not in (None, "last"):
         checkpoint_at(cfg.ckpt_path)
+
+
+def _check_device(cfg: DictConfig) -> None:
+    """Refuse a trainer that computes on another device than `device` names."""
+    asked, own = (OmegaConf.select(cfg, key) for key in ("device", "trainer.device"))
+    if {asked, own} == {"gpu", "cuda"} or {asked, own} & {"auto", None} or asked == own:
+        return
+    raise ValueError(
+        f"device={asked}, but the trainer computes on device {own}: leave out device={asked}, or "
+        "choose the trainer of that device"
+    )

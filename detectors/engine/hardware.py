@@ -17,6 +17,8 @@ def accelerator_of(device: str) -> str:
         return "gpu" if torch.cuda.is_available() else "cpu"
     if device in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ValueError(f"device={device}: torch sees no GPU here. Use device=cpu or device=auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device=mps: torch sees no GPU of Apple's here. Use device=cpu or auto")
     return device
 
 
