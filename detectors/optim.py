@@ -218,6 +218,19 @@ def step(
     return _schedule(optimizer, total_steps, warmup, factor)
 
 
+def rising(
+    optimizer: Optimizer, total_steps: int, start: Positive = 1e-7, end: Positive = 10.0
+) -> LambdaLR:
+    """From `start` at the first step to `end` at the last, by the same factor each time.
+
+    For a range test of the learning rate (Smith 2017, sec. 3.3, where it rises on a straight line).
+    Rates that are multiples of the optimiser's stay so.
+    """
+    growth = (end / start) ** (1 / max(total_steps - 1, 1))
+    first = start / optimizer.defaults["lr"]
+    return _schedule(optimizer, total_steps, NO_WARMUP, lambda step: first * growth**step)
+
+
 def _schedule(
     optimizer: Optimizer, total_steps: int, warmup: Warmup, factor: Callable[[int], float]
 ) -> LambdaLR:

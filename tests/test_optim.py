@@ -172,3 +172,11 @@ def test_warm_up_is_the_burn_in_of_darknet() -> None:
     config = compose(["trick=[warmup]"])
     recipe = compose(["experiment=yolov3_coco"])
     assert config.warmup == recipe.warmup
+
+
+def test_rising_rates_grow_by_one_factor_and_keep_multiples() -> None:
+    assert rates(optim.rising, 3, start=1e-3, end=10.0)[:3] == pytest.approx([1e-3, 0.1, 10])
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.5, 1.0)]
+    optimizer = SGD(groups, lr=0.5)
+    optim.rising(optimizer, 3, start=1e-3)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3, 2e-3])

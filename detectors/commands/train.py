@@ -1,6 +1,7 @@
 """Train a detector; pictures, curves and an AP table come with it."""
 
 import logging
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from detectors.callbacks import trackers
 from detectors.callbacks.checkpoints import LastCheckpoint
+from detectors.callbacks.rate_range import RateRange
 from detectors.config.origins import origins
 from detectors.config.words import said, words_of_job
 from detectors.engine import record, run_folder
 from detectors.engine.build import configured_job
-from detectors.engine.checks import CLASSIFICATION, check_data, check_validation
+from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
@@ -28,14 +30,20 @@ _log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> float:
-    """Train as the config says; the value of `objective`, which sweepers optimise."""
+    """Train as the config says; the value of `objective`, which sweepers optimise.
+
+    NaN where the learning rate was tested and nothing evaluated.
+    """
     overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
+    check_debug(cfg)
     composed = resolved(cfg)
     cfg = configured_job(cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
-    check_validation(trainer)
+    probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    if not probing:
+        check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     numbers_of(module, data, cfg.split)  # refuses a split that is not there
     data.data.check_memory("train", "val")  # reads both before the run is recorded
@@ -48,6 +56,9 @@ def main(cfg: DictConfig) -> float:
     try:
         trackers.announce(trainer.loggers, folder, run.content)
         fit(trainer, module, data, file)
+        if probing:
+            run.finish_unmeasured()
+            return math.nan
         epoch = load_measured(module, trainer, cfg.select)
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)

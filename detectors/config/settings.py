@@ -53,6 +53,7 @@ SETTINGS: dict[str, Any] = {
     "select": Literal["best", "last"],
     "latency": bool,
     "report": bool,
+    "debug": str,  # in debug runs alone
     "fingerprint": Literal["quick", "full"],
     "model": Part,
     "data": Mapping,

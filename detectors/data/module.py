@@ -1,5 +1,6 @@
 """Reads the splits of detection data and loads them in batches."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source
+from detectors.data.sources.first import First
 from detectors.data.sources.relabelled import Relabelled
 from detectors.data.unreadable import Tally, check_readable, check_share
 from detectors.structures import Annotations
@@ -28,6 +30,8 @@ from detectors.structures import Annotations
 SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # of each stage
 CACHED = ("train", "val")
 Reader = Callable[[], Source]
+
+_log = logging.getLogger(__name__)
 
 
 class DetectionData:
@@ -58,6 +62,9 @@ class DetectionData:
         max_unreadable: share of the training pictures in whose place the next one may be taken
             because they cannot be read; each is named once. An evaluation stops at any.
         read_all: decode all pictures before a run, to find those that cannot be read.
+        overfit: pictures that are learnt by heart: the first so many of `train` that have an object
+            are training and validation, without augmentation, mixes, balance and other sizes.
+            None: all are learnt.
         trust_paths, root: what the config hands to the readers; they stand here so that one word
             serves all splits.
 
@@ -87,6 +94,7 @@ class DetectionData:
         min_objects: int = 8,
         max_unreadable: float = 0.01,
         read_all: bool = False,
+        overfit: int | None = None,
         trust_paths: bool = False,
         root: str | None = None,
     ) -> None:
@@ -95,6 +103,11 @@ class DetectionData:
         check_share(max_unreadable)
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
+        if overfit is not None:
+            check("data", whole("overfit", overfit, 1))
+            _log.warning("data.overfit=%d: so many pictures alone, without augmentation", overfit)
+            val = train
+            augment, mix, closing, balance, multiscale = None, None, None, None, None
         self.readers = {"train": train, "val": val, "test": test}
         roots = [getattr(read, "keywords", {}).get("root") for read in self.readers.values()]
         if root is not None and root not in roots:
@@ -119,6 +132,7 @@ class DetectionData:
         self.min_objects = min_objects
         self.max_unreadable = max_unreadable
         self.read_all = read_all
+        self.overfit = overfit
         self.trust_paths = trust_paths
         self.root = root
         self.place = (0, 1)  # rank of this process, and how many there are
@@ -148,6 +162,8 @@ class DetectionData:
             source = reader()
             self._check_classes(split, source.annotations.classes)
             _check_objects(split, source.annotations)
+            if self.overfit is not None and split in SPLITS["fit"]:
+                source = First(source, self.overfit)
             self._sources[reader] = self._ordered(split, source)
         return self._sources[reader]
 

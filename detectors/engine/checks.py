@@ -120,3 +120,17 @@ def check_data(cfg: DictConfig, other: str, nature: str) -> None:
     """
     if cfg.data.get("_target_") == other:
         raise ValueError(f"data={HydraConfig.get().runtime.choices['data']}: {nature}")
+
+
+def check_debug(cfg: DictConfig) -> None:
+    """Refuse a debug run that would be taken for a real one.
+
+    Raises:
+        ValueError: the file of the group `debug` that was chosen does not say so in the config.
+    """
+    choice = HydraConfig.get().runtime.choices.get("debug")
+    if choice and not cfg.get("debug"):
+        raise ValueError(
+            f"debug={choice}: its file must have the line `debug: {choice}` below "
+            "`# @package _global_`, by which studies know that such a run is no result"
+        )

@@ -98,6 +98,10 @@ class Record(Callback):
         self.last, self.best = dict(state_dict["last"]), dict(state_dict["best"])
         self.validated = state_dict["validated"]
 
+    def finish_unmeasured(self) -> None:
+        """Record that the run is done, and that nothing was evaluated."""
+        self.write(state="done", exit_code=0, ended=now(), latency_missing="nothing was evaluated")
+
     def finish(
         self, evaluation: Evaluation, epoch: int, timed: tuple[LitDetector, Any, Trainer] | None
     ) -> None:
@@ -163,6 +167,7 @@ def _facts(
 ) -> dict[str, Any]:
     """All of `run.json` that is known before the first step; the rest is null."""
     print_of_data, canvas = fingerprint(config), data.data.resize.canvas
+    measured = "train" if data.data.overfit and cfg.split == "val" else cfg.split
     return {
         "format": FORMAT,
         "state": "running",
@@ -172,13 +177,14 @@ def _facts(
         "log": None,
         "key": run_key(config, print_of_data),
         **_said(),
+        "debug": cfg.get("debug"),
         "seed": cfg.seed,
         "split": cfg.split,
         "select": cfg.select,
         "data": {
             "fingerprint": print_of_data,
             "training": split_hash(config, "train"),
-            "measured": split_hash(config, cfg.split),
+            "measured": split_hash(config, measured),
             "classes": list(data.classes),
             "images": None,
             "image_ids": None,

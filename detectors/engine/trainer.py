@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 import lightning
@@ -64,13 +65,15 @@ RANGES = {
     "num_nodes": Count,
 }
 
+PLAIN = (str, int, float, list, Mapping, NoneType)  # bool is an int
+
 _log = logging.getLogger(__name__)
 
 
 def trainer(
     device: str,
     precision: str,
-    callbacks: Mapping[str, Callback] | None = None,
+    callbacks: Mapping[str, Callback | None] | None = None,
     loggers: Mapping[str, Logger] | None = None,
     checkpoint_minutes: Positive | None = None,
     **settings: Any,
@@ -80,6 +83,7 @@ def trainer(
     Args:
         device: "auto", "cpu", "gpu" or any other accelerator of Lightning.
         precision: "auto" or what Lightning knows.
+        callbacks: by name; None is left out.
         checkpoint_minutes: from one `last.ckpt` to the next, where a callback writes it.
         settings: all other arguments of `Trainer`.
 
@@ -92,14 +96,15 @@ def trainer(
     plugins = [CheckpointFiles(), *settings.pop("plugins", [])]
     for message in IRRELEVANT:
         warnings.filterwarnings("ignore", message)
-    for callback in (callbacks or {}).values():
+    used = [callback for callback in (callbacks or {}).values() if callback is not None]
+    for callback in used:
         if isinstance(callback, LastCheckpoint):
             callback.minutes = checkpoint_minutes
     accelerator = accelerator_of(device)
     given = {
         "accelerator": accelerator,
         "precision": number_format(precision, accelerator),
-        "callbacks": list((callbacks or {}).values()),
+        "callbacks": used,
         "logger": list((loggers or {}).values()),
         "plugins": plugins,
         "enable_model_summary": False,
@@ -114,7 +119,8 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"trainer.{key}: say {OURS[key]}=... instead")
         if key not in known:
             raise ValueError(f"Lightning's Trainer has no {key!r}.{did_you_mean(key, known)}")
-        check_value(f"trainer.{key}", value, RANGES.get(key, known[key].annotation))
+        if isinstance(value, PLAIN):  # else it is a part that is made, such as a profiler
+            check_value(f"trainer.{key}", value, RANGES.get(key, known[key].annotation))
 
 
 def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:

@@ -21,7 +21,7 @@ from detectors.config.references import leaves
 from detectors.config.suggestions import composed
 from detectors.files import whole_file
 from detectors.studies.design import Cell, Study, Variant
-from detectors.studies.keys import OF_WEIGHTS, fingerprint, resolved, run_key
+from detectors.studies.keys import OF_WEIGHTS, check_result, fingerprint, resolved, run_key
 from detectors.studies.processes import dying_with_parent
 
 COMPOSED = "composed.json"  # configs and keys by words
@@ -101,13 +101,16 @@ class Planner:
         """Key by seed.
 
         Raises:
-            ValueError: a word is refused; the message names it and the reason.
+            ValueError: a word is refused, or such runs are no results; the message names the word
+                and the reason.
         """
         known = self._known.setdefault(self._place(variant), {"keys": {}})
         data = self._data(known["config"]) if "config" in known else None
         if data is None or data != known["data"] or not {str(s) for s in seeds} <= {*known["keys"]}:
             cfg = composed(self._words(variant))
-            known["config"] = resolved(cfg)
+            config = resolved(cfg)
+            check_result(config)
+            known["config"] = config
             known["data"] = self._data(known["config"])
             every = {*seeds, *self.study.seeds.every}
             known["keys"] = {str(s): self._key(cfg, variant, s, known["data"]) for s in every}

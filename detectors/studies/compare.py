@@ -155,12 +155,14 @@ def _check_single(cell: Cell, run: Finished, cells: Mapping[Cell, Run]) -> None:
 
 
 def _run(run: Finished) -> Run:
-    """As the store has it; one that is done without what it found counts as failed."""
+    """As the store has it; one that only debugs, or has not what it found, counts as failed."""
     record, folder = run.record, run.folder.resolve()
     state, reason = record["state"], record.get("reason") or ""
     here = record.get("host") == socket.gethostname()
     if state == "running" and here and not claims.living(record["host"], int(record["pid"])):
         state, reason = "lost", "its process is gone: go on with it by ckpt_path=last"
+    if state == "done" and record.get("debug"):
+        state, reason = "failed", f"debug={record['debug']}, which is no result"
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if state == "done" and missing:
         state, reason = "failed", f"it has no {missing[0]}"

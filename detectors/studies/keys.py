@@ -66,6 +66,24 @@ def run_key(config: Mapping[str, Any], data: str) -> str:
     return _digest({"config": _kept(config, folder), "data": data})
 
 
+def check_result(config: Mapping[str, Any]) -> None:
+    """Refuse a config whose runs are no results that a study may count.
+
+    Args:
+        config: plain containers without links.
+
+    Raises:
+        ValueError: it only debugs, or what it means depends on the machine; names the remedy.
+    """
+    if config.get("debug"):
+        raise ValueError(f"debug={config['debug']}: such a run is no result; leave the word out")
+    if (config.get("data") or {}).get("batch_size") == "auto":
+        raise ValueError(
+            "data.batch_size=auto is another number on another machine: let the runs of a study "
+            "name it"
+        )
+
+
 def _kept(node: Any, folder: str, path: str = "") -> Any:
     """The node without cosmetic keys, and without the name of the folder."""
     if isinstance(node, Mapping):

@@ -86,7 +86,7 @@ class Store:
         """Take the runs of a folder, and say of each what became of it; what is there stays.
 
         Checkpoints get a second name (a hard link) where both folders are on one file system, and
-        all else is copied. Runs that go on at this moment, or have failed, are left out.
+        all else is copied. Runs that go on at this moment, have failed or only debug are left out.
 
         Raises:
             ValueError: there is no run in the folder.
@@ -101,6 +101,8 @@ class Store:
 
     def _adopted(self, folder: Path, record: Mapping[str, Any]) -> str:
         key, state = record.get("key"), record.get("state")
+        if record.get("debug"):
+            return f"left out: debug={record['debug']}, which is no result"
         if not key or state not in ("done", "diverged", "running"):
             return f"left out: {record.get('reason') or 'it has no key'}"
         if state == "running" and claims.living(str(record["host"]), int(record["pid"])):

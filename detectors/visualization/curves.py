@@ -1,4 +1,4 @@
-"""Reads the curves of a run from its tables, and draws them."""
+"""Reads the curves of a run from its tables, and draws them; draws a test of learning rates."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -139,3 +139,38 @@ def draw(folder: str | Path, png: str | Path) -> None:
 
 def _short(column: str) -> str:
     return column.partition("/")[2].removesuffix("_step")
+
+
+def rate_curve(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+    png: str | Path,
+) -> None:
+    """Draws the loss over the learning rate, whose axis is logarithmic.
+
+    Args:
+        rates: rising.
+        losses: of each rate; those that are not finite are left out.
+        smoothed: the same, smoothed; the upper edge is a little above its first value.
+        marks: learning rates that get a vertical line, by their names in the legend.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(rates, losses, color="0.75", linewidth=1, label="loss")
+    axes.plot(rates, smoothed, color="black", linewidth=2, label="smoothed")
+    for number, (name, rate) in enumerate(marks.items()):
+        axes.axvline(rate, color=f"C{number}", linestyle="--", label=f"{name}: {rate:.2g}")
+    low, first = np.nanmin(smoothed), smoothed[0]
+    edge = 0.1 * (first - low) or 0.1 * abs(first) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    axes.set(ylim=(low - edge, first + 3 * edge))
+    axes.legend()
+    with whole_file(png, "wb") as file:
+        figure.savefig(file, dpi=120, format="png")
+    pyplot.close(figure)

@@ -71,6 +71,19 @@ def test_words_that_mean_nothing_refuse_their_variant_alone(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("word", "told"),
+    [
+        ("debug=fast", "debug=fast: such a run is no result"),
+        ("data.batch_size=auto", "data.batch_size=auto is another number on another machine"),
+    ],
+)
+def test_what_is_no_result_is_no_variant(word: str, told: str, tmp_path: Path) -> None:
+    found = Planner(study(variants={"a": [], "b": [word]}), tmp_path).planned([1])
+    assert [cell.variant for cell in found.cells] == ["a"]
+    assert found.refused["b"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
     [("modle=fcos", "Did you mean 'model'?"), ("part.head.towr=1", "Did you mean 'tower'?")],
 )
 def test_a_misspelt_word_is_told_as_train_tells_it(word: str, told: str, tmp_path: Path) -> None:

@@ -52,12 +52,14 @@ def test_runs_without_a_number_keep_their_reason(tmp_path: Path) -> None:
     (tmp_path / "2" / "detections.json").unlink()
     killed = {"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}  # no such process
     write(tmp_path / "3", [], 1, **killed)
+    write(tmp_path / "4", [], 2, debug="fast")
     runs = grouped([tmp_path]).runs.values()
     assert [(run.state, run.reason.split(":")[0]) for run in runs] == [
         ("done", ""),
         ("failed", "out of memory"),
         ("failed", "it has no detections.json"),
         ("lost", "its process is gone"),
+        ("failed", "debug=fast, which is no result"),
     ]
 
 

@@ -15,7 +15,7 @@ from detectors.config.suggestions import composed
 from detectors.studies import claims
 from detectors.studies.design import Cell
 from detectors.studies.execute import PAUSE, Runner, halt
-from detectors.studies.keys import fingerprint, resolved, run_key
+from detectors.studies.keys import check_result, fingerprint, resolved, run_key
 from detectors.studies.search.space import Range, Search
 from detectors.studies.search.trials import Trials
 from detectors.studies.store import Run
@@ -97,6 +97,7 @@ class Searcher:
 
     def _key(self, words: Sequence[str]) -> str:
         config = resolved(self._composed(words))
+        check_result(config)
         return run_key(config, fingerprint(config))
 
     def _composed(self, words: Sequence[str]) -> DictConfig:
