@@ -33,12 +33,14 @@ class Unread:
     def __init__(self) -> None:
         self.read = self.lost = 0
         self.names: list[str] = []
+        self.reason = "source: there was no path on standard input"  # of the first one
 
     def readable(self, items: Iterable[Prepared | Lost]) -> Iterator[Prepared]:
         """The items that are not lost; of each that is, a line of the log says why."""
         for item in items:
             if isinstance(item, Lost):
                 _log.warning("%s", item.reason)
+                self.reason = self.reason if self.lost else item.reason
                 self.lost += item.pictures
                 self.names.append(item.name)
             else:
@@ -55,7 +57,7 @@ class Unread:
     def check(self) -> None:
         """Raises ValueError where nothing could be read."""
         if not self.read:
-            raise ValueError(self.told() or "source: there was no path on standard input")
+            raise ValueError(f"{self.told()}; {self.reason}" if self.lost else self.reason)
 
 
 def expected(footage: Iterable[Footage], span: Span) -> int | None:

@@ -210,7 +210,8 @@ def test_what_cannot_be_read_is_told_and_the_rest_goes_on(
     with pytest.raises(SystemExit) as stop:
         predict("source=[half.jpg,text.png]", to="none")
     assert stop.value.code == 1
-    assert "2 of 2 could not be read: half.jpg, text.png" in capsys.readouterr().err
+    told = "2 of 2 could not be read: half.jpg, text.png; half.jpg: damaged"
+    assert told in capsys.readouterr().err
     assert not list((tmp_path / "none").glob("*s.json"))
 
 
