@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := .venv
-.PHONY: .venv demo test test-slow test-gpu format
+.PHONY: .venv demo docs test test-slow test-gpu format
 
 .venv: $(READY)
 
@@ -21,10 +21,15 @@ $(READY): pyproject.toml constraints.txt | $(UV)
 demo: $(READY)
 	$(BIN)/detectors train experiment=demo
 
+# The site, build/docs/index.html. Warnings are errors, in `make test` too, without the reference.
+docs: $(READY)
+	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
+
 test: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/sphinx-build -q -W --keep-going -t quick docs build/docs-quick
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(READY)

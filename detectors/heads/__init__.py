@@ -102,7 +102,7 @@ class Pooler(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        """Pooled regions [B, R, *shape].
+        """Pooled regions `[B, R, *shape]`.
 
         Args:
             features: per level [B, channels, H, W], finest first.
