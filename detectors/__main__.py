@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import platform
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from detectors.config import completion
 from detectors.config.paths import CONF, PACKAGE, choices
 from detectors.config.spelling import (
     did_you_mean,
@@ -40,6 +42,10 @@ def main() -> None:
         rest = _with_do(rest)
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview(known))
+    elif given[0] in ("-V", "--version", "version"):
+        print(versions())
+    elif given[0] in completion.FLAGS:
+        completion.complete(rest, known)
     elif given[0] in known and {"-h", "--help"} & set(rest):
         print(help_text(given[0], rest))
     elif given[0] in known:
@@ -93,9 +99,22 @@ def overview(known: dict[str, str]) -> str:
             "",
             *lines,
             "",
-            "`detectors COMMAND --help` explains one of them.",
+            "`detectors COMMAND --help` explains one of them, `detectors --version` tells versions.",
         ]
     )
+
+
+def versions() -> str:
+    """The line of `detectors --version`, from what is installed: torch is not imported."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    told = []
+    for package in ("lightning-detectors", "torch"):
+        try:
+            told.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            told.append(f"{package} not installed")
+    return ", ".join([*told, f"Python {platform.python_version()}"])
 
 
 def help_text(command: str, words: Sequence[str] = ()) -> str:

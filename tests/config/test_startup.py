@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from detectors.__main__ import versions
+
+ROOT = Path(__file__).parents[2]
+OURS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 PROBE = """
 import sys
 from detectors.__main__ import main
@@ -46,7 +52,7 @@ def test_what_needs_no_torch_is_refused_without_it(tmp_path: Path) -> None:
     assert "torch" not in modules
 
 
-@pytest.mark.parametrize("words", ["", "train --help", "tricks -h"])
+@pytest.mark.parametrize("words", ["", "train --help", "tricks -h", "--version"])
 def test_help_needs_neither_torch_nor_hydra(words: str, tmp_path: Path) -> None:
     modules, _ = imported(tmp_path, words)
     assert {"torch", "hydra"}.isdisjoint(modules)
@@ -72,3 +78,8 @@ def test_what_trains_nothing_needs_no_lightning(tmp_path: Path) -> None:
         "timm",
     }
     assert modules & unused == set()
+
+
+def test_versions_are_those_installed() -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert versions() == f"lightning-detectors {OURS}, torch {version('torch')}, Python {python}"
