@@ -99,7 +99,7 @@ def overview(known: dict[str, str]) -> str:
             "",
             *lines,
             "",
-            "`detectors COMMAND --help` explains one of them, `detectors --version` tells versions.",
+            "`detectors COMMAND --help` explains one of them, `--version` tells versions.",
         ]
     )
 

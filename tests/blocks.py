@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "api" not in page.parts]  # written by docs/conf.py
 REASON = re.compile(r"<!-- not run: (.+?) -->")
-THIS, THAT = re.compile(r"\bthis\b[^.]*? as `([\w./]+)`"), re.compile(r"class as `([\w./]+)`")
+THIS = re.compile(r"\bthis\b[^.]*?\sas\s`([\w./]+)`")
+THAT = re.compile(r"class\sas\s`([\w./]+)`")
 
 
 class Block(NamedTuple):

@@ -13,7 +13,7 @@ def complete(arguments: Sequence[str], commands: Collection[str]) -> None:
     """Print the script that a shell runs for completion, or what may follow COMP_LINE.
 
     Args:
-        arguments: behind the flag: `install=bash`, `uninstall=bash` or `query=bash`; also zsh, fish.
+        arguments: behind the flag: `install=bash`, `uninstall=bash` or `query=bash`; or zsh, fish.
         commands: names of what the first word may be.
     """
     program, _, rest = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
