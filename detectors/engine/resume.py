@@ -14,6 +14,7 @@ from detectors.config.overrides import leaves
 from detectors.data.sources.relabelled import check_same
 from detectors.engine.checkpoint import training_file
 from detectors.weights.checkpoint import load_checkpoint
+from detectors.weights.container import SUFFIX
 from detectors.weights.initial import BACKBONE, HUB, unread
 
 # Keys, with all below them, that change no step of a training, nor which checkpoint is the best.
@@ -72,6 +73,11 @@ def resumed_from(cfg: DictConfig, folder: Path) -> Resumed | None:
     file = training_file(cfg.ckpt_path, folder)
     if file is None:
         return None
+    if file.suffix == SUFFIX:
+        raise ValueError(
+            f"ckpt_path={file} holds weights, but not how far its run was: resume from a .ckpt, or "
+            f"start anew from its weights with weights={file}"
+        )
     checkpoint = load_checkpoint(file)
     differing = differences(cfg, checkpoint["config"])
     changed = {key: pair for key, pair in differing.items() if not _within(key, MAY_CHANGE)}

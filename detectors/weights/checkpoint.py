@@ -9,18 +9,16 @@ import torch
 from torch import Tensor
 
 from detectors.structures import CHECKPOINT_FORMAT
+from detectors.weights.container import SUFFIX, read_container
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """Content of a checkpoint of `detectors train`.
+    """Content of a checkpoint of `detectors train`, or of one that is kept as safetensors.
 
     Raises:
         ValueError: the file is none of ours, or not whole.
     """
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{file}: {_unreadable(file)}") from error
+    checkpoint = read_container(file) if file.suffix == SUFFIX else _read(file)
     config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
     if not isinstance(config, dict) or not config:
         raise ValueError(f"{file}: holds no config, so it was not written by `detectors train`")
@@ -31,6 +29,13 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
             "parts and words have other names. Use that version, or train again"
         )
     return checkpoint
+
+
+def _read(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{file}: {_unreadable(file)}") from error
 
 
 def _unreadable(file: Path) -> str:

@@ -12,6 +12,7 @@ from detectors.config.links import followed
 from detectors.detector import Detector
 from detectors.weights.checkpoint import load_checkpoint, stored_weights
 from detectors.weights.class_rows import class_rows, merged
+from detectors.weights.container import SUFFIX
 from detectors.weights.torchvision import State, check_tensors, tell_left_out
 
 Names = Callable[[], Sequence[str]]
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 def is_checkpoint(source: str) -> bool:
     """Whether `weights=source` names a file of `detectors train`."""
-    return ":" not in source and Path(source).suffix == ".ckpt"
+    return ":" not in source and Path(source).suffix in (".ckpt", SUFFIX)
 
 
 def load_trained(

@@ -121,3 +121,11 @@ def test_classes_that_the_files_have_by_now_must_be_those_of_the_run() -> None:
         resumed.check_classes(("dog", "cat"))
     with pytest.raises(ValueError, match="does not know emu, and dog of the model is not there"):
         resumed.check_classes(("cat", "emu"))
+
+
+def test_weights_alone_are_no_run_to_go_on_with(first: DictConfig, tmp_path: Path) -> None:
+    file = tmp_path / "best.safetensors"
+    file.touch()
+    first.ckpt_path = str(file)
+    with pytest.raises(ValueError, match="start anew from its weights with weights="):
+        resumed_from(first, tmp_path)
