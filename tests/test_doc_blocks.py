@@ -77,17 +77,19 @@ def _compose(command: str, *arguments: str) -> None:
 
 
 def _jobs(words: list[str]) -> Iterator[list[str]]:
-    """The words, with each choice of those that sweep."""
+    """The words with the first choice of each that sweeps, then with each other choice alone."""
     parsed = OverridesParser.create().parse_overrides(words)
-    for word in parsed:
-        assert word.key_or_group
-    swept = [
+    choices = [
         [f"{word.key_or_group}={value}" for value in word.sweep_string_iterator()]
         if word.is_sweep_override()
         else [text]
         for word, text in zip(parsed, words, strict=True)
     ]
-    return map(list, itertools.product(*swept))
+    first = [each[0] for each in choices]
+    yield first
+    for place, each in enumerate(choices):
+        for other in each[1:]:
+            yield [*first[:place], other, *first[place + 1 :]]
 
 
 def _write_files(page: Path, folder: Path) -> None:

@@ -14,7 +14,12 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 CHOICES = {p.name: {f.stem for f in p.glob("*.yaml")} for p in CONF.iterdir() if p.is_dir()}
 COMMANDS = {f.stem: f for f in CONF.glob("*.yaml") if f.stem != "run"}
-OF_THE_USER = {"mine", "thin", "tiny"}  # names of parts that a page tells the reader to write
+OF_THE_USER = {
+    "mine",
+    "mine_found",
+    "thin",
+    "tiny",
+}  # names of parts that a page tells the reader to write
 OTHER_KEYS = {"compare": "assigner"}  # keys whose values are choices of a group
 PLACES = {"part", "model", "hydra", "native_size"}  # top-level nodes without a key of their own
 
