@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,7 +17,8 @@ from detectors.callbacks.rate_range import RateRange
 from detectors.config.origins import origins
 from detectors.config.words import said, words_of_job
 from detectors.engine import record, run_folder
-from detectors.engine.build import configured_job
+from detectors.engine.batch_size import settled
+from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.resume import resumed_from
@@ -37,8 +39,9 @@ def main(cfg: DictConfig) -> float:
     overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     check_debug(cfg)
+    words, cfg = settled(cfg)
     composed = resolved(cfg)
-    cfg = configured_job(cfg)
+    cfg = configured(words, str(HydraConfig.get().job.config_name), cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]
