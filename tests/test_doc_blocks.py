@@ -4,6 +4,7 @@ import ast
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 LANGUAGES = {"bash", "python", "yaml", "text", "bibtex", "{toctree}", "{include}", "{math}"}
 PROGRAMS = {"source", "eval", "cat", "ls", "python", "torchrun", "make", "detectors"}
 TARGETS = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+NETWORK = "yolo-fastest-1.1.cfg"  # a file that a page reads
 # Words that make a command of a page small, where the page does not say them itself.
 TINY = {
     "train": ["trainer=smoke", "size=small", "image_size=96", "data.num_workers=0"],
@@ -54,9 +56,13 @@ def test_every_line_is_a_program_that_the_reader_has(block: Block) -> None:
 
 
 @of("bash")
-def test_words_compose(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_compose(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Also of blocks that are not run: nothing is trained here."""
     monkeypatch.chdir(tmp_path)
+    if NETWORK in block.text:
+        shutil.copy(request.getfixturevalue("data_root") / "yolo_fastest" / NETWORK, tmp_path)
     _write_files(block.page, tmp_path)
     for words in lines(block.text):
         given = of_detectors(words)
