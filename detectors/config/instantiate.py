@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -10,6 +11,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from detectors.config.references import at, said_by
 from detectors.config.spelling import did_you_mean
 from detectors.config.values import check_value, is_node, signature
 
@@ -24,7 +26,24 @@ def instantiate(cfg: DictConfig, key: str, **arguments: object) -> Any:
         ValueError: a part cannot be made; the message names its place in the config.
     """
     node = OmegaConf.select(cfg, key)
-    return made(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), key, **arguments)
+    with links_told(cfg):
+        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        return made(plain, key, **arguments)
+
+
+@contextmanager
+def links_told(cfg: DictConfig) -> Iterator[None]:
+    """Let an error about a value say which key gives it, where that is the value of a link."""
+    try:
+        yield
+    except ValueError as error:
+        place = str(error).partition(":")[0]
+        raw: Any = OmegaConf.to_container(cfg, resolve=False)
+        above, _, name = place.rpartition(".")
+        source = said_by(raw, place)
+        if not above or source == f"{said_by(raw, above)}.{name}" or at(raw, source) is None:
+            raise
+        raise ValueError(f"{error} (it is the value of {source})") from error
 
 
 def made(node: Any, place: str, **arguments: object) -> Any:

@@ -10,6 +10,7 @@ from detectors.config.settings import SETTINGS
 
 # `${a.b}`, `${.b}` of the same map, and `${a.${b}}`, of which any entry of `a` may be meant.
 _REFERENCE = re.compile(r"\$\{(?:oc\.select:\s*)?(\.*)([\w.]*)(?=[},$])")
+_WHOLE = re.compile(r"\$\{(\w[\w.]*)\}")
 
 
 def read_keys(raw: Mapping[str, Any]) -> set[str]:
@@ -29,6 +30,21 @@ def read_keys(raw: Mapping[str, Any]) -> set[str]:
 def is_read(key: str, read: set[str]) -> bool:
     """Whether the key, something under it or something that it belongs to is read."""
     return any(f"{key}.".startswith(f"{r}.") or f"{r}.".startswith(f"{key}.") for r in read)
+
+
+def said_by(raw: Mapping[str, Any], place: str) -> str:
+    """The key whose value stands at a place, where that is a link, or else the place.
+
+    Args:
+        raw: as of `read_keys`.
+        place: a dotted key, in whose nodes there may be links to others.
+    """
+    path: list[str] = []
+    for name in place.split("."):
+        path, node = [*path, name], at(raw, ".".join([*path, name]))
+        while isinstance(node, str) and (link := _WHOLE.fullmatch(node)):
+            path, node = link[1].split("."), at(raw, link[1])
+    return ".".join(path)
 
 
 def used_slots(cfg: DictConfig) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from detectors.config.instantiate import made
+from detectors.config.instantiate import links_told, made
 from detectors.weights.backbone import filled
 from detectors.weights.torchvision import load_weights
 from detectors.weights.trained import Names, is_checkpoint, load_trained
@@ -131,7 +131,8 @@ def _model(cfg: DictConfig, file: str | None = None) -> nn.Module:
         target = f"{filled.__module__}.{filled.__name__}"
         partial = {**backbone, "_partial_": True}
         backbone = {"_target_": target, "backbone": partial, "weights": file}
-    return made({**node, "backbone": backbone}, "model")
+    with links_told(cfg):
+        return made({**node, "backbone": backbone}, "model")
 
 
 def _off(key: str) -> str:

@@ -87,3 +87,11 @@ def test_wrong_value_is_told_with_its_place() -> None:
     outer = OmegaConf.create({"callback": cfg})
     with pytest.raises(ValueError, match=r"callback\.ema: decay is 2, expected"):
         instantiate(outer, "callback")
+
+
+def test_a_value_that_comes_through_a_link_is_told_with_its_key() -> None:
+    with pytest.raises(ValueError, match=r"^model\.backbone\.strides: .*the value of part\.levels"):
+        detectors.build("fcos", ["size=small", "part.levels=1.5"])
+    with pytest.raises(ValueError, match=r"^model\.head\.tower\.depth: ") as told:
+        detectors.build("fcos", ["size=small", "part.tower.depth=-1"])
+    assert "the value of" not in str(told.value)
