@@ -103,7 +103,7 @@ def test_every_choice_is_what_hydra_composes(group: str) -> None:
             f"{group}=[{file.stem}]" if group in ("logger", "callback", "metric", "trick") else ""
         )
         chosen = [word or f"{group}={file.stem}"]
-        if group in ("loader", "study"):  # included by others
+        if group in ("loader", "study", "search"):  # included by others
             continue
         for words in (chosen, [*chosen, "size=small"]) if group == "model" else (chosen,):
             same(words, "evaluate" if group == "tta" else "train")
