@@ -21,6 +21,7 @@ STAIR = (
     {"clock", "epoch_means", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},
+    {"export"},
     {"commands"},
     {"__main__", "__init__", "failures"},
     {"experiments"},

@@ -8,12 +8,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from detectors.callbacks.progress import tracked
+from detectors.config.paths import checkpoint_at
 from detectors.data.reading import Unread, expected, read_ahead
 from detectors.data.sources.footage import Footage, Span
 from detectors.data.sources.unlabelled import check_span, found
 from detectors.engine import run_folder
 from detectors.engine.memory import memory_told
 from detectors.engine.prediction import FOLDERS, Predictor, detect, predictor_of, results_in
+from detectors.export.running import SUFFIXES, opened
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ def main(cfg: DictConfig) -> None:
     span = Span(cfg.every, cfg.frames, cfg.seconds)
     footage = found(cfg.source)
     check_span(footage, span)
-    predictor = predictor_of(cfg)
+    exported = Path(cfg.ckpt_path).suffix in SUFFIXES
+    predictor = opened(checkpoint_at(cfg.ckpt_path), cfg) if exported else predictor_of(cfg)
     run_folder.record(cfg, list(HydraConfig.get().overrides.task))
     unread = Unread()
     pictures, detections = predict(cfg, footage, span, predictor, unread)

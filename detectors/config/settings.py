@@ -73,6 +73,8 @@ SETTINGS: dict[str, Any] = {
     "save": list[Literal["pictures", "coco", "yolo", "csv"]],
     "video": Literal["mp4", "frames"],
     "score_threshold": Share,
+    "format": Literal["onnx", "pt2", "safetensors"],  # export
+    "suppression": bool,
     "batch_size": Count,
     "epoch": Whole,  # preview, assign
     "count": Count,
