@@ -30,7 +30,8 @@ def check_packages(format: str) -> None:
     Raises:
         ValueError: names them and the extra that installs them.
     """
-    missing = [name for name in PACKAGES[format] if importlib.util.find_spec(name) is None]
+    needed = PACKAGES.get(format, ())
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
             f"format={format} needs {' and '.join(missing)}: "
