@@ -95,7 +95,17 @@ def as_onnx(network: ExportedNetwork, canvas: tuple[int, int], texts: Mapping[st
         raise ValueError(f"format=onnx: {reason}; format=pt2 may do") from error
     assert found is not None
     found.model.metadata_props.update(texts)
-    return _serialized(found.model_proto)
+    return _serialized(_with_named_batch(found.model_proto))
+
+
+def _with_named_batch(model: Any) -> Any:
+    """The model with its free axis called "batch", for which torch has a letter and a number."""
+    name = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = re.sub(rf"\b{name}\b", "batch", axis.dim_param)
+    return model
 
 
 def _serialized(model: Any) -> bytes:

@@ -59,15 +59,19 @@ def lively(
     torch.manual_seed(0)
     words = ["size=small", *WORDS.get(family, []), *words]
     detector = detectors.build(family, words, num_classes=classes, image_size=SIDE).eval()
-    gain = 1 if patches else 2  # a rectifier takes half of the variance, in many layers
     if patches:
         detector.backbone = Patches(detector.backbone.specs)
-    for name, parameter in detector.named_parameters():
+    draw(detector, gain=1 if patches else 2)  # each rectifier takes half of the variance
+    return detector
+
+
+def draw(network: nn.Module, gain: float) -> None:
+    """Weights of variance `gain` over the numbers that they sum, and no biases."""
+    for name, parameter in network.named_parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=(gain / parameter[0].numel()) ** 0.5)
         elif name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
-    return detector
 
 
 def description(suppression: bool = True) -> Description:

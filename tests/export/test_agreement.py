@@ -36,6 +36,8 @@ def test_an_onnx_file_finds_what_its_detector_finds(family, made, data_root) -> 
     real = samples(str(data_root / "coco_tiny" / "val2017"), RESIZE)
     pictures = [*batches(real), *batches(scenes())]
     assert {len(batch.images) for batch in pictures} == {1, 3}
+    axes = [given.shape[0] for given in made(family).file.session.get_inputs()]
+    assert axes == ["batch", "batch"]
     found = agreement(made(family).network, made(family).file, pictures)
     assert found.rows > 100
     assert found.absent <= found.rows / 20
