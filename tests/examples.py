@@ -1,5 +1,7 @@
 """Boxes, objects and priors that tests of several folders share."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "centernet": ["part.neck.channels=64"],
 }
+
+
+def files(group: str) -> list[Path]:
+    """Those of a group of conf, but for the one that describes a file of the user's."""
+    return sorted(file for file in (CONF / group).glob("*.yaml") if file.stem != "cfg")
 
 
 def random_boxes(*shape: int, canvas: float = 64.0, smallest: float = 1.0) -> Tensor:

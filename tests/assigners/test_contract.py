@@ -13,11 +13,11 @@ import detectors
 from detectors.assigners.inside import within
 from detectors.ops.selection import gather_rows
 from detectors.structures import Assignment, Predictions, Targets
-from tests.examples import predictions, random_boxes, random_targets, shapes, targets
+from tests.examples import files, predictions, random_boxes, random_targets, shapes, targets
 
 CLASSES = 3
 CONF = Path(detectors.__file__).parents[1] / "conf"
-CONFIGS = sorted((CONF / "assigner").glob("*.yaml"))
+CONFIGS = files("assigner")
 PRIORS = shapes([8], [[(16.0, 12.0), (24.0, 30.0)]])
 COUNT = PRIORS.boxes.shape[1]
 

@@ -4,16 +4,15 @@ import pytest
 import torch
 
 from detectors.config.compose import compose
-from detectors.config.paths import CONF
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector
 from detectors.layers.progress import tell
 from detectors.structures import Assignment
-from tests.examples import START
+from tests.examples import START, files
 from tests.tricks.bag import FAMILIES, SIDE, given_batch
 
 FAST = {("yolov3", "sim_ota"), ("fcos", "paa")}
-ASSIGNERS = sorted(path.stem for path in (CONF / "assigner").glob("*.yaml"))
+ASSIGNERS = [path.stem for path in files("assigner")]
 ADAPTIVE = ("atss", "sim_ota", "paa")  # serve every family, as docs/tricks.md says
 CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
 # No prior lies inside of the picture; the shape that no level has fits every object best.

@@ -12,9 +12,9 @@ from torch import nn
 from detectors.config.compose import compose
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
-from tests.examples import START
+from tests.examples import START, files
 
-FILES = {path.stem: path.read_text() for path in sorted((CONF / "backbone").glob("*.yaml"))}
+FILES = {path.stem: path.read_text() for path in files("backbone")}
 CHOICES = list(FILES)
 OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaults"}]  # no alias
 # Of the parts of smaller ones.

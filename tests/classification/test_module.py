@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from detectors.classification.classifier import Classifier
 from detectors.classification.module import LitClassifier, _accuracies
 from detectors.config.compose import compose
-from detectors.config.paths import CONF
 from detectors.optim import build_optimizer, constant
 from detectors.structures import FeatureSpec
 from detectors.weights.initial import initial_model
+from tests.examples import files
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_classifier_has_the_published_parameters(backbone: str, parameters: int)
     assert sum(parameter.numel() for parameter in classifier.parameters()) == parameters
 
 
-@pytest.mark.parametrize("backbone", sorted(f.stem for f in (CONF / "backbone").glob("*.yaml")))
+@pytest.mark.parametrize("backbone", [file.stem for file in files("backbone")])
 def test_every_backbone_can_be_a_classifier(backbone: str) -> None:
     cfg = compose([f"backbone={backbone}", "data.num_classes=7"], "pretrain")
     with torch.device("meta"):

@@ -36,7 +36,7 @@ FORBIDDEN = [
     "detectors.commands.train.main",
     "detectors.weights.darknet.write_weights",
     "detectors.weights.backbone.filled",
-    "detectors.visualization.pictures.curves",
+    "detectors.visualization.curves.draw",
     "detectors.callbacks.table.EpochTable",
     "lightning.pytorch.callbacks.ModelCheckpoint",
     "timm.models.load_state_dict",
@@ -174,7 +174,7 @@ PROBES = [
     "detectors.build",
     "detectors.engine.build.build",
     "detectors.weights.darknet.write_weights",
-    "detectors.visualization.pictures.curves",
+    "detectors.visualization.curves.draw",
 ]
 ALLOWED = ["torch.nn.Identity", "own_package.Later", "own_package.Layer", "own_package.function"]
 

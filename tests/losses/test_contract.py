@@ -15,7 +15,7 @@ from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.losses.reduction import per_batch_positives
 from detectors.structures import Assignment, Progress
-from tests.examples import points, predictions, shapes, targets
+from tests.examples import files, points, predictions, shapes, targets
 from tests.losses.loss_examples import gradients, image_of, matched_for, value
 
 CONF = Path(detectors.__file__).parents[1] / "conf"
@@ -26,7 +26,7 @@ LATE = Progress(images_seen=10**9, step=0, steps=1)  # YOLOv2's early prior loss
 
 def configured(group: str) -> dict[str, nn.Module]:
     """The loss terms of one group by the names of their files."""
-    configs = {path.stem: OmegaConf.load(path) for path in sorted((CONF / group).glob("*.yaml"))}
+    configs = {path.stem: OmegaConf.load(path) for path in files(group)}
     terms = {
         f"{group}={name}": instantiate(config, _convert_="all")
         for name, config in configs.items()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -127,6 +128,15 @@ def test_times_of_a_camera_are_those_of_a_clock(monkeypatch) -> None:
     assert not lost
 
 
+@pytest.fixture
+def _told_of_ctrl_c() -> Iterator[None]:
+    """As in a terminal; a shell that starts tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_told_of_ctrl_c")
 def test_ctrl_c_ends_a_camera_and_the_second_one_is_as_before(monkeypatch) -> None:
     def pressed(number: int) -> None:
         if number in (3, 4):
@@ -158,6 +168,7 @@ def test_a_camera_that_fails_is_told(monkeypatch) -> None:
     assert "camera_0 gave nothing more after 3 frames" in lost[1].reason
 
 
+@pytest.mark.usefixtures("_told_of_ctrl_c")
 def test_a_file_is_closed_when_nobody_reads_on(tmp_path, monkeypatch) -> None:
     camera = FakeCamera(noise(3))
     monkeypatch.setattr(cv2, "VideoCapture", camera)
