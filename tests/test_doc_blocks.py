@@ -4,6 +4,7 @@ import ast
 import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -130,22 +131,17 @@ def _said(words: list[str]) -> set[str]:
     return {word.lstrip("+~").split("=")[0] for word in words}
 
 
-def _tiny(words: list[str]) -> list[str]:
-    """The words of a line, and those that make it small where it does not say them."""
-    given = of_detectors(words) or [""]
+def _tiny(line: str) -> str:
+    """The line, and words that make it small where it does not say them."""
+    given = of_detectors(shlex.split(line, comments=True)) or [""]
     added = [w for w in TINY.get(given[0], []) if w.split("=")[0] not in _said(given)]
-    return [*words, *added]
+    return " ".join([re.sub(r"\s+#.*", "", line), *added]) if added else line
 
 
 def _script(block: Block, exact: bool) -> str:
     """What the block runs; `exact` where the page shows what that prints."""
-    if exact:
-        return block.text
-    return "\n".join(map(_quoted, (_tiny(words) for words in lines(block.text))))
-
-
-def _quoted(words: list[str]) -> str:
-    return " ".join(w if re.fullmatch(r"[\w./=-]+|>", w) else f"'{w}'" for w in words)
+    written = block.text.replace("\\\n", " ").splitlines()
+    return block.text if exact else "\n".join(map(_tiny, written))
 
 
 @pytest.fixture

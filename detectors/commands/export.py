@@ -62,6 +62,7 @@ def main(cfg: DictConfig) -> Path:
 
 def kept(checkpoint: Mapping[str, Any], cfg: DictConfig) -> Path:
     """Write the checkpoint's weights and what it says of them as safetensors; the file."""
+    restored_detector(checkpoint, cfg.trust)  # refuses what is no detector
     run_folder.record(cfg, list(HydraConfig.get().overrides.task))
     file = Path(cfg.file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def check_file(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the suffix or the word.
     """
-    usual = {"suppression": True, "precision": 32, "source": []}
+    usual = {"suppression": True, "precision": 32, "source": [], "tta": None}
     said = [key for key, value in usual.items() if cfg[key] != value]
     if cfg.format == "safetensors" and said:
         raise ValueError(

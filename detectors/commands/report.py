@@ -35,13 +35,21 @@ def _of_one(folder: Path, file: Path, trust: Sequence[str]) -> None:
     users = [word for word in words_of_job() if word.startswith("hydra.searchpath=")]
 
     def known() -> Mapping[str, str]:
+        if not run.record:
+            raise ValueError("the folder of an evaluation has its own words alone")
         return origins([*users, *run.words], "train", run.config)
 
     report.write(folder, lambda: _source(run, trust), known, file)
 
 
 def _source(run: RunFolder, trust: Sequence[str]) -> Source:
-    """The pictures of the split, made from the config of the run."""
+    """The pictures of the split, made from the config of the run.
+
+    Raises:
+        ValueError: it does not say how.
+    """
+    if "_target_" not in (run.config.get("data") or {}):
+        raise ValueError("the folder of an evaluation does not say how its pictures are made")
     classes = (run.record.get("data") or {}).get("classes") or []
     described: dict[str, Any] = {"config": dict(run.config), "classes": classes}
     data = restored_data(described, OmegaConf.create({"data": {}}), trust, split=run.split)

@@ -66,9 +66,9 @@ def main(cfg: DictConfig) -> float:
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
-        show_figures(trainer, folder)
         if cfg.report and trainer.is_global_zero:
             report(folder, cfg, data)
+        show_figures(trainer, folder)
     finally:
         finish(trainer)
     if trainer.is_global_zero:
@@ -78,14 +78,21 @@ def main(cfg: DictConfig) -> float:
 
 
 def show_figures(trainer: Trainer, folder: Path) -> None:
-    """Give trackers, where there are any, the figures of the evaluation in the folder."""
-    if trainer.is_global_zero and trackers.shown_by(trainer.loggers):
-        from detectors.report.stills import stills
+    """Give trackers, where there are any, the figures of the evaluation in the folder.
 
+    The run is done; what a tracker finds in its way costs it nothing but these.
+    """
+    if not (trainer.is_global_zero and trackers.shown_by(trainer.loggers)):
+        return
+    from detectors.report.stills import stills
+
+    try:
         evaluated = read_run(folder).evaluated
         assert evaluated is not None  # it has just been written
         for name, picture in stills(evaluated).items():
             trackers.show(trainer.loggers, name, picture, trainer.global_step)
+    except Exception as error:
+        _log.warning("trackers have no figures: %s: %s", type(error).__name__, error)
 
 
 def report(folder: Path, cfg: DictConfig, data: LitData) -> None:

@@ -54,6 +54,10 @@ def _check_words(file: Path, cfg: DictConfig) -> None:
         )
 
 
+def _named(model: Path | bytes) -> str:
+    return str(model) if isinstance(model, Path) else "the file"
+
+
 class OnnxDetector(nn.Module):
     """`(images, frames) -> Detections` by onnxruntime, on the CPU.
 
@@ -71,11 +75,13 @@ class OnnxDetector(nn.Module):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else os.fspath(model),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        given = model if isinstance(model, bytes) else os.fspath(model)
+        try:
+            self.session = onnxruntime.InferenceSession(
+                given, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of many kinds
+            raise ValueError(f"{_named(model)}: no ONNX file, or a damaged one: {error}") from error
         texts = self.session.get_modelmeta().custom_metadata_map
         self.description = described(texts, model if isinstance(model, Path) else "the file")
 
@@ -106,7 +112,11 @@ class ProgramDetector(nn.Module):
         super().__init__()
         texts: dict[str, Any] = {"format": ""}  # torch fills no empty one
         file = io.BytesIO(model if isinstance(model, bytes) else model.read_bytes())
-        program = torch.export.load(file, extra_files=texts)
+        try:
+            program = torch.export.load(file, extra_files=texts)
+        except Exception as error:  # of many kinds
+            told = "no exported program, or a damaged one"
+            raise ValueError(f"{_named(model)}: {told}: {error}") from error
         self.description = described(texts, model if isinstance(model, Path) else "the file")
         self.run = program.module().forward  # no submodule, which `to` would move
 

@@ -53,7 +53,7 @@ def samples(source: Any, resize: Resize) -> list[Sample]:
     Raises:
         ValueError: there is none.
     """
-    if not source:
+    if source == []:
         data = DetectionDataset(generated(), {}, resize, seed=0)
         return [data[row] for row in range(PICTURES)]
     unread, reading = Unread(), read_ahead(found(source), Span(), resize, ahead=PICTURES)

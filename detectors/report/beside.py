@@ -60,9 +60,11 @@ def _told(run: RunFolder) -> str:
     return trouble(run) or str(run.folder.resolve())
 
 
-def _pictures(run: RunFolder) -> tuple[int, ...]:
+def _pictures(run: RunFolder) -> tuple[bytes, ...]:
+    """What tells the pictures from others: their ids and what is in them."""
     assert run.evaluated is not None
-    return tuple(run.evaluated.truth.image_ids.tolist())
+    truth = run.evaluated.truth
+    return tuple(column.tobytes() for column in (truth.image_ids, truth.labels, truth.boxes))
 
 
 def _named(

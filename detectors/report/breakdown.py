@@ -61,7 +61,8 @@ class Confusion(NamedTuple):
 
     names: list[str]  # of rows and columns but the last, which are the background
     counts: np.ndarray  # [n + 1, n + 1] int64, rows truth, columns detections
-    left_out: int  # classes that were folded into none of the rows
+    totals: np.ndarray  # [n + 1] int64, of each row, classes that are left out among them
+    left_out: int  # classes without a row and a column
 
 
 class Bin(NamedTuple):
@@ -211,12 +212,12 @@ def confusion(evaluated: Evaluated, threshold: float, most: int) -> Confusion:
     for truth, found in _pairs(evaluated, threshold):
         table[truth, found] += 1
     if count <= most:
-        return Confusion(list(evaluated.truth.classes), table, 0)
+        return Confusion(list(evaluated.truth.classes), table, table.sum(axis=1), 0)
     off = table.sum(axis=0) + table.sum(axis=1) - 2 * np.diag(table)
     kept = np.sort(np.argsort(-off[:-1], kind="stable")[:most])
     rows = np.append(kept, count)
     names = [evaluated.truth.classes[label] for label in kept]
-    return Confusion(names, table[np.ix_(rows, rows)], count - most)
+    return Confusion(names, table[np.ix_(rows, rows)], table.sum(axis=1)[rows], count - most)
 
 
 def _pairs(evaluated: Evaluated, threshold: float) -> Iterator[tuple[int, int]]:
@@ -337,7 +338,7 @@ def _defined(value: float) -> float | None:
 
 
 def worst_pictures(evaluated: Evaluated, threshold: float, most: int) -> list[Mistakes]:
-    """Pictures with the most mistakes, a third of them for each kind.
+    """Pictures with the most mistakes, a third of them for each kind as far as there are so many.
 
     That is: objects missed; detections of nothing, of another class or for the second time, by
     their scores; and boxes that lie badly, by their number. None is shown twice.
@@ -356,10 +357,11 @@ def worst_pictures(evaluated: Evaluated, threshold: float, most: int) -> list[Mi
         "badly placed": np.bincount(found.images[kinds["shifted"]], minlength=images),
     }
     chosen: dict[int, str] = {}
-    for share, (why, cost) in enumerate(costs.items(), 1):
+    limits = [most * share // len(costs) for share in range(1, len(costs) + 1)]
+    for (why, cost), limit in zip([*costs.items()] * 2, [*limits, *[most] * 3], strict=True):
         ranking = np.lexsort((evaluated.truth.image_ids, -cost))
         for image in ranking[cost[ranking] > 0].tolist():
-            if len(chosen) >= most * share // len(costs):
+            if len(chosen) >= limit:
                 break
             chosen.setdefault(image, why)
     return [_of_picture(evaluated, image, why, kinds) for image, why in chosen.items()]

@@ -10,6 +10,7 @@ from detectors.report.reading import RunFolder
 from detectors.studies.average_precision import RECALLS
 from detectors.visualization.curves import line, losses, score
 from detectors.visualization.svg import INK, MUTED, SERIES, canvas, svg
+from detectors.visualization.svg import label as written
 
 HEIGHT = 2.7  # inches
 MANY = 12  # curves that still have a name and a colour each
@@ -49,7 +50,10 @@ def validation(runs: Sequence[tuple[str, RunFolder]]) -> str:
         for axes, names in zip(panels, columns, strict=True):
             drawn = ((title, run, name) for title, run in runs for name in names)
             for place, (title, run, name) in enumerate(drawn):
-                look = {"label": name if single else title, "color": SERIES[place % len(SERIES)]}
+                look = {
+                    "label": name if single else written(title),
+                    "color": SERIES[place % len(SERIES)],
+                }
                 score(axes, run.curves.epochs, f"val/{name}", **look)
             axes.grid(axis="y")
             if axes.lines:
@@ -69,7 +73,7 @@ def precision_recall(means: Mapping[str, np.ndarray], classes: Mapping[str, np.n
         few = len(classes) <= MANY
         for place, (name, curve) in enumerate(classes.items()):
             tint = SERIES[place % len(SERIES)] if few else MUTED
-            _curve(right, curve, name if few else "", tint, 1.3 if few else 0.5)
+            _curve(right, curve, written(name) if few else "", tint, 1.3 if few else 0.5)
         left.set_title("mean over classes")
         right.set_title("each class, IoU 0.50")
         left.set_ylabel("precision")

@@ -78,7 +78,7 @@ def _evaluated(evaluated: Evaluated, read: Read) -> dict[str, Any]:
         "classes": breakdown.classes(evaluated, threshold.score),
         "precision": figures.precision_recall(*curves),
         "confusion": confusion,
-        "totals": confusion.counts.sum(axis=1).tolist(),
+        "totals": confusion.totals.tolist(),
         "errors": {kind: float(cost[0]) for kind, cost in costs.items()},
         "kinds": ERRORS,
         "sizes": breakdown.by_size(evaluated),
@@ -106,9 +106,9 @@ def name_of(run: RunFolder) -> str:
 
 def trouble(run: RunFolder) -> str:
     """Why the run has no result; empty where it has one."""
-    state = run.record.get("state", "done")
+    state, debug = run.record.get("state", "done"), run.record.get("debug")
     if state == "done":
-        return ""
+        return f"A debug run (debug={debug}): its numbers are no result." if debug else ""
     if state == "running":
         return "This run has not ended: its record says that it is running."
     reason = run.record.get("reason") or run.record.get("error") or "no reason is recorded"

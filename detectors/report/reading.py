@@ -50,10 +50,11 @@ def read_run(folder: Path) -> RunFolder:
     Raises:
         ValueError: it is no folder of a run, or one of its files is broken; names the file.
     """
-    if not (folder / "config.yaml").is_file():
+    there = [name for name in ("run.json", "truth.json") if (folder / name).is_file()]
+    if not there or not (folder / "config.yaml").is_file():
         raise ValueError(
-            f"run={folder} is no folder of a run: it has no config.yaml. Name a folder that "
-            "`detectors train` or `detectors evaluate` has written"
+            f"run={folder} is no folder of a run: it has no config.yaml, or neither run.json nor "
+            "truth.json. Name a folder that `detectors train` or `detectors evaluate` has written"
         )
     scores = _json(folder / "metrics.json")
     return RunFolder(

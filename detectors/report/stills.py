@@ -18,6 +18,7 @@ from detectors.report.breakdown import (
 )
 from detectors.report.reading import Evaluated
 from detectors.studies.average_precision import RECALLS
+from detectors.visualization.svg import label
 
 CLASSES = 20  # rows of the matrix
 NAMED = 12  # curves with a name
@@ -35,8 +36,8 @@ def _precision_recall(evaluated: Evaluated) -> Image.Image:
     figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
     classes = precision_curves(evaluated)
     for name, curve in classes.items():
-        label = name if len(classes) <= NAMED else None
-        axes.plot(RECALLS, curve, linewidth=0.9, alpha=0.7, label=label)
+        shown = label(name) if len(classes) <= NAMED else None
+        axes.plot(RECALLS, curve, linewidth=0.9, alpha=0.7, label=shown)
     for name, curve in list(mean_curves(evaluated).items())[:1]:
         axes.plot(RECALLS, curve, color="black", linewidth=2, label=f"mean, {name}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
@@ -49,8 +50,8 @@ def _precision_recall(evaluated: Evaluated) -> Image.Image:
 def _confusion(evaluated: Evaluated) -> Image.Image:
     """Shares of each row, with counts where there is room for them."""
     threshold = best_threshold(evaluated).score
-    names, counts, _ = confusion(evaluated, threshold, CLASSES)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names, counts, totals, _ = confusion(evaluated, threshold, CLASSES)
+    shares = counts / np.maximum(totals[:, None], 1)
     side = 3 + 0.45 * len(counts)
     figure, axes = pyplot.subplots(figsize=(side, side), layout="constrained")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -58,8 +59,9 @@ def _confusion(evaluated: Evaluated) -> Image.Image:
         if count:
             ink = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(len(counts)), [*names, "nothing"], rotation=90)
-    axes.set_yticks(range(len(counts)), [*names, "nothing"])
+    ends = [*map(label, names), "nothing"]
+    axes.set_xticks(range(len(counts)), ends, rotation=90)
+    axes.set_yticks(range(len(counts)), ends)
     axes.set(xlabel="found as", ylabel="there was")
     axes.set_title(f"IoU 0.50, score {threshold:.2f} or more", fontsize=9)
     return _picture(figure)

@@ -75,6 +75,12 @@ def svg(figure: Figure, label: str) -> str:
     return re.sub(r'^<svg (.*?)(width="[^"]*" |height="[^"]*" )', rf"{head}\1\2", drawn, count=1)
 
 
+def label(name: str) -> str:
+    """A name as matplotlib writes it: a dollar begins no formula, a low line hides no curve."""
+    shown = name.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def _font(match: re.Match[str]) -> str:
     size = (match.group(2) or "").strip()
     return f"font-size: {size}; font-family: inherit" if size else "font-family: inherit"

@@ -51,4 +51,7 @@ def read_container(file: Path) -> dict[str, Any]:
             f"{file}: was not written by `detectors export format=safetensors`: it has tensors, "
             "but does not say of which detector"
         )
-    return {**json.loads(told), "state_dict": tensors}
+    content = json.loads(told)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: what it says of its detector is no map, but {told[:40]!r}")
+    return {**content, "state_dict": tensors}
