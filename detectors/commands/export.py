@@ -77,7 +77,7 @@ def check_file(cfg: DictConfig) -> None:
     Raises:
         ValueError: names the suffix or the word.
     """
-    usual = {"suppression": True, "precision": 32, "source": [], "tta": None}
+    usual = {"suppression": True, "precision": 32, "source": [], "tta": "trained"}
     said = [key for key, value in usual.items() if cfg[key] != value]
     if cfg.format == "safetensors" and said:
         raise ValueError(
