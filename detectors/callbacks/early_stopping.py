@@ -61,8 +61,8 @@ class PatienceStop(EarlyStopping):
         if self.stopped:
             trainer.should_stop = True
             _log.warning(
-                "the run had been stopped early and has no step left. To train on, start anew with "
-                "weights=FILE or a higher callback.early_stopping.patience"
+                "the run had been stopped early and cannot go on: start anew, from its weights by "
+                "weights=FILE, or from the beginning with a higher callback.early_stopping.patience"
             )
             return
         _log.info(

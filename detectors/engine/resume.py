@@ -24,13 +24,7 @@ MAY_CHANGE = (
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),  # how long it lasts
     "part.cfg",  # where the file was; part.network is what it says
     *("device", "trainer.device", "data.num_workers", "data.cache"),
-    *(
-        "select",
-        "split",
-        "latency",
-        "report",
-        "fingerprint",
-    ),  # what is done when it has ended, and recorded
+    *("select", "split", "latency", "report", "fingerprint"),  # what is done at its end, and told
     *("logger", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
     *("trainer.checkpoint_minutes", "trainer.enable_progress_bar", "trainer.profiler"),
     *(

@@ -27,6 +27,18 @@ def test_a_report_can_be_left_out(trained: Path) -> None:
     assert not (trained / "report.html").exists()
 
 
+def test_of_an_evaluation_what_is_not_known_is_told(
+    detectors: RUN, trained: Path, tmp_path: Path
+) -> None:
+    best = trained / "checkpoints" / "best.ckpt"
+    words = ["device=cpu", "trainer.limit_val_batches=1", "hydra.run.dir=out"]
+    detectors(tmp_path, "evaluate", f"ckpt_path={best}", *words)
+    detectors(tmp_path, "report", "run=out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "Evaluated on val." in text
+    assert "the folder of an evaluation has its own words alone" in text
+
+
 def test_several_runs(detectors: RUN, trained: Path, tmp_path: Path) -> None:
     detectors(tmp_path, "report", f"run=[{trained},{trained}]")
     text = (tmp_path / "side_by_side.html").read_text()

@@ -49,6 +49,7 @@ MAY_CHANGE = {
     "callback__table": None,
     "callback__pictures__count": 1,
     "run_dir": "second",
+    "report": True,
     "weights": "darknet:x",
     "part__backbone__pretrained": True,
 }

@@ -140,6 +140,7 @@ def test_confusion_counts_each_object_and_each_detection_once(threshold: float) 
 def test_of_many_classes_the_most_confused_are_shown(some: Evaluated) -> None:
     few = breakdown.confusion(some, 0.5, most=1)
     assert (few.names, few.left_out, few.counts.shape) == (["cat"], 1, (2, 2))
+    assert few.totals.tolist() == [2, 2]  # all cats, and all detections of nothing
 
 
 def test_calibration_by_hand() -> None:
@@ -217,6 +218,12 @@ def test_a_third_of_the_pictures_is_for_each_kind() -> None:
     shown = breakdown.worst_pictures(found, 0.5, most=6)
     assert [one.why for one in shown] == ["missed"] * 2 + ["false"] * 2 + ["badly placed"] * 2
     assert len({one.image for one in shown}) == 6
+
+
+def test_what_other_kinds_leave_is_filled() -> None:
+    """Of a detector that finds nothing, every picture has but one kind of mistake."""
+    nothing = evaluated([(i, "cat", HERE) for i in range(9)], [], pictures=9)
+    assert len(breakdown.worst_pictures(nothing, 0.5, most=6)) == 6
 
 
 def test_a_flawless_picture_is_not_shown() -> None:

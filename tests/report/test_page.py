@@ -16,6 +16,7 @@ from detectors.report import beside
 from detectors.report.page import NONE, page
 from detectors.report.pictures import fitted
 from detectors.report.reading import read_run
+from detectors.report.stills import stills
 
 SIDE = 64
 HERE, FAR = [4, 4, 30, 30], [40, 40, 12, 12]
@@ -167,6 +168,23 @@ def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
     assert "This run has diverged: the loss is not finite" in words
     assert "Classes" not in words
     assert "training loss" in shown(folder)
+
+
+def test_names_with_signs_of_formulas_are_drawn_as_they_are(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    truth = folder / "truth.json"
+    truth.write_text(truth.read_text().replace("a <b>", "_cost $x^{ of $y"))
+    assert "_cost $x^{ of $y" in shown(folder)
+    evaluated = read_run(folder).evaluated
+    assert evaluated is not None
+    assert set(stills(evaluated)) == {"measured/precision_recall", "measured/confusion"}
+
+
+def test_a_debug_run_is_said_to_be_no_result(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "debug": "overfit"}))
+    assert "debug=overfit): its numbers are no result" in told(shown(folder))
 
 
 def test_values_tell_where_they_come_from_or_why_not(tmp_path: Path) -> None:
