@@ -147,7 +147,7 @@ class SuppressionByClass(PostProcess):
     @torch.no_grad()
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
-        batch = len(candidates.boxes)
+        batch = candidates.boxes.shape[0]  # `len` would fix it in an exported graph
         left = self.suppressor(self.rank(candidates, frames))
         by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:-1]]
         return _best(Ranked._make((*by_image, left.priors)), self.detections, frames)
@@ -161,10 +161,10 @@ class SuppressionByClass(PostProcess):
         if boxes.dim() == 4:  # class-specific heads
             ranked = gather_rows(boxes.transpose(1, 2).flatten(0, 1), prior)
         else:
-            ranked = gather_rows(boxes, prior.view(len(boxes), -1)).view(*prior.shape, 4)
+            ranked = gather_rows(boxes, prior.view(boxes.shape[0], -1)).view(*prior.shape, 4)
         if self.clip_first:
             ranked = clip(ranked, frames.repeat_interleave(classes, 0)[:, None])
-        labels = torch.arange(classes, device=scores.device).repeat(len(boxes))
+        labels = torch.arange(classes, device=scores.device).repeat(boxes.shape[0])
         labels = labels[:, None].expand_as(prior)
         return Ranked(ranked, best, labels, best > self.score_threshold, prior, priors)
 

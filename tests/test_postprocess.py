@@ -279,3 +279,35 @@ def test_best_pairs_of_each_level_are_those_of_a_full_sort(per_level: int) -> No
     image = torch.arange(2)[:, None]
     assert torch.equal(scores[image, ranked.prior, ranked.labels], ranked.scores)
     assert torch.equal(boxes[image, ranked.prior], ranked.boxes)
+
+
+class Detecting(nn.Module):
+    """A post-process as a module of tensors alone, which can be exported."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, boxes: Tensor, scores: Tensor, frames: Tensor) -> Detections:
+        return self.part(Candidates(boxes, scores, PRIORS), frames)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Suppression(Greedy(0.45), 0.1, 9, 9),
+        SuppressionByClass(Greedy(0.45), 0.1, 9, 9),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_a_graph_is_for_any_number_of_images(part: nn.Module) -> None:
+    def given(batch: int) -> tuple[Tensor, ...]:
+        boxes, scores, _ = candidates(batch)
+        return boxes, scores, FRAMES[:1].expand(batch, 4).contiguous()
+
+    free = {0: torch.export.Dim("batch")}
+    shapes = dict.fromkeys(("boxes", "scores", "frames"), free)
+    graph = torch.export.export(Detecting(part), given(2), dynamic_shapes=shapes).module()
+    images = given(3)
+    for found, expected in zip(graph(*images), Detecting(part)(*images), strict=True):
+        assert torch.equal(found, expected)
