@@ -16,6 +16,7 @@ from detectors.classification.crops import CenterSquare
 from detectors.data.augment import Transform
 from detectors.data.augment.transforms import Resize, Stretch
 from detectors.data.collate import rows_of
+from detectors.data.dataset import without_objects
 from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
@@ -25,7 +26,7 @@ from detectors.data.sources.paths import existing, expanded
 from detectors.data.unreadable import Tally, check_readable, check_share, first_readable
 from detectors.files import PICTURES
 from detectors.random_streams import stream
-from detectors.structures import LabelledImages, Sample
+from detectors.structures import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -154,20 +155,6 @@ class LabelledDataset(Dataset[tuple[np.ndarray, int, tuple[int, ...]]]):
             sample = transform(sample, stream(self.seed, epoch, index, name=name))
         resize = self.resizes[epoch >= self.change]
         return resize(sample).image, int(self.files.labels[row])
-
-
-def without_objects(image: np.ndarray, index: int) -> Sample:
-    """A picture as transforms take it."""
-    height, width = image.shape[:2]
-    return Sample(
-        image=image,
-        boxes=np.zeros((0, 4), np.float32),
-        labels=np.zeros(0, np.int64),
-        ignore=np.zeros(0, bool),
-        id=index,
-        to_original=np.array([1, 1, 0, 0], np.float32),
-        frame=np.array([0, 0, width, height], np.float32),
-    )
 
 
 class EpochShareSampler(ShareSampler):

@@ -14,6 +14,10 @@ from detectors.darknet.sections import HEADS, Section, parsed
 
 IMAGE = -1  # the number of the network input
 JOINING = ("route", "shortcut", "sam", "scale_channels")  # layers that read others than the last
+SHARED = (  # keys of a `[yolo]` by which one part serves all levels
+    *("classes", "num", "anchors", "iou_loss", "iou_thresh", "ignore_thresh", "iou_normalizer"),
+    *("obj_normalizer", "max_delta", "label_smooth_eps", "nms_kind", "beta_nms"),
+)
 FLAT = ("connected", "local", "dropout", "activation", "empty")  # layers between map and vector
 
 
@@ -315,11 +319,7 @@ def _check_kinds(branches: list[Branch]) -> None:
                 f"there is a [{first.name}] in line {first.line} already: expected one, or "
                 "several [yolo]"
             )
-        for key in ("classes", "num", "anchors", "iou_loss", "iou_thresh", "ignore_thresh"):
-            _check_equal(first, section, key)
-        for key in ("iou_normalizer", "obj_normalizer", "max_delta", "label_smooth_eps"):
-            _check_equal(first, section, key)
-        for key in ("nms_kind", "beta_nms"):
+        for key in SHARED:
             _check_equal(first, section, key)
 
 

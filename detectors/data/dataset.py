@@ -155,3 +155,17 @@ def labelled(source: Source, index: int, image: np.ndarray) -> Sample:
         to_original=np.array([1, 1, 0, 0], np.float32),
         frame=np.array([0, 0, width, height], np.float32),
     )
+
+
+def without_objects(image: np.ndarray, index: int) -> Sample:
+    """A picture [H, W, 3] uint8 RGB that nobody has annotated, as transforms take it."""
+    height, width = image.shape[:2]
+    return Sample(
+        image=image,
+        boxes=np.zeros((0, 4), np.float32),
+        labels=np.zeros(0, np.int64),
+        ignore=np.zeros(0, bool),
+        id=index,
+        to_original=np.array([1, 1, 0, 0], np.float32),
+        frame=np.array([0, 0, width, height], np.float32),
+    )

@@ -7,10 +7,9 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import numpy as np
-
 from detectors.data.augment.transforms import Resize
 from detectors.data.collate import collated
+from detectors.data.dataset import without_objects
 from detectors.data.sources.annotations import examples
 from detectors.data.sources.footage import Footage, Span, Task
 from detectors.structures import Batch, Lost, Picture, Sample
@@ -87,19 +86,8 @@ def read_ahead(
 
 def _prepared(task: Task, resize: Resize) -> Prepared | Lost:
     read = task()
-    return read if isinstance(read, Lost) else Prepared(read, resize(_sample(read.image)))
-
-
-def _sample(image: np.ndarray) -> Sample:
-    height, width = image.shape[:2]
-    return Sample(
-        image=image,
-        boxes=np.zeros((0, 4), np.float32),
-        labels=np.zeros(0, np.int64),
-        ignore=np.zeros(0, bool),
-        id=0,
-        to_original=np.array([1, 1, 0, 0], np.float32),
-        frame=np.array([0, 0, width, height], np.float32),
+    return (
+        read if isinstance(read, Lost) else Prepared(read, resize(without_objects(read.image, 0)))
     )
 
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from detectors.backbones.cfg import convolution, layer
 from detectors.darknet.plan import Branch, Plan, planned
-from detectors.heads import Maps, Tower
-from detectors.heads.towers import split_anchors
+from detectors.heads import Tower
+from detectors.heads.towers import AnchorTower
 from detectors.heads.yolov1_tower import YoloV1Tower
 from detectors.layers.conv import Norm
 from detectors.layers.dark import init_darknet
@@ -49,13 +49,8 @@ def cfg_tower(
     return YoloV1Tower(specs, num_classes, per_cell, canvas, hidden)
 
 
-class CfgTower(Tower):
-    """Per level the convolution before a `[yolo]` or `[region]` layer.
-
-    Channels of an anchor stand in darknet's order: x, y, w, h, object, classes.
-    """
-
-    predicts_quality = True  # objectness
+class CfgTower(AnchorTower):
+    """Per level the convolution before a `[yolo]` or `[region]` layer."""
 
     def __init__(
         self, specs: list[FeatureSpec], plan: Plan, per_cell: list[int], norm: Norm | None
@@ -67,15 +62,6 @@ class CfgTower(Tower):
         )
         self.per_cell = per_cell
         init_darknet(self)
-
-    def forward(self, features: list[Tensor]) -> list[Maps]:
-        """Maps per level, quality is objectness."""
-        levels = zip(self.levels, features, self.per_cell, strict=True)
-        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
-
-    def separate_levels(self) -> list[tuple[nn.Module, int]]:
-        """All levels."""
-        return list(zip(self.levels, self.per_cell, strict=True))
 
 
 class CfgHidden(nn.Module):

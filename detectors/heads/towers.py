@@ -4,6 +4,7 @@ Their contract is `detectors.heads.Tower`.
 """
 
 import math
+from abc import ABC
 from functools import partial
 
 import torch
@@ -164,17 +165,38 @@ class SoftmaxRPNTower(Tower):
         return self.siblings(features)
 
 
-class LevelTower(Tower):
-    """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
+class AnchorTower(Tower, ABC):
+    """A tower with a network of its own for each level, which gives all predictions at once.
 
     Channels of an anchor stand in darknet's order: x, y, w, h, object, classes.
+
+    Attributes:
+        levels: the networks, finest first.
+        per_cell: A of each level.
+    """
+
+    predicts_quality = True  # objectness
+
+    levels: nn.ModuleList
+    per_cell: list[int]
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, quality is objectness."""
+        levels = zip(self.levels, features, self.per_cell, strict=True)
+        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
+
+    def separate_levels(self) -> list[tuple[nn.Module, int]]:
+        """All levels."""
+        return list(zip(self.levels, self.per_cell, strict=True))
+
+
+class LevelTower(AnchorTower):
+    """YOLOv2 to v4: per level a 3 x 3 convolution of twice the width, then all predictions at once.
 
     Args:
         specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
         norm, act: of the 3 x 3 convolution.
     """
-
-    predicts_quality = True  # objectness
 
     def __init__(
         self,
@@ -195,15 +217,6 @@ class LevelTower(Tower):
         self.per_cell = per_cell
         init_darknet(self)
 
-    def forward(self, features: list[Tensor]) -> list[Maps]:
-        """Maps per level, quality is objectness."""
-        levels = zip(self.levels, features, self.per_cell, strict=True)
-        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
-
-    def separate_levels(self) -> list[tuple[nn.Module, int]]:
-        """All levels."""
-        return list(zip(self.levels, self.per_cell, strict=True))
-
 
 def split_anchors(level: Tensor, anchors: int) -> Maps:
     """Logits, deltas and objectness from [B, A * (5 + C), H, W]."""
@@ -212,17 +225,14 @@ def split_anchors(level: Tensor, anchors: int) -> Maps:
     return logits, deltas, per_anchor[:, :, 4]
 
 
-class SingleTower(Tower):
+class SingleTower(AnchorTower):
     """YOLOv2 and the tiny YOLOs: per level one 1 x 1 convolution for all predictions.
 
-    `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36. Channels stand in darknet's
-    order, see `LevelTower`.
+    `cfg/yolov2.cfg`, layer 30; `cfg/yolov4-tiny.cfg`, layers 29 and 36.
 
     Args:
         specs, num_classes, per_cell: as `SharedTower`, but levels may differ.
     """
-
-    predicts_quality = True  # objectness
 
     def __init__(self, specs: list[FeatureSpec], num_classes: int, per_cell: list[int]) -> None:
         super().__init__()
@@ -232,15 +242,6 @@ class SingleTower(Tower):
         )
         self.per_cell = per_cell
         init_darknet(self)
-
-    def forward(self, features: list[Tensor]) -> list[Maps]:
-        """Maps per level, quality is objectness."""
-        levels = zip(self.levels, features, self.per_cell, strict=True)
-        return [split_anchors(level(feature), anchors) for level, feature, anchors in levels]
-
-    def separate_levels(self) -> list[tuple[nn.Module, int]]:
-        """All levels."""
-        return list(zip(self.levels, self.per_cell, strict=True))
 
 
 class SSDTower(Tower):

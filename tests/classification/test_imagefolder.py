@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from detectors.classification.crops import AreaCrop, CenterSquare
-from detectors.classification.imagefolder import Finish, ImageFolder, LabelledFiles, without_objects
+from detectors.classification.imagefolder import Finish, ImageFolder, LabelledFiles
 from detectors.data.augment.transforms import HorizontalFlip
+from detectors.data.dataset import without_objects
 from tests.small_pictures import write_picture
 
 
