@@ -58,6 +58,7 @@ class PatienceStop(EarlyStopping):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tells what is planned; a resumed run that it had ended makes no step."""
         if self.stopped:
             trainer.should_stop = True
             _log.warning(

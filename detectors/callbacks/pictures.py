@@ -47,6 +47,7 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Writes pictures of the batch until there are enough, and gives them to trackers."""
         if trainer.is_global_zero and self.written < self.count:
             classes = trainer.datamodule.classes  # type: ignore[attr-defined]
             for number, picture in self._write(batch, outputs["detections"], classes):

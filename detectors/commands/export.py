@@ -1,4 +1,4 @@
-"""Write a detector as one ONNX or pt2 file, after it was compared with PyTorch on pictures."""
+"""Write a detector as one file, ONNX or pt2, compared with PyTorch before, or as safetensors."""
 
 import logging
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ from detectors.export.pooling import pool_whole
 OPSET = 18  # what torch writes its own operators in
 MOST = 2**31 - 1  # bytes of a message of protobuf, which an ONNX file is
 INPUTS = ("images", "frames")
-PACKAGES = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "pt2": ()}
+PACKAGES = {"onnx": ("onnx", "onnxruntime", "onnxscript"), "pt2": (), "safetensors": ()}
 DESCRIPTION = "description.json"  # the extra file of an exported program
 _UNKNOWN = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
 
@@ -30,8 +30,7 @@ def check_packages(format: str) -> None:
     Raises:
         ValueError: names them and the extra that installs them.
     """
-    needed = PACKAGES.get(format, ())
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    missing = [name for name in PACKAGES[format] if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
             f"format={format} needs {' and '.join(missing)}: "

@@ -48,11 +48,15 @@ def page(runs: Sequence[RunFolder]) -> str:
 
 
 def names_of(runs: Sequence[RunFolder]) -> list[str]:
-    """A name for each, with its folder where two have the same."""
+    """A name for each, no two alike: with its folder, and then its number, where that is needed."""
     names = [name_of(run) for run in runs]
-    return [
+    placed = [
         name if names.count(name) == 1 else f"{name} ({run.folder.resolve().name})"
         for name, run in zip(names, runs, strict=True)
+    ]
+    return [
+        name if placed.count(name) == 1 else f"{name} {number}"
+        for number, name in enumerate(placed, 1)
     ]
 
 

@@ -20,11 +20,11 @@ from detectors.studies.average_precision import (
     overlapping,
     scores,
 )
-from detectors.studies.errors import judged
+from detectors.studies.errors import FOREGROUND, judged, real_objects
 
 BINS = 10  # of confidence
 LEAST_SCORE = 0.3  # from which on Küppers et al. 2020, sec. 4, ask for calibration
-IOU = 0.5
+CLASSES = 20  # rows of the matrix of confusions
 SHAPES = (  # width by height, the upper end left out
     ("under 1 : 2", 0.0, 0.5),
     ("1 : 2 to 1 : 1", 0.5, 1.0),
@@ -98,11 +98,6 @@ class Mistakes(NamedTuple):
     shifted: np.ndarray  # rows of `found`
 
 
-def real_objects(evaluated: Evaluated) -> np.ndarray:
-    """[G] bool: neither crowd nor difficult."""
-    return ~(evaluated.truth.crowd | evaluated.truth.difficult)
-
-
 def right(matches: Matches) -> np.ndarray:
     """[n] bool of the rows of `matches`."""
     return matches.states[:, 0, 0] == RIGHT
@@ -123,7 +118,7 @@ def best_threshold(evaluated: Evaluated) -> Threshold:
     order = np.argsort(-matches.scores[kept], kind="stable")
     hits = np.cumsum(right(matches)[kept][order])
     ranked = matches.scores[kept][order]
-    wanted = int(real_objects(evaluated).sum())
+    wanted = int(real_objects(evaluated.truth).sum())
     if not len(hits) or not hits[-1] or not wanted:
         return Threshold(1.0, 0.0, 0.0, 0.0)
     last = np.append(ranked[1:] != ranked[:-1], True)  # equal scores come and go together
@@ -197,7 +192,7 @@ def _curve(matches: Matches, label: int, threshold: int) -> np.ndarray | None:
     return best[np.searchsorted(hits / wanted, RECALLS, side="left")]
 
 
-def confusion(evaluated: Evaluated, threshold: float, most: int) -> Confusion:
+def confusion(evaluated: Evaluated, threshold: float, most: int = CLASSES) -> Confusion:
     """The matrix of the classes that are confused most.
 
     Objects are taken by detections of their own class first, as COCO has it. What is left of the
@@ -224,7 +219,7 @@ def _pairs(evaluated: Evaluated, threshold: float) -> Iterator[tuple[int, int]]:
     """Labels of what was there and of what was found; the number of classes is the background."""
     truth, matches = evaluated.truth, evaluated.matches
     none = len(truth.classes)
-    real = real_objects(evaluated)
+    real = real_objects(evaluated.truth)
     above = (matches.scores >= threshold) & counts(matches)
     hit = above & right(matches)
     free = real.copy()
@@ -250,7 +245,7 @@ def _other_class(
         truth.images[objects],
         boxes[matches.rows[rows]],
         truth.boxes[objects],
-        IOU,
+        FOREGROUND,
         np.zeros(len(objects), dtype=bool),
     )
     order = np.lexsort((-overlap, -matches.scores[rows[row]]))
@@ -357,9 +352,10 @@ def worst_pictures(evaluated: Evaluated, threshold: float, most: int) -> list[Mi
         "badly placed": np.bincount(found.images[kinds["shifted"]], minlength=images),
     }
     chosen: dict[int, str] = {}
-    limits = [most * share // len(costs) for share in range(1, len(costs) + 1)]
-    for (why, cost), limit in zip([*costs.items()] * 2, [*limits, *[most] * 3], strict=True):
-        ranking = np.lexsort((evaluated.truth.image_ids, -cost))
+    shares = [(why, most * number // len(costs)) for number, why in enumerate(costs, 1)]
+    for why, limit in [*shares, *((why, most) for why in costs)]:  # then what is left of `most`
+        cost = costs[why]
+        ranking = np.lexsort((truth.image_ids, -cost))
         for image in ranking[cost[ranking] > 0].tolist():
             if len(chosen) >= limit:
                 break
@@ -372,7 +368,7 @@ def _mistakes(evaluated: Evaluated, threshold: float) -> dict[str, np.ndarray]:
     matches = evaluated.matches
     kinds = judged(evaluated.truth, evaluated.found, matches).kinds
     above = (matches.scores >= threshold) & counts(matches)
-    missed = real_objects(evaluated)
+    missed = real_objects(evaluated.truth)
     missed[matches.objects[above & right(matches)]] = False
     wrong = above & ~right(matches)
     return {

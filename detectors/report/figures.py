@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from detectors.report.breakdown import LEAST_SCORE, Calibration
 from detectors.report.reading import RunFolder
 from detectors.studies.average_precision import RECALLS
-from detectors.visualization.curves import line, losses, score
+from detectors.visualization.curves import line, losses, score, short
 from detectors.visualization.svg import INK, MUTED, SERIES, canvas, svg
 from detectors.visualization.svg import label as written
 
@@ -25,9 +25,8 @@ def training(run: RunFolder) -> str:
     with canvas("training", HEIGHT, columns=2) as (figure, (left, right)):
         for place, name in enumerate(names):
             total = name.startswith("train/loss")
-            shown = name.partition("/")[2].removesuffix("_step")
             tint, width = (INK, 1.8) if total else (SERIES[1 + place % 7], 1.1)
-            line(left, steps, epochs, name, label=shown, color=tint, linewidth=width)
+            line(left, steps, epochs, name, label=short(name), color=tint, linewidth=width)
         line(right, steps, epochs, "train/lr", color=SERIES[1], linewidth=1.4)
         for axes, title in ((left, "training loss"), (right, "learning rate")):
             axes.set_title(title)

@@ -20,7 +20,6 @@ PAGE, STYLE, SCRIPT = (Path(__file__).with_name(f"page.{kind}") for kind in ("ht
 NONE = "\u2013"  # a dash
 PICTURES = 24
 ROOM = 3_800_000  # bytes of all pictures: with the rest the page stays under 5 MB
-CLASSES = 20  # rows of the matrix of confusions
 
 Origins = Callable[[], Mapping[str, str]]
 
@@ -68,7 +67,7 @@ def _origins(origins: Origins) -> dict[str, Any]:
 def _evaluated(evaluated: Evaluated, read: Read) -> dict[str, Any]:
     """What follows from truth and detections."""
     threshold = breakdown.best_threshold(evaluated)
-    confusion = breakdown.confusion(evaluated, threshold.score, CLASSES)
+    confusion = breakdown.confusion(evaluated, threshold.score)
     costs = error_costs(evaluated.truth, evaluated.found, evaluated.matches)
     worst = breakdown.worst_pictures(evaluated, threshold.score, PICTURES)
     calibration = breakdown.calibration(evaluated)
@@ -126,7 +125,8 @@ def _summary(run: RunFolder) -> str:
     record, data = run.record, run.record.get("data") or {}
     if not record:
         return f"Evaluated on {run.split}."
-    classes = many(len(data.get("classes") or []), "class").replace("classs", "classes")
+    count = len(data.get("classes") or [])
+    classes = f"{count} class" if count == 1 else f"{count} classes"
     told = f"Trained for {many(int(record.get('epochs') or 0), 'epoch')} on {classes}"
     if data.get("images"):
         which = "last" if record.get("select") == "last" else "best"

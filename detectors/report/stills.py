@@ -16,12 +16,10 @@ from detectors.report.breakdown import (
     mean_curves,
     precision_curves,
 )
+from detectors.report.figures import MANY
 from detectors.report.reading import Evaluated
 from detectors.studies.average_precision import RECALLS
 from detectors.visualization.svg import label
-
-CLASSES = 20  # rows of the matrix
-NAMED = 12  # curves with a name
 
 
 def stills(evaluated: Evaluated) -> dict[str, Image.Image]:
@@ -36,7 +34,7 @@ def _precision_recall(evaluated: Evaluated) -> Image.Image:
     figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
     classes = precision_curves(evaluated)
     for name, curve in classes.items():
-        shown = label(name) if len(classes) <= NAMED else None
+        shown = label(name) if len(classes) <= MANY else None
         axes.plot(RECALLS, curve, linewidth=0.9, alpha=0.7, label=shown)
     for name, curve in list(mean_curves(evaluated).items())[:1]:
         axes.plot(RECALLS, curve, color="black", linewidth=2, label=f"mean, {name}")
@@ -50,7 +48,7 @@ def _precision_recall(evaluated: Evaluated) -> Image.Image:
 def _confusion(evaluated: Evaluated) -> Image.Image:
     """Shares of each row, with counts where there is room for them."""
     threshold = best_threshold(evaluated).score
-    names, counts, totals, _ = confusion(evaluated, threshold, CLASSES)
+    names, counts, totals, _ = confusion(evaluated, threshold)
     shares = counts / np.maximum(totals[:, None], 1)
     side = 3 + 0.45 * len(counts)
     figure, axes = pyplot.subplots(figsize=(side, side), layout="constrained")

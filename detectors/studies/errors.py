@@ -69,7 +69,7 @@ def error_costs(
         weights: [W, I]; None counts every picture once.
     """
     columns = by_picture(matches, weights)
-    real = ~(truth.crowd | truth.difficult)
+    real = real_objects(truth)
     plain = Outcomes(matches.labels, matches.states[:, 0, 0], real)
     fixed = dict(_oracles(truth, plain, judged(truth, found, matches)))
     relabelled = fixed.pop("Cls")
@@ -77,6 +77,11 @@ def error_costs(
     gained = dict(zip(fixed, others, strict=True))
     gained["Cls"] = _ap50(truth, matches, [relabelled], real, columns)[0]
     return {kind: np.maximum(gained[kind] - base, 0.0) for kind in KINDS}
+
+
+def real_objects(truth: Truth) -> np.ndarray:
+    """[G] bool: neither crowd nor difficult, so to be found."""
+    return ~(truth.crowd | truth.difficult)
 
 
 def _oracles(truth: Truth, plain: Outcomes, errors: Judged) -> Iterator[tuple[str, Outcomes]]:
@@ -98,7 +103,7 @@ def judged(truth: Truth, found: Found, matches: Matches) -> Judged:
 
     Rows are those of `matches`, of `truth` and `found`.
     """
-    real = ~(truth.crowd | truth.difficult)
+    real = real_objects(truth)
     right = matches.states[:, 0, 0] == RIGHT
     used = np.zeros(len(real), dtype=bool)
     used[matches.objects[right]] = True

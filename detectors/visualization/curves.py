@@ -123,7 +123,7 @@ def draw(folder: str | Path, png: str | Path) -> None:
     for name in losses(steps):
         total = name.startswith("train/loss")
         look = {"color": "black", "linewidth": 2} if total else {"linewidth": 1.2}
-        line(left, steps, epochs, name, label=_short(name), **look)
+        line(left, steps, epochs, name, label=short(name), **look)
     for name in SCORES:
         score(right, epochs, f"val/{name}", label=name)
     left.set(title="training loss", ylim=(0, None))
@@ -137,7 +137,8 @@ def draw(folder: str | Path, png: str | Path) -> None:
     pyplot.close(figure)
 
 
-def _short(column: str) -> str:
+def short(column: str) -> str:
+    """What a column of losses is called in a legend: "box" of "train/box_step"."""
     return column.partition("/")[2].removesuffix("_step")
 
 

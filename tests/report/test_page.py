@@ -208,6 +208,11 @@ def test_several_runs_stand_side_by_side_without_a_winner(tmp_path: Path) -> Non
     assert "measured on different pictures" not in words
 
 
+def test_runs_of_one_name_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [read_run(run(tmp_path / name / "run")) for name in "ab"]
+    assert beside.names_of(runs) == ["fcos + ema (run) 1", "fcos + ema (run) 2"]
+
+
 def test_runs_of_other_pictures_are_said_to_be(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name) for name in "ab")
     truth = json.loads((two / "truth.json").read_text())
