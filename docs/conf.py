@@ -19,7 +19,7 @@ QUICK = tags.has("quick")  # noqa: F821  (Sphinx gives it)
 PARTS = (  # of the package that the reference has a page for
     *("structures", "detector", "backbones", "necks", "heads", "priors", "coders", "assigners"),
     *("losses", "scores", "postprocess", "layers", "ops", "data/augment", "tricks", "tta"),
-    *("optim", "metrics", "random_streams"),
+    *("optim", "metrics", "random_streams", "darknet"),
 )
 OURS = re.compile(r"(detectors/[\w/]+)\.py::([\w.]+)")  # how pages name a class or function
 

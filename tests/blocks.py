@@ -23,6 +23,7 @@ class Block(NamedTuple):
     text: str
     file: str  # under which name the page tells the reader to save it; may be empty
     reason: str  # why it is not run; may be empty
+    section: int  # how many headings stand before it
 
     @property
     def name(self) -> str:
@@ -32,8 +33,9 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """All blocks of a page; indented ones hold command lines."""
     tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
-    found, before, reason = [], "", ""
+    found, before, reason, section = [], "", "", 0
     for place, token in enumerate(tokens):
+        section += token.type == "heading_open"
         if token.type == "inline":
             before, reason = token.content, ""
         elif token.type == "html_block":
@@ -44,7 +46,7 @@ def blocks(page: Path) -> list[Block]:
             language = "bash" if token.type == "code_block" else language
             file = _file(before, after)
             line = token.map[0] + 1 if token.map else 0
-            found.append(Block(page, line, language, token.content, file, reason))
+            found.append(Block(page, line, language, token.content, file, reason, section))
             before, reason = "", ""
     return found
 

@@ -160,6 +160,7 @@ def here(tmp_path: Path) -> Path:
 def _run(script: str, here: Path) -> str:
     path = f"{here / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    environment["DETECTORS_REPORT"] = "true"  # as for a reader; tests leave it out
     done = subprocess.run(
         ["bash", "-e", "-c", script],
         cwd=here,
@@ -186,7 +187,8 @@ def test_a_page_runs(page: Path, here: Path, monkeypatch: pytest.MonkeyPatch) ->
     for block, following in itertools.pairwise([*found, None]):
         if block is None or block.reason:
             continue
-        shown = following.text if following and following.language == "text" else ""
+        printed = following and following.language == "text"
+        shown = following.text if printed and following.section == block.section else ""
         if block.language == "bash" and not block.text.startswith("make"):
             _check_print(shown, _run(_script(block, bool(shown)), here))
         if block.language == "python" and not block.file:
