@@ -1,17 +1,23 @@
 """Measures speed. Each kind of measurement has options of its own, which `KIND --help` shows.
 
-steps    training steps and inference of all families, compared with torchvision's
-loader   images per second of the loader, with and without a cache, and what limits them
-latency  milliseconds per picture of trained detectors
+steps     training steps and inference of all families, compared with torchvision's
+loader    images per second of the loader, with and without a cache, and what limits them
+latency   milliseconds per picture of trained detectors
+exported  milliseconds of ONNX files in onnxruntime, beside PyTorch
 """
 
 import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from experiments import latency, loader, steps
+from experiments import exported, latency, loader, steps
 
-KINDS = {"steps": steps.main, "loader": loader.main, "latency": latency.main}
+KINDS = {
+    "steps": steps.main,
+    "loader": loader.main,
+    "latency": latency.main,
+    "exported": exported.main,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> Any:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from detectors.config.compose import compose
+from detectors.engine.latency import LEAST, MOST
 from detectors.engine.record import asked
 from detectors.module import LitDetector
 from detectors.studies.keys import changed, fingerprint, resolved, run_key, split_hash
@@ -132,7 +133,8 @@ def test_its_costs_are_measured(run: Path) -> None:
     assert found["memory"]["device"] is None
     assert found["flops"] > 1e6
     latency = found["latency"]
-    assert (latency["batch"], latency["repeats"]) == (1, 5)
+    assert latency["batch"] == 1
+    assert LEAST <= latency["repeats"] <= MOST  # what is fast is asked more often
     assert 0 < latency["median_ms"] < 1000 * found["evaluation_seconds"]
 
 
