@@ -1,4 +1,4 @@
-"""What our own operators are in ONNX: greedy suppression, and pooling from a pyramid.
+"""What our own operators are in ONNX: greedy suppression, pooling from a pyramid, and a fast Mish.
 
 Each function takes the arguments of its operator and writes the nodes that stand for it. Importing
 this needs onnxscript.
@@ -42,6 +42,17 @@ def sort_stable(
     """`torch.sort` as a TopK of all, which by its definition takes the first of equal values."""
     count = op.Reshape(op.Gather(op.Shape(values), _ints(dim)), _ints(1))
     return op.TopK(values, count, axis=dim, largest=int(descending), sorted=1)
+
+
+def mish(values: Any) -> Any:
+    """`x tanh(ln(1 + e^x))` by one exponential, as `x w / (w + 2)` with `w = e^x (e^x + 2)`.
+
+    The softplus in onnxruntime's own Mish took a third of the time of YOLOv4's file. From 20 on the
+    fraction is 1 in float32.
+    """
+    power = op.Exp(op.Min(values, _real(20.0)))
+    grown = op.Mul(power, op.Add(power, _real(2.0)))
+    return op.Mul(values, op.Div(grown, op.Add(grown, _real(2.0))))
 
 
 def not_above(threshold: float) -> float:
@@ -176,5 +187,6 @@ def forms() -> dict[Any, Any]:
         operators.greedy_diou.default: greedy_diou,
         operators.fixed_point.default: fixed_point,
         operators.pooled_regions.default: pooled_regions,
+        torch.ops.aten.mish.default: mish,
         torch.ops.aten.sort.stable: sort_stable,
     }

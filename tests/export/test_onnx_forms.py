@@ -23,6 +23,7 @@ class Operators(nn.Module):
             greedy_diou(boxes, groups, valid, 0.6, 0.6),
             pooled_regions([fine, coarse], boxes, STRIDES, 3, 2),
             order,
+            nn.functional.mish(fine),
         )
 
 
@@ -30,7 +31,7 @@ def inputs(batch: int, share: float = 0.8) -> tuple[Tensor, ...]:
     boxes = random_boxes(batch, ROWS, canvas=64.0)
     boxes[:, 1::7] = boxes[:, ::7][:, : boxes[:, 1::7].shape[1]]  # some are there twice
     groups, valid = torch.randint(2, 5, (batch, ROWS)), torch.rand(batch, ROWS) < share
-    maps = (torch.rand(batch, CHANNELS, 64 // stride, 64 // stride) for stride in STRIDES)
+    maps = (30 * torch.randn(batch, CHANNELS, 64 // stride, 64 // stride) for stride in STRIDES)
     return boxes, groups, valid, *maps
 
 
@@ -53,11 +54,12 @@ def test_operators_give_the_same_in_onnx(session, batch, share) -> None:
     given = inputs(batch, share)
     names = [node.name for node in session.get_inputs()]
     found = session.run(None, dict(zip(names, (g.numpy() for g in given), strict=True)))
-    *exact, pooled, order = Operators()(*given)
+    *exact, pooled, order, active = Operators()(*given)
     for expected, kept in zip(exact, found, strict=False):
         assert np.array_equal(expected.numpy(), kept)
-    assert np.allclose(pooled.numpy(), found[2], atol=1e-5)
+    assert np.allclose(pooled.numpy(), found[2], atol=1e-4)
     assert np.array_equal(order.numpy(), found[3])
+    assert np.allclose(active.numpy(), found[4], rtol=1e-6, atol=1e-30)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.45, 0.5, 0.6, 0.7])
