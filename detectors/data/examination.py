@@ -91,8 +91,9 @@ def examined(
             try:
                 sources[split] = reader()
             except (ValueError, OSError) as error:
-                level = WARNING if split == "test" else UNUSABLE
-                findings.append(Finding(level, f"{split} cannot be read", (str(error),)))
+                told = Finding(_level(split), f"{split} cannot be read", (str(error),))
+                findings.append(told)
+        findings += _refused(split, heard)
         findings += _of_reader(split, sources.get(split), heard)
     seen = {
         split: list(tracked(_Pictures(source), f"pictures of {split}"))
@@ -113,6 +114,18 @@ def _once(findings: Sequence[Finding]) -> list[Finding]:
     first = {(f.level, f.what, f.names): f for f in reversed(findings)}
     kept = [f for f in findings if first[f.level, f.what, f.names] is f]
     return sorted(kept, key=lambda finding: order.index(finding.level))
+
+
+def _level(split: str) -> str:
+    """Of what a training refuses, which does without a test split."""
+    return WARNING if split == "test" else UNUSABLE
+
+
+def _refused(split: str, heard: Sequence[Findings]) -> Iterator[Finding]:
+    """What ends a training at once, and was left out here to find the rest."""
+    for findings in heard:
+        for what, names in findings.refused.items():
+            yield Finding(_level(split), what, tuple(names))
 
 
 def _of_reader(split: str, source: Source | None, heard: Sequence[Findings]) -> Iterator[Finding]:

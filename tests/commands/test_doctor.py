@@ -37,7 +37,7 @@ def test_exit_codes_and_files(
     assert "the same picture in train" in (folder / "out" / "examination.html").read_text()
     replace(folder / "train" / "p0.xml", "</annotation>", "")
     assert code(detectors, folder, root) == 2
-    assert "unusable: train cannot be read (1): " in capsys.readouterr().out
+    assert "unusable: refused by a training (1): " in capsys.readouterr().out
 
 
 def test_data_without_boxes_are_refused(

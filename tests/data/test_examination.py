@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,13 @@ from detectors.data.sources.images import ImageFiles
 from detectors.data.sources.scenes import Layout, Look, Scenes
 from detectors.structures import Annotations
 from detectors.visualization.examination import page
-from tests.data.sources.test_auto import xml
+from tests.data.sources.test_auto import (
+    images_first,
+    labelme_by_folder,
+    official_coco,
+    voc_with_lists,
+    xml,
+)
 
 RESIZE = Letterbox(96)
 SPLITS = ("train", "val")
@@ -140,16 +146,78 @@ def test_classes_of_one_split_or_one_name_are_found(folder: Path) -> None:
 
 
 def test_what_cannot_be_read_at_all_is_unusable(folder: Path, tmp_path: Path) -> None:
-    (folder / "train" / "p0.xml").write_text("<annotation>\n<object>")
+    for file in folder.glob("train/*.xml"):
+        file.write_text("<annotation>\n<object>")
     examination = found(folder)
     assert examination.level == UNUSABLE
-    assert "p0.xml:2: not valid xml" in one(examination, "train cannot be read").names[0]
+    assert "names no image" in one(examination, "train cannot be read").names[0]
+    refused = one(examination, "refused by a training").names
+    assert [name.count(":2: not valid xml") for name in refused] == [1, 1, 1]
     empty = tmp_path / "nothing"
     empty.mkdir()
     assert [f.what for f in found(empty).findings] == [
         "train cannot be read",
         "val cannot be read",
     ]
+
+
+def spoil_coco(folder: Path) -> list[str]:
+    (folder / "train2017" / "b.png").unlink()
+    file = folder / "annotations" / "instances_train2017.json"
+    told = json.loads(file.read_text())
+    told["annotations"][0]["category_id"] = 99
+    told["annotations"][1]["bbox"] = [1, 2, 3]
+    file.write_text(json.dumps(told))
+    return ["annotation 0 has category 99", "annotation 1 has the bbox [1, 2, 3]", "b.png"]
+
+
+def spoil_yolo(folder: Path) -> list[str]:
+    file = folder / "labels" / "train" / "a.txt"
+    file.write_text("9 .5 .5 .1 .1\n0 .5 .5 .1\n" + file.read_text())
+    (folder / "labels" / "train" / "c.txt").write_bytes(b"\xff\xfe\xfd")
+    (folder / "images" / "train" / "b.png").write_bytes(b"no picture")
+    return ["a.txt:1: class 9", "a.txt:2: 4 columns", "c.txt:1: not the text", "b.png: damaged"]
+
+
+def spoil_voc(folder: Path) -> list[str]:
+    (folder / "JPEGImages" / "b.png").unlink()
+    (folder / "Annotations" / "c.xml").write_text("<annotation>")
+    replace(folder / "Annotations" / "a.xml", "<xmin>4</xmin>", "")
+    return ["b.jpg", "c.xml:1: not valid xml", "a.xml object 1 has the bndbox"]
+
+
+def spoil_labelme(folder: Path) -> list[str]:
+    (folder / "train" / "c.json").write_text("{")
+    replace(folder / "train" / "a.json", "[38, 12], ", "")
+    return ["c.json:1: not valid json", "a.json shape 2: the points are [[10, 2]]"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "spoil", "left"),
+    [
+        (official_coco, spoil_coco, (2, 2)),
+        (images_first, spoil_yolo, (2, 2)),
+        (voc_with_lists, spoil_voc, (1, 1)),
+        (labelme_by_folder, spoil_labelme, (2, 3)),
+    ],
+)
+def test_all_that_a_training_refuses_is_told_and_the_rest_is_read(
+    layout: Callable[..., None],
+    spoil: Callable[[Path], list[str]],
+    left: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    layout(tmp_path, ["a", "b", "c"], ["d", "e"])
+    expected = spoil(tmp_path)
+    examination = found(tmp_path)
+    names = [n for f in examination.findings if f.level == UNUSABLE for n in f.names]
+    assert len(names) == len(expected)
+    assert [told for told in expected if not any(told in name for name in names)] == []
+    train = examination.splits["train"]
+    assert (train["pictures"], train["objects"]) == left
+    assert examination.splits["val"]["objects"] == 4
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        read_auto(tmp_path, "train")
 
 
 def test_pictures_of_one_colour_or_none_that_can_be_read_are_no_reason_to_stop(

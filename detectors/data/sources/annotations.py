@@ -2,7 +2,7 @@
 
 What can be used is used: a box that reaches over the edge of its image is clipped. What is dropped
 is counted and logged once per reading, with examples. What makes the data meaningless raises
-ValueError at once, naming file, line or id, and the remedy.
+ValueError at once, naming file, line or id, and the remedy; an examination keeps it and reads on.
 """
 
 import logging
@@ -45,21 +45,53 @@ class Findings:
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.notes: list[Note] = []
+        self.refused: dict[str, list[str]] = {}  # by what it is; empty in a training
         self.lost: Counter[str] = Counter()
 
     @classmethod
     @contextmanager
     def heard(cls) -> Iterator[list["Findings"]]:
-        """Collects what readers find in here."""
+        """Collects what readers find in here, and what they refuse without ending."""
         before, cls._heard = cls._heard, []
         try:
             yield cls._heard
         finally:
             cls._heard = before
 
+    @classmethod
+    def listening(cls) -> bool:
+        """Whether someone collects what readers find."""
+        return cls._heard is not None
+
+    def refuse(self, message: str, what: str = "", names: Sequence[object] = ()) -> None:
+        """Ends the reading with a message; where someone listens, the names are kept instead.
+
+        Raises:
+            ValueError: the message, where nobody listens.
+        """
+        if self._heard is None:
+            raise ValueError(message)
+        self._tell()
+        self.refused.setdefault(what or "refused by a training", []).extend(map(str, names or [message]))
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Refuses what is refused in here, so that one who listens hears of all that follows."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            if self._heard is None:
+                raise
+            self.refuse(str(error))
+
+    def _tell(self) -> None:
+        if self._heard is not None and self not in self._heard:
+            self._heard.append(self)
+
     @property
     def lines(self) -> list[str]:
-        return [f"{len(note.names)} {note.what}: {examples(note.names)}" for note in self.notes]
+        told = [*self.refused.items(), *((note.what, note.names) for note in self.notes)]
+        return [f"{len(names)} {what}: {examples(names)}" for what, names in told]
 
     def add(self, what: str, names: Sequence[object], images: Sequence[int] = ()) -> None:
         """Notes that `what` happened to `names`; nothing where there are none."""
@@ -79,8 +111,7 @@ class Findings:
 
     def log(self, **used: int) -> None:
         """Tells how many of each kind are used of how many found, and all that was noted."""
-        if self._heard is not None:
-            self._heard.append(self)
+        self._tell()
         counts = [f"{n} of {n + self.lost[kind]} {kind} used" for kind, n in used.items()]
         level = logging.WARNING if self.lines else logging.INFO
         logger.log(level, "%s: %s", self.origin, "; ".join([", ".join(counts), *self.lines]))

@@ -13,12 +13,13 @@ from detectors.data.sources.annotations import (
     Findings,
     Objects,
     check_pixels,
+    chosen,
     class_names,
     examples,
     packed,
 )
 from detectors.data.sources.images import ImageFiles, check_sizes
-from detectors.data.sources.paths import check_present, existing, expanded, inside
+from detectors.data.sources.paths import existing, expanded, inside, present
 from detectors.data.sources.text import content
 from detectors.data.sources.values import flags, numbers, texts, whole_numbers
 
@@ -57,6 +58,7 @@ def read_coco(
     findings.add("image ids that are text, read as numbers", texts_of_ids)
     rows = _known(rows, set(image_ids.tolist()), path, findings)
     rows = _without_repeats(rows, path, findings)
+    rows = _usable(rows, list(names), path, findings)
     objects = _objects(rows, image_ids, list(names), path, findings)
     sizes, files = _sizes(pictures, path), _file_names(pictures, path, findings)
     annotations = packed(
@@ -69,9 +71,10 @@ def read_coco(
         findings,
     )
     paths = inside(folder, files, str(path), trust_paths)
-    check_present(paths, str(path))
+    if len(there := present(paths, findings)) < len(paths):
+        annotations, paths = chosen(annotations, np.array(there, int)), [paths[k] for k in there]
     source = ImageFiles(annotations, paths)
-    check_sizes(source, str(path))
+    check_sizes(source, findings)
     return source
 
 
@@ -207,18 +210,33 @@ def _key(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _usable(rows: Rows, category_ids: list[int], path: Path, findings: Findings) -> Rows:
+    """The rows of a known category with a box; the others are refused."""
+    known = {*category_ids}
+    categories = _ids(rows, "category_id", path, "annotation").tolist()
+    wrong: dict[int, str] = {}
+    for k, (row, category) in enumerate(zip(rows, categories, strict=True)):
+        box = row.get("bbox")
+        if category not in known:
+            wrong[k] = (
+                f"category {category}, which is not in `categories` ({examples(category_ids)}); "
+                "add it there or delete the annotation"
+            )
+        elif not isinstance(box, list) or len(box) != 4:
+            wrong[k] = f"the bbox {reprlib.repr(box)}, expected four numbers: x, y, width, height"
+    if not wrong:
+        return rows
+    told = [f"{path}: {_name(rows, k, 'annotation')} has {has}" for k, has in wrong.items()]
+    findings.refuse(told[0], names=told)
+    return [row for k, row in enumerate(rows) if k not in wrong]
+
+
 def _objects(
     rows: Rows, image_ids: np.ndarray, category_ids: list[int], path: Path, findings: Findings
 ) -> Objects:
     image_rows = {key: k for k, key in enumerate(image_ids.tolist())}
     labels = {key: k for k, key in enumerate(category_ids)}
     categories = _ids(rows, "category_id", path, "annotation").tolist()
-    for k, category in enumerate(categories):
-        if category not in labels:
-            raise ValueError(
-                f"{path}: {_name(rows, k, 'annotation')} has category {category}, which is not in "
-                f"`categories` ({examples(category_ids)}); add it there or delete the annotation"
-            )
     boxes = _boxes(rows, path)
     check_pixels(boxes, lambda k: _name(rows, k, "annotation"), findings)
     owners = _ids(rows, "image_id", path, "annotation").tolist()
@@ -250,13 +268,6 @@ def _optional(rows: Rows, key: str, default: float) -> list[Any]:
 
 
 def _boxes(rows: Rows, path: Path) -> np.ndarray:
-    for k, row in enumerate(rows):
-        if not isinstance(row.get("bbox"), list) or len(row["bbox"]) != 4:
-            raise ValueError(
-                f"{path}: {_name(rows, k, 'annotation')} has the bbox "
-                f"{reprlib.repr(row.get('bbox'))}, expected "
-                "four numbers: x, y, width, height"
-            )
     every = [number for row in rows for number in row["bbox"]]
     place = _place(rows, "bbox", path, "annotation")
     boxes = numbers(every, lambda k: f"{place(k // 4)}: a number").reshape(-1, 4)

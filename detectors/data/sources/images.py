@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from detectors.data.sources.annotations import Findings
 from detectors.data.sources.base import Unreadable
 from detectors.data.sources.text import check_ordinary
 from detectors.structures import Annotations
@@ -148,7 +149,7 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def check_sizes(files: ImageFiles, origin: str) -> None:
+def check_sizes(files: ImageFiles, findings: Findings) -> None:
     """Compares the annotated sizes of some pictures with their headers; all are compared when used.
 
     A header that cannot be read is left to the use of the picture.
@@ -167,7 +168,7 @@ def check_sizes(files: ImageFiles, origin: str) -> None:
         if annotated not in ((stored, stored[::-1]) if turned else (stored,)):
             wrong.append(f"{files.path(row)}: {_misfit(stored, annotated)}")
     if wrong:
-        raise ValueError(
-            f"{origin}: {len(wrong)} of {len(rows)} pictures looked at have another size than "
-            f"annotated; {wrong[0]}"
+        findings.refuse(
+            f"{findings.origin}: {len(wrong)} of {len(rows)} pictures looked at have another size "
+            f"than annotated; {wrong[0]}"
         )

@@ -28,6 +28,13 @@ class _Shape(NamedTuple):
     points: Any
 
 
+class _Object(NamedTuple):
+    where: str
+    image: int
+    label: int
+    box: list[float]
+
+
 def annotated(
     files: Sequence[Path], paths: Sequence[Path], names: Sequence[str], findings: Findings
 ) -> ImageFiles:
@@ -43,36 +50,41 @@ def annotated(
         ValueError: a file is not LabelMe's, a label is not among the names, or a rectangle has not
             two points; the message names the file and the shape.
     """
-    sizes, objects, images, others = [], list[_Shape](), list[int](), list[str]()
-    for image, (file, path) in enumerate(zip(files, paths, strict=True)):
-        found = _content(file)
-        sizes.append(_size(found, file) or upright_size(path))
-        for shape in _shapes(found, file):
-            if shape.kind == BOX:
-                objects.append(shape)
-                images.append(image)
-            else:
-                others.append(f"{shape.where}, a {shape.kind}")
+    rows, sizes, objects, others = list[int](), [], list[_Object](), list[str]()
+    for row, (file, path) in enumerate(zip(files, paths, strict=True)):
+        with findings.sparing():
+            found = _content(file)
+            sizes.append(_size(found, file) or upright_size(path))
+            rows.append(row)
+            for place, told in _places(found, file):
+                with findings.sparing():
+                    shape = _shape(told, place)
+                    if shape.kind == BOX:
+                        label, box = _label(shape, names), _box(shape)
+                        objects.append(_Object(place, len(rows) - 1, label, box))
+                    else:
+                        others.append(f"{place}, a {shape.kind}")
     findings.drop("objects", "shapes that are no rectangles", others)
     if others and not objects:
         raise ValueError(
             f"{findings.origin}: none of the {len(others)} shapes is a rectangle: "
             f"{examples(others)}; draw boxes, or convert these shapes to rectangles"
         )
-    labels = [_label(shape, names) for shape in objects]
-    boxes = np.array([_box(shape) for shape in objects], np.float64).reshape(-1, 4)
+    boxes = np.array([each.box for each in objects], np.float64).reshape(-1, 4)
+    images = np.array([each.image for each in objects], np.int64)
+    labels = np.array([each.label for each in objects], np.int64)
     check_pixels(boxes, lambda k: objects[k].where, findings)
     annotations = packed(
-        np.arange(len(paths)),
+        np.array(rows, np.int64),
         np.array(sizes, np.int64).reshape(-1, 2),
-        Objects.ordinary(np.array(images, np.int64), boxes, np.array(labels, np.int64)),
+        Objects.ordinary(images, boxes, labels),
         names,
         range(len(names)),
         lambda k: objects[k].where,
         findings,
     )
-    source = ImageFiles(annotations, paths)
-    check_sizes(source, findings.origin)
+    source = ImageFiles(annotations, [paths[row] for row in rows])
+    check_sizes(source, findings)
     return source
 
 
@@ -82,8 +94,17 @@ def names_in(files: Iterable[Path]) -> list[str]:
     Raises:
         ValueError: a file is not LabelMe's.
     """
-    shapes = (shape for file in files for shape in _shapes(_content(file), file))
-    return sorted({shape.label for shape in shapes if shape.kind == BOX})
+    return sorted({label for file in files for label in _labels(file)})
+
+
+def _labels(file: Path) -> list[str]:
+    try:
+        shapes = [_shape(told, place) for place, told in _places(_content(file), file)]
+        return [shape.label for shape in shapes if shape.kind == BOX]
+    except ValueError:
+        if Findings.listening():  # which the reading tells
+            return []
+        raise
 
 
 def written_by_labelme(file: Path) -> bool:
@@ -115,8 +136,9 @@ def _size(found: dict[str, Any], file: Path) -> tuple[int, int] | None:
     return (height, width) if min(height, width) > 0 else None
 
 
-def _shapes(found: dict[str, Any], file: Path) -> Iterator[_Shape]:
-    return (_shape(shape, f"{file} shape {k}") for k, shape in enumerate(found["shapes"], start=1))
+def _places(found: dict[str, Any], file: Path) -> Iterator[tuple[str, Any]]:
+    """Every shape as it is written, after how messages call it."""
+    return ((f"{file} shape {k}", told) for k, told in enumerate(found["shapes"], start=1))
 
 
 def _shape(shape: Any, where: str) -> _Shape:

@@ -38,16 +38,25 @@ def existing(path: Path, what: str) -> Path:
     return path
 
 
-def check_present(paths: Sequence[Path], origin: str) -> None:
-    """Raises ValueError where files are missing, counting them; lists each folder once."""
+def present(paths: Sequence[Path], findings: Findings) -> list[int]:
+    """Which of the pictures are there; each folder is listed once.
+
+    Raises:
+        ValueError: some are missing; counts them.
+    """
     folders = {path.parent for path in paths}
     listed = {folder: _listing(folder) for folder in folders}
-    missing = [path for path in paths if path.name not in listed[path.parent]]
-    if missing:
-        raise ValueError(
-            f"{origin}: {len(missing)} of {len(paths)} images are missing: {examples(missing)}; "
-            "complete the download or correct the folder"
+    there = [k for k, path in enumerate(paths) if path.name in listed[path.parent]]
+    if len(there) < len(paths):
+        missing = [path for path in paths if path.name not in listed[path.parent]]
+        findings.refuse(
+            f"{findings.origin}: {len(missing)} of {len(paths)} images are missing: "
+            f"{examples(missing)}; complete the download or correct the folder",
+            "images that are missing",
+            missing,
         )
+        findings.lost["images"] += len(missing)
+    return there
 
 
 def _listing(folder: Path) -> set[str]:

@@ -21,10 +21,10 @@ from detectors.data.sources.annotations import (
 from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
 from detectors.data.sources.paths import (
     check_one_each,
-    check_present,
     existing,
     expanded,
     inside,
+    present,
 )
 from detectors.data.sources.text import as_text, content, text
 from detectors.data.sources.values import flags, numbers, whole_numbers
@@ -78,7 +78,8 @@ def read_voc(
     )
     files = _picture_files(folder / "JPEGImages", stems, findings.origin)
     paths = inside(folder, files, findings.origin, trust_paths)
-    check_present(paths, findings.origin)
+    there = present(paths, findings)
+    xmls, paths = [xmls[k] for k in there], [paths[k] for k in there]
     return annotated(xmls, paths, names, one_based, findings, use_difficult)
 
 
@@ -98,14 +99,16 @@ def annotated(
     Raises:
         ValueError: as `read_voc`.
     """
-    sizes = []
+    rows, sizes = [], []
     objects: list[_Object] = []
-    for k, (xml, image) in enumerate(zip(xmls, paths, strict=True)):
-        tree = _tree(xml)
-        sizes.append(_size(tree, xml) or upright_size(image))
-        objects.extend(_objects(tree, xml, k, names))
+    for row, (xml, image) in enumerate(zip(xmls, paths, strict=True)):
+        with findings.sparing():
+            tree = _tree(xml)
+            sizes.append(_size(tree, xml) or upright_size(image))
+            rows.append(row)
+            objects.extend(_objects(tree, xml, len(rows) - 1, names, findings))
     annotations = packed(
-        np.arange(len(paths)),
+        np.array(rows, np.int64),
         np.array(sizes, np.int64).reshape(-1, 2),
         _packable(objects, one_based, findings),
         names,
@@ -115,8 +118,8 @@ def annotated(
     )
     if use_difficult:
         annotations = annotations._replace(difficult=np.zeros_like(annotations.difficult))
-    source = ImageFiles(annotations, paths)
-    check_sizes(source, findings.origin)
+    source = ImageFiles(annotations, [paths[row] for row in rows])
+    check_sizes(source, findings)
     return source
 
 
@@ -138,7 +141,12 @@ def names_in(xmls: Iterable[Path]) -> list[str]:
 
 
 def _names(xml: Path) -> list[str]:
-    return [node.findtext("name") or "" for node in _tree(xml).findall("object")]
+    try:
+        return [node.findtext("name") or "" for node in _tree(xml).findall("object")]
+    except ValueError:
+        if Findings.listening():  # which the reading tells
+            return []
+        raise
 
 
 def _stems(folder: Path, split: str, findings: Findings) -> list[str]:
@@ -202,24 +210,33 @@ def _size(tree: ElementTree.Element, path: Path) -> tuple[int, int] | None:
 
 
 def _objects(
-    tree: ElementTree.Element, path: Path, image: int, classes: Sequence[str]
-) -> Iterable[_Object]:
+    tree: ElementTree.Element,
+    path: Path,
+    image: int,
+    classes: Sequence[str],
+    findings: Findings,
+) -> list[_Object]:
     nodes = tree.findall("object")
     if lost := sum(node.tag.lower() == "object" for node in tree.iter()) - len(nodes):
-        raise ValueError(
+        findings.refuse(
             f"{path}: {lost} objects lie within another element than `annotation`, or are not "
             "written `object`; they would not be found, correct the file"
         )
+    found = []
     for number, node in enumerate(nodes, start=1):
-        where = f"{path} object {number}"
-        name = (_text(node, "name", where) or "").strip()
-        if name not in classes:
-            raise ValueError(
-                f"{where} is a `{name}`, expected one of {list(classes)}; correct the file or "
-                "`classes`"
-            )
-        difficult = _difficult(node, where)
-        yield _Object(where, image, _box(node, where), classes.index(name), difficult)
+        with findings.sparing():
+            found.append(_object(node, f"{path} object {number}", image, classes))
+    return found
+
+
+def _object(node: ElementTree.Element, where: str, image: int, classes: Sequence[str]) -> _Object:
+    name = (_text(node, "name", where) or "").strip()
+    if name not in classes:
+        raise ValueError(
+            f"{where} is a `{name}`, expected one of {list(classes)}; correct the file or `classes`"
+        )
+    difficult = _difficult(node, where)
+    return _Object(where, image, _box(node, where), classes.index(name), difficult)
 
 
 def _difficult(node: ElementTree.Element, where: str) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,11 @@ from detectors.data.sources.annotations import (
 from detectors.data.sources.images import ImageFiles, upright_size
 from detectors.data.sources.paths import (
     check_one_each,
-    check_present,
     existing,
     expanded,
     inside,
     pictures_among,
+    present,
 )
 from detectors.data.sources.text import text
 from detectors.data.sources.values import numbers, texts, whole_numbers
@@ -69,12 +69,16 @@ def read_yolo(
     description = described(place)
     names = names_of(description, classes, place)
     paths = _image_paths(description, place, split, trust_paths, findings)
-    check_present(paths, findings.origin)
     check_one_each(paths, "label file")
-    sizes = np.array([upright_size(path) for path in paths], np.int64).reshape(-1, 2)
-    lines = _unrepeated(list(_lines(paths, len(names), findings)), findings)
+    rows, shapes = [], []
+    for row in present(paths, findings):
+        with findings.sparing():
+            shapes.append(upright_size(paths[row]))
+            rows.append(row)
+    paths, sizes = [paths[row] for row in rows], np.array(shapes, np.int64).reshape(-1, 2)
+    lines = _unrepeated(_lines(paths, len(names), findings), findings)
     annotations = packed(
-        np.arange(len(paths)),
+        np.array(rows, np.int64),
         sizes,
         _packable(lines, sizes),
         names,
@@ -258,17 +262,20 @@ def _label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _lines(paths: Sequence[Path], num_classes: int, findings: Findings) -> Iterator[_Line]:
-    unlabelled = []
+def _lines(paths: Sequence[Path], num_classes: int, findings: Findings) -> list[_Line]:
+    unlabelled, found = [], []
     for image, path in enumerate(paths):
         label_path = _label_path(path)
         if not os.path.lexists(label_path):  # a broken link is no label file that is not there
             unlabelled.append(path)
             continue
-        for number, line in enumerate(text(label_path).splitlines(), start=1):
-            if words := line.split():
-                yield _line(words, f"{label_path}:{number}", image, num_classes)
+        with findings.sparing():
+            for number, line in enumerate(text(label_path).splitlines(), start=1):
+                if words := line.split():
+                    with findings.sparing():
+                        found.append(_line(words, f"{label_path}:{number}", image, num_classes))
     findings.add("images without a label file, taken as images without objects", unlabelled)
+    return found
 
 
 def _line(words: list[str], where: str, image: int, num_classes: int) -> _Line:
