@@ -159,7 +159,7 @@ def here(tmp_path: Path) -> Path:
 
 def _run(script: str, here: Path) -> str:
     path = f"{here / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
     environment["DETECTORS_REPORT"] = "true"  # as for a reader; tests leave it out
     done = subprocess.run(
         ["bash", "-e", "-c", script],
