@@ -41,7 +41,7 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
 # Of what costs seconds to import, docstrings need nothing.
-autodoc_mock_imports = ["albumentations", "faster_coco_eval", "lightning", "scipy", "timm"]
+autodoc_mock_imports = ["albumentations", "lightning", "scipy", "timm"]
 autodoc_mock_imports += ["torchmetrics", "torchvision"]
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 autodoc_inherit_docstrings = False

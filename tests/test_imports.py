@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 STAIR = (
     {
         *("structures", "contracts", "ranges", "random_streams", "files", "measuring", "ops"),
+        "average_precision",
         *("config", "darknet"),
     },
     {"layers", "priors", "coders", "scores", "assigners", "losses", "postprocess"},

@@ -9,17 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detectors.average_precision.matching import IOUS, RIGHT, Matches, match, overlapping
+from detectors.average_precision.weighted import RECALLS, UNDEFINED, scores
 from detectors.report.reading import Evaluated
-from detectors.studies.average_precision import (
-    IOUS,
-    RECALLS,
-    RIGHT,
-    UNDEFINED,
-    Matches,
-    match,
-    overlapping,
-    scores,
-)
 from detectors.studies.errors import FOREGROUND, judged, real_objects
 
 BINS = 10  # of confidence

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from detectors.average_precision.weighted import RECALLS
 from detectors.report.breakdown import LEAST_SCORE, Calibration
 from detectors.report.reading import RunFolder
-from detectors.studies.average_precision import RECALLS
 from detectors.visualization.curves import line, losses, score, short
 from detectors.visualization.svg import INK, MUTED, SERIES, canvas, svg
 from detectors.visualization.svg import label as written

@@ -7,14 +7,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from detectors.studies.average_precision import (
-    Found,
-    Matches,
-    Truth,
-    match,
-    read_found,
-    read_truth,
-)
+from detectors.average_precision.files import read_found, read_truth
+from detectors.average_precision.matching import Found, Matches, Truth, match
 from detectors.studies.measured import read_json
 from detectors.visualization.curves import Curves, read_curves
 

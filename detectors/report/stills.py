@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from detectors.average_precision.weighted import RECALLS
 from detectors.report.breakdown import (
     best_threshold,
     confusion,
@@ -18,7 +19,6 @@ from detectors.report.breakdown import (
 )
 from detectors.report.figures import MANY
 from detectors.report.reading import Evaluated
-from detectors.studies.average_precision import RECALLS
 from detectors.visualization.svg import label
 
 

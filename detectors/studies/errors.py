@@ -11,19 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.studies.average_precision import (
+from detectors.average_precision.matching import (
     RIGHT,
     Found,
     Matches,
-    Space,
     Truth,
-    average_precisions,
-    by_picture,
     counted,
-    goal,
     match,
     overlapping,
 )
+from detectors.average_precision.weighted import Space, average_precisions, by_picture, goal
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU, TIDE sec. 2.2
 KINDS = {

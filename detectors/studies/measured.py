@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detectors.studies import average_precision
-from detectors.studies.average_precision import Found, Matches, Truth
+from detectors.average_precision.files import read_found, read_truth
+from detectors.average_precision.matching import Found, Matches, Truth, match
+from detectors.average_precision.weighted import bootstrap_weights, scores
 from detectors.studies.effects import DRAWS
 from detectors.studies.errors import error_costs
 
@@ -49,7 +50,7 @@ def reader(metric: str) -> Callable[[Path], Measured]:
         _check(folder, hashes)
         if hashes["truth.json"] not in kept:
             kept.clear()
-            kept[hashes["truth.json"]] = average_precision.read_truth(folder / "truth.json")
+            kept[hashes["truth.json"]] = read_truth(folder / "truth.json")
         return _measured(folder, kept[hashes["truth.json"]], metric, hashes)
 
     return read
@@ -84,8 +85,8 @@ def _check(folder: Path, hashes: Mapping[str, str]) -> None:
 
 def _measured(folder: Path, truth: Truth, metric: str, hashes: Mapping[str, str]) -> Measured:
     record = read_json(folder / "run.json")
-    found = average_precision.read_found(folder / "detections.json", truth)
-    matches = average_precision.match(truth, found)
+    found = read_found(folder / "detections.json", truth)
+    matches = match(truth, found)
     numbers = _numbers(truth, found, matches, _weights(len(truth.image_ids), DRAWS))
     _check_metric(metric, numbers)
     return Measured(
@@ -106,7 +107,7 @@ def _measured(folder: Path, truth: Truth, metric: str, hashes: Mapping[str, str]
 @functools.lru_cache(maxsize=1)
 def _weights(pictures: int, draws: int) -> np.ndarray:
     """[1 + draws, I] Every picture once, then resamples of them, which all runs share."""
-    drawn = average_precision.bootstrap_weights(pictures, draws, SEED)
+    drawn = bootstrap_weights(pictures, draws, SEED)
     return np.concatenate([np.ones((1, pictures)), drawn])
 
 
@@ -115,7 +116,7 @@ def _numbers(
 ) -> dict[str, np.ndarray]:
     """All metrics and the costs of all kinds of errors, [W] in [0, 1]."""
     costs = error_costs(truth, found, matches, weights)
-    return average_precision.scores(matches, weights) | {f"{TIDE}{k}": v for k, v in costs.items()}
+    return scores(matches, weights) | {f"{TIDE}{k}": v for k, v in costs.items()}
 
 
 def _points(score: float) -> float | None:
@@ -129,12 +130,12 @@ def _check_metric(metric: str, known: Mapping[str, Any]) -> None:
 
 def _influence(matches: Matches, metric: str) -> np.ndarray:
     """[I] What the metric loses, in points, when each picture is left out; 0 where undefined."""
-    lost = [average_precision.scores(matches, metric=metric)[metric]]
+    lost = [scores(matches, metric=metric)[metric]]
     for start in range(0, matches.pictures, AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, matches.pictures))
         weights = np.ones((len(rows), matches.pictures))
         weights[np.arange(len(rows)), rows] = 0
-        lost.append(average_precision.scores(matches, weights, metric)[metric])
+        lost.append(scores(matches, weights, metric)[metric])
     whole, left = np.split(np.concatenate(lost), [1])
     return np.where((left < 0) | (whole < 0), 0.0, 100 * (whole - left))
 

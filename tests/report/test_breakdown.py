@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from detectors.average_precision.matching import Found, Truth, match
+from detectors.average_precision.weighted import scores
 from detectors.report import breakdown
 from detectors.report.reading import Evaluated
-from detectors.studies.average_precision import Found, Truth, match, scores
 
 CLASSES = ("cat", "dog")
 Box = tuple[int, str, tuple[float, float, float, float]]  # picture, class, xywh

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from detectors.studies import average_precision
+from detectors.average_precision.files import read_found, read_truth
+from detectors.average_precision.matching import match
+from detectors.average_precision.weighted import scores
 
 CLASSES = ("disk", "ring", "cross", "star")
 WIDTH, HEIGHT = 320, 240
@@ -33,11 +35,9 @@ def write_run(
     _write(folder / "truth.json", truth)
     _write(folder / "detections.json", found)
     _write(folder / "images.json", [{"id": i["id"], "file_name": None} for i in truth["images"]])
-    read = average_precision.read_truth(folder / "truth.json")
-    matches = average_precision.match(
-        read, average_precision.read_found(folder / "detections.json", read)
-    )
-    metrics = {name: float(v[0]) for name, v in average_precision.scores(matches).items()}
+    read = read_truth(folder / "truth.json")
+    matches = match(read, read_found(folder / "detections.json", read))
+    metrics = {name: float(v[0]) for name, v in scores(matches).items()}
     _write_curve(folder / "metrics.csv", metrics["AP"], seed)
     record = {**_record(words, seed, metrics, images), "key": folder.name, **facts}
     _write(folder / "run.json", record)

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from detectors.studies.average_precision import (
-    Found,
-    Truth,
-    bootstrap_weights,
-    match,
-    scores,
-)
+from detectors.average_precision.matching import Found, Truth, match
+from detectors.average_precision.weighted import bootstrap_weights, scores
 from detectors.studies.errors import KINDS, error_costs, error_kinds
 
 # The sets on which tidecv was run

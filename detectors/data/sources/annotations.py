@@ -72,7 +72,9 @@ class Findings:
         if self._heard is None:
             raise ValueError(message)
         self._tell()
-        self.refused.setdefault(what or "refused by a training", []).extend(map(str, names or [message]))
+        self.refused.setdefault(what or "refused by a training", []).extend(
+            map(str, names or [message])
+        )
 
     @contextmanager
     def sparing(self) -> Iterator[None]:

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detectors.average_precision.files import read_found, read_truth
+from detectors.average_precision.matching import Found, Matches, Truth, match
+from detectors.average_precision.weighted import bootstrap_weights, scores
 from detectors.metrics import (
     PackedDetections,
     coco_results,
@@ -16,16 +19,6 @@ from detectors.metrics import (
     write_coco_truth,
 )
 from detectors.structures import Annotations
-from detectors.studies.average_precision import (
-    Found,
-    Matches,
-    Truth,
-    bootstrap_weights,
-    match,
-    read_found,
-    read_truth,
-    scores,
-)
 from tests.metrics.metric_examples import annotations, packed, pycocotools_scores
 
 IDS = (3, 90, 7)

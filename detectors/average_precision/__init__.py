@@ -1,0 +1,1 @@
+"""COCO's average precision and recall, by one matching for evaluations, studies and reports."""
