@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from detectors.callbacks.progress import tracked
 from detectors.config.instantiate import instantiate
 from detectors.config.overrides import check_overrides
 from detectors.config.words import words_of_job
-from detectors.data.examination import NOTE, UNUSABLE, WARNING, Examination, examined
+from detectors.data.examination import NOTE, UNUSABLE, WARNING, Examination, Finding, examined
 from detectors.data.sources.annotations import examples
+from detectors.data.sources.auto import read_auto
 from detectors.data.sources.base import Source
+from detectors.data.sources.layouts import recognised
+from detectors.data.sources.paths import expanded
 from detectors.engine.checks import CLASSIFICATION, check_data
 from detectors.files import whole_file
 from detectors.visualization.examination import page
@@ -35,7 +39,8 @@ def main(cfg: DictConfig) -> None:
         sys.exit(CODES[UNUSABLE])
     there = [split for split, reader in data.readers.items() if reader is not None]
     readers: dict[str, Callable[[], Source]] = {s: partial(data.source, s) for s in there}
-    found = examined(readers, data.resize, tracked)
+    found = examined(readers, data.resize, tracked, data.max_unreadable)
+    found.findings.extend(_unread(data.readers))
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     named = " ".join(word for word in words if word.startswith("data"))
@@ -49,6 +54,16 @@ def main(cfg: DictConfig) -> None:
     print("\n".join(_lines(found)))
     print(folder / "examination.html")
     sys.exit(CODES[found.level])
+
+
+def _unread(readers: Mapping[str, Any]) -> Iterator[Finding]:
+    """A test split that the folder of data=auto has, and that no word asks for."""
+    root = getattr(readers["train"], "keywords", {}).get("root")
+    if readers["test"] is None and root is not None and readers["train"].func is read_auto:
+        with suppress(ValueError):  # which the reading tells
+            if "test" in recognised(expanded(root)).splits:
+                told = f"{root}: data=auto_test data.root={root} reads it too"
+                yield Finding(NOTE, "a test split that is not read", (told,))
 
 
 def _verdict(found: Examination) -> str:

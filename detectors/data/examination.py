@@ -19,7 +19,10 @@ from detectors.ops.numpy_boxes import iou
 from detectors.structures import Annotations
 
 UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
-HARMLESS = ("images without a label file", "files of another kind", "hidden", "folders not looked")
+HARMLESS = (
+    *("images without a label file", "files of another kind", "hidden", "folders not looked"),
+    *("pictures beside them", "categories without objects that only head"),
+)
 GRID = (16, 17)  # cells of a picture's thumbnail: 16 x 16 signs of differences between neighbours
 NEAR = 14  # of 256 signs in which two pictures of one scene may differ
 CLOSE = 8.0  # grey levels by which their thumbnails may differ in the mean
@@ -76,6 +79,7 @@ def examined(
     readers: Mapping[str, Callable[[], Source]],
     resize: Resize,
     tracked: Callable[["_Pictures", str], Iterable[Seen]],
+    max_unreadable: float = 0.0,
 ) -> Examination:
     """Reads every split and every picture once.
 
@@ -83,6 +87,7 @@ def examined(
         readers: by the name of the split.
         resize: brings the pictures onto the canvas of the network.
         tracked: gives the items of a collection one by one, and shows how far it is.
+        max_unreadable: share of the training pictures that a training does without.
     """
     findings: list[Finding] = []
     sources: dict[str, Source] = {}
@@ -91,8 +96,7 @@ def examined(
             try:
                 sources[split] = reader()
             except (ValueError, OSError) as error:
-                told = Finding(_level(split), f"{split} cannot be read", (str(error),))
-                findings.append(told)
+                findings.append(Finding(_level(split), f"{split} cannot be read", (str(error),)))
         findings += _refused(split, heard)
         findings += _of_reader(split, sources.get(split), heard)
     seen = {
@@ -100,7 +104,7 @@ def examined(
         for split, source in sources.items()
     }
     for split, source in sources.items():
-        findings += _of_pictures(split, source, seen[split])
+        findings += _of_pictures(split, source, seen[split], max_unreadable)
         findings += _of_objects(split, source, resize)
     findings += _of_classes({split: source.annotations for split, source in sources.items()})
     findings += _duplicates(sources, seen)
@@ -128,16 +132,22 @@ def _refused(split: str, heard: Sequence[Findings]) -> Iterator[Finding]:
             yield Finding(_level(split), what, tuple(names))
 
 
+def _placed(names: Iterable[str], origin: str) -> tuple[str, ...]:
+    """The names, those without a file after the file that they are of."""
+    return tuple(name if os.sep in name else f"{origin}: {name}" for name in names)
+
+
 def _of_reader(split: str, source: Source | None, heard: Sequence[Findings]) -> Iterator[Finding]:
     """What the reader dropped, mended and noted; of images where these are known, its own alone."""
     ids = [] if source is None else source.annotations.image_ids.tolist()
     rows = {key: row for row, key in enumerate(ids)}
-    for note in (note for findings in heard for note in findings.notes):
+    for origin, note in ((one.origin, note) for one in heard for note in one.notes):
         level = NOTE if note.what.startswith(HARMLESS) else WARNING
+        names = _placed(note.names, origin)
         if not note.images:
-            yield Finding(level, note.what, note.names)
+            yield Finding(level, note.what, names)
             continue
-        own = [pair for pair in zip(note.names, note.images, strict=True) if pair[1] in rows]
+        own = [pair for pair in zip(names, note.images, strict=True) if pair[1] in rows]
         if own:
             places = tuple(Place(split, rows[key]) for key in dict.fromkeys(key for _, key in own))
             yield Finding(level, f"{split}: {note.what}", tuple(name for name, _ in own), places)
@@ -171,10 +181,14 @@ def _look(source: Source, row: int) -> Seen:
     return Seen(content, small.astype(np.uint8), "")
 
 
-def _of_pictures(split: str, source: Source, seen: Sequence[Seen]) -> Iterator[Finding]:
+def _of_pictures(
+    split: str, source: Source, seen: Sequence[Seen], max_unreadable: float
+) -> Iterator[Finding]:
     broken = tuple(one.reason for one in seen if one.reason)
     if broken:
-        yield Finding(WARNING, f"{split}: pictures that cannot be read", broken)
+        some = split == "train" and len(broken) <= max_unreadable * len(seen)
+        level = WARNING if some else _level(split)
+        yield Finding(level, f"{split}: pictures that cannot be read", broken)
     empty = np.flatnonzero(np.diff(source.annotations.offsets) == 0).tolist()
     if empty:
         places = tuple(Place(split, row) for row in empty)

@@ -156,7 +156,7 @@ class DetectionData:
             here = ", ".join(name for name, reader in self.readers.items() if reader is not None)
             raise ValueError(
                 f"the data have no split {split}: use one of {here}, or let data.{split} say how "
-                "it is read"
+                "it is read (data=auto_test data.root=FOLDER: of the folder that data=auto reads)"
             )
         if reader not in self._sources:
             source = reader()
@@ -188,7 +188,11 @@ class DetectionData:
             known = set()
         for expected in known | ({self.expected} if self.expected else set()):
             if found != expected:
-                raise ValueError(f"{split} has the classes {found}, expected {expected}")
+                raise ValueError(
+                    f"{split} has the classes {list(found)}, expected {list(expected)}, as "
+                    f"{'data.classes says' if expected == self.expected else 'the other splits'}; "
+                    "give all splits the same classes in the same order"
+                )
 
     def setup(self, stage: str) -> None:
         """Reads the splits of the stage, so that what is wrong shows before the first step."""

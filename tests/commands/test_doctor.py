@@ -40,6 +40,17 @@ def test_exit_codes_and_files(
     assert "unusable: refused by a training (1): " in capsys.readouterr().out
 
 
+def test_a_test_split_that_no_word_reads_is_told(
+    folder: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "test").mkdir()
+    for suffix in ("jpg", "xml"):
+        (folder / "val" / f"p4.{suffix}").rename(folder / "test" / f"p4.{suffix}")
+    assert code(detectors, folder, f"data.root={folder}") == 0
+    told = f"note: a test split that is not read (1): {folder}: data=auto_test"
+    assert told in capsys.readouterr().out
+
+
 def test_data_without_boxes_are_refused(
     tmp_path: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

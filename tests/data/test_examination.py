@@ -112,7 +112,7 @@ def test_what_the_reader_dropped_and_mended_is_told_with_its_pictures(folder: Pa
     replace(folder / "train" / "p2.xml", "<xmax>38</xmax>", "<xmax>55</xmax>")
     (folder / "val" / "p4.jpg").unlink()
     examination = found(folder)
-    dropped = one(examination, "train: boxes without area dropped")
+    dropped = one(examination, "train: boxes without area in their image dropped")
     clipped = one(examination, "train: boxes clipped to their image")
     assert dropped.names == (f"{folder}/train/p0.xml object 1",)
     assert [place.row for place in dropped.places + clipped.places] == [0, 2]
@@ -218,6 +218,38 @@ def test_all_that_a_training_refuses_is_told_and_the_rest_is_read(
     assert examination.splits["val"]["objects"] == 4
     with pytest.raises(ValueError, match=str(tmp_path)):
         read_auto(tmp_path, "train")
+
+
+def test_a_split_of_which_all_pictures_are_missing_is_unusable(tmp_path: Path) -> None:
+    official_coco(tmp_path, ["a", "b"], ["c"])
+    for file in tmp_path.rglob("train2017/*.png"):
+        file.unlink()
+    assert "2 of 2 images are missing" in one(found(tmp_path), "train cannot be read").names[0]
+
+
+def test_unreadable_pictures_are_as_bad_as_a_training_takes_them(folder: Path) -> None:
+    (folder / "train" / "p1.jpg").write_bytes(b"")
+    readers = {s: partial(read_auto, folder, s) for s in SPLITS}
+    assert examined(readers, RESIZE, untracked, max_unreadable=0.4).level == WARNING
+    assert examined(readers, RESIZE, untracked, max_unreadable=0.3).level == UNUSABLE
+    shutil.copy(folder / "train" / "p0.jpg", folder / "train" / "p1.jpg")
+    (folder / "val" / "p3.jpg").write_bytes(b"")
+    assert examined(readers, RESIZE, untracked, max_unreadable=1.0).level == UNUSABLE
+
+
+def test_labels_of_another_picture_and_pictures_of_no_label_are_told(tmp_path: Path) -> None:
+    labelme_by_folder(tmp_path / "json", ["a", "b"], ["c"])
+    replace(tmp_path / "json" / "train" / "a.json", "a.png", "b.png")
+    elsewhere = one(found(tmp_path / "json"), "`imagePath` is another picture's")
+    assert elsewhere.names == (f"{tmp_path}/json/train/a.json: b.png",)
+    voc_with_lists(tmp_path / "xml", ["a", "b"], ["c"])
+    file = tmp_path / "xml" / "Annotations" / "a.xml"
+    replace(file, "<annotation>", "<annotation><filename>b.jpg</filename>")
+    assert one(found(tmp_path / "xml"), "`filename` is another").names == (f"{file}: b.jpg",)
+    official_coco(tmp_path / "coco", ["a", "b"], ["c"])
+    textured(tmp_path / "coco" / "train2017" / "new.jpg", 5)
+    unlisted = one(found(tmp_path / "coco"), "that the file does not list")
+    assert (unlisted.level, unlisted.names) == (NOTE, (f"{tmp_path}/coco/train2017/new.jpg",))
 
 
 def test_pictures_of_one_colour_or_none_that_can_be_read_are_no_reason_to_stop(

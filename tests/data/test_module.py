@@ -167,7 +167,7 @@ def test_labels_are_those_of_the_model_that_the_data_are_for(data) -> None:
         ({"num_classes": 3}, r"2 classes .*num_classes is 3; set data.num_classes=2"),
         (
             {"classes": ["cat", "cow"]},
-            r"has the classes \('cat', 'dog'\), expected \('cat', 'cow'\)",
+            r"has the classes \['cat', 'dog'\], expected \['cat', 'cow'\]",
         ),
     ],
 )

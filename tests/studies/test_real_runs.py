@@ -177,7 +177,7 @@ def unlike_four(undisturbed_four: Path, here: Path) -> list[str]:
 
 def test_seconds_are_held_equal_and_test_pictures_measure(tmp_path: Path) -> None:
     base = [*BASE[:-3], "trainer.max_epochs=4", "data.test=${data.val}"]
-    given = {"variants": {"plain": [], "large": "image_size=256"}, "seeds": [1]}
+    given = {"variants": {"plain": [], "large": "image_size=640"}, "seeds": [1]}
     asked = {"equal": "seconds", "split": "test", "free": ["image_size"]}
     write_study(tmp_path, "timed", **{**given, **asked, "base": base})
     words = ("run", "study=timed", *PLACES)

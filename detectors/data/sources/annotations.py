@@ -63,30 +63,48 @@ class Findings:
         """Whether someone collects what readers find."""
         return cls._heard is not None
 
-    def refuse(self, message: str, what: str = "", names: Sequence[object] = ()) -> None:
+    def refuse(
+        self,
+        message: str,
+        names: Sequence[object] = (),
+        what: str = "",
+        kind: str = "",
+    ) -> None:
         """Ends the reading with a message; where someone listens, the names are kept instead.
+
+        Args:
+            names: of all that is refused; nothing: the message.
+            what: tells of all of them.
+            kind: of what is lost, such as "objects"; nothing: none is lost by it.
 
         Raises:
             ValueError: the message, where nobody listens.
         """
         if self._heard is None:
             raise ValueError(message)
-        self._tell()
+        self.tell()
+        if kind:
+            self.lost[kind] += len(names or [message])
         self.refused.setdefault(what or "refused by a training", []).extend(
             map(str, names or [message])
         )
 
     @contextmanager
-    def sparing(self) -> Iterator[None]:
-        """Refuses what is refused in here, so that one who listens hears of all that follows."""
+    def sparing(self, kind: str) -> Iterator[None]:
+        """Refuses what is refused in here, so that one who listens hears of all that follows.
+
+        Args:
+            kind: of the one thing that is then lost, such as "objects".
+        """
         try:
             yield
         except (ValueError, OSError) as error:
             if self._heard is None:
                 raise
-            self.refuse(str(error))
+            self.refuse(str(error), kind=kind)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Shows these findings to one who listens."""
         if self._heard is not None and self not in self._heard:
             self._heard.append(self)
 
@@ -113,7 +131,7 @@ class Findings:
 
     def log(self, **used: int) -> None:
         """Tells how many of each kind are used of how many found, and all that was noted."""
-        self._tell()
+        self.tell()
         counts = [f"{n} of {n + self.lost[kind]} {kind} used" for kind, n in used.items()]
         level = logging.WARNING if self.lines else logging.INFO
         logger.log(level, "%s: %s", self.origin, "; ".join([", ".join(counts), *self.lines]))
@@ -205,7 +223,7 @@ def packed(
     told = [where(k) for k in clipped.tolist()]
     findings.add("boxes clipped to their image", told, owners[clipped].tolist())
     lost = [where(k) for k in np.flatnonzero(~real).tolist()]
-    findings.drop("objects", "boxes without area", lost, owners[~real].tolist())
+    findings.drop("objects", "boxes without area in their image", lost, owners[~real].tolist())
     if len(lost) == len(boxes):
         raise ValueError(
             f"{findings.origin}: none of the {len(lost)} boxes has an area inside its image: "

@@ -1,6 +1,7 @@
 """Reader of COCO's instances json."""
 
 import json
+import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,18 +14,20 @@ from detectors.data.sources.annotations import (
     Findings,
     Objects,
     check_pixels,
-    chosen,
     class_names,
     examples,
     packed,
 )
 from detectors.data.sources.images import ImageFiles, check_sizes
 from detectors.data.sources.paths import existing, expanded, inside, present
-from detectors.data.sources.text import content
+from detectors.data.sources.text import content, not_json
 from detectors.data.sources.values import flags, numbers, texts, whole_numbers
+from detectors.files import PICTURES
 
 Rows = list[dict[str, Any]]
 KEYS = ("images", "annotations", "categories")
+FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+START = 2**20  # bytes in which the first picture is looked for
 
 
 def read_coco(
@@ -53,14 +56,19 @@ def read_coco(
     pictures, rows, categories = _content(path)
     image_ids = _ids(pictures, "id", path, "image")
     _check_unique(image_ids.tolist(), path, "image")
-    names = _categories(categories, classes, path)
+    names = _categories(_without_head(categories, rows, findings), classes, path)
     texts_of_ids = [row["id"] for row in pictures if isinstance(row["id"], str)]
     findings.add("image ids that are text, read as numbers", texts_of_ids)
     rows = _known(rows, set(image_ids.tolist()), path, findings)
     rows = _without_repeats(rows, path, findings)
+    sizes = _sizes(pictures, path)
+    paths = inside(folder, _file_names(pictures, path, findings), str(path), trust_paths)
+    _add_unlisted(folder, paths, findings)
+    if len(there := present(paths, findings)) < len(paths):
+        paths, image_ids, sizes = [paths[k] for k in there], image_ids[there], sizes[there]
+        rows = _of_images(rows, set(image_ids.tolist()), path, findings)
     rows = _usable(rows, list(names), path, findings)
     objects = _objects(rows, image_ids, list(names), path, findings)
-    sizes, files = _sizes(pictures, path), _file_names(pictures, path, findings)
     annotations = packed(
         image_ids,
         sizes,
@@ -70,12 +78,16 @@ def read_coco(
         lambda k: _name(rows, k, "annotation"),
         findings,
     )
-    paths = inside(folder, files, str(path), trust_paths)
-    if len(there := present(paths, findings)) < len(paths):
-        annotations, paths = chosen(annotations, np.array(there, int)), [paths[k] for k in there]
     source = ImageFiles(annotations, paths)
     check_sizes(source, findings)
     return source
+
+
+def first_file(path: Path) -> str | None:
+    """The name of the first picture near the start of a file; None where there is none."""
+    with path.open("rb") as opened:
+        named = FILE_NAME.search(opened.read(START))
+    return json.loads(named[1].decode(errors="replace"), strict=False) if named else None
 
 
 def _content(path: Path) -> tuple[Rows, Rows, Rows]:
@@ -83,7 +95,7 @@ def _content(path: Path) -> tuple[Rows, Rows, Rows]:
     try:
         found = json.loads(content(path), object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not valid json ({error.msg})") from error
+        raise ValueError(not_json(path, error)) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8, as json has to be; save it so") from error
     except RecursionError:
@@ -139,7 +151,7 @@ def _column(rows: Rows, key: str, path: Path, kind: str) -> list[Any]:
 def _check_unique(ids: Sequence[int], path: Path, kind: str) -> None:
     if repeated := [key for key, count in Counter(ids).items() if count > 1]:
         raise ValueError(
-            f"{path}: {len(repeated)} {kind} ids stand for several {kind}s: {examples(repeated)}; "
+            f"{path}: {len(repeated)} {kind} ids stand for more than one: {examples(repeated)}; "
             "every id must be unique"
         )
 
@@ -179,6 +191,46 @@ def _known(rows: Rows, image_ids: set[int], path: Path, findings: Findings) -> R
         [_name(rows, k, "annotation") for k in strays],
     )
     return [row for row, owner in zip(rows, owners, strict=True) if owner in image_ids]
+
+
+def _of_images(rows: Rows, image_ids: set[int], path: Path, findings: Findings) -> Rows:
+    """The rows of the images that are there, the others lost."""
+    owners = _ids(rows, "image_id", path, "annotation").tolist()
+    kept = [row for row, owner in zip(rows, owners, strict=True) if owner in image_ids]
+    findings.lost["objects"] += len(rows) - len(kept)
+    return kept
+
+
+def _without_head(categories: Rows, rows: Rows, findings: Findings) -> Rows:
+    """The categories without the one that Roboflow puts before them as the head of all others."""
+    heads = [
+        c
+        for c in categories
+        if all(o.get("supercategory") == c.get("name") for o in categories if o is not c)
+    ]
+    if len(categories) < 2 or len(heads) != 1:
+        return categories
+    (head,) = heads
+    if any(row.get("category_id") == head.get("id") for row in rows):
+        return categories
+    findings.add(
+        "categories without objects that only head the others, left out", [head.get("name")]
+    )
+    return [category for category in categories if category is not head]
+
+
+def _add_unlisted(folder: Path, paths: Sequence[Path], findings: Findings) -> None:
+    """Notes for one who listens what pictures lie beside them; they may be of another split."""
+    if findings.listening():
+        known = {*paths}
+        beside = [
+            path
+            for place in sorted({p.parent for p in paths})
+            if place.is_dir()
+            for path in sorted(place.iterdir())
+        ]
+        unlisted = [p for p in beside if p not in known and p.suffix.lower() in PICTURES]
+        findings.add("pictures beside them that the file does not list", unlisted)
 
 
 def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:
@@ -227,7 +279,7 @@ def _usable(rows: Rows, category_ids: list[int], path: Path, findings: Findings)
     if not wrong:
         return rows
     told = [f"{path}: {_name(rows, k, 'annotation')} has {has}" for k, has in wrong.items()]
-    findings.refuse(told[0], names=told)
+    findings.refuse(told[0], told, kind="objects")
     return [row for k, row in enumerate(rows) if k not in wrong]
 
 

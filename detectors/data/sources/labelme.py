@@ -15,7 +15,7 @@ from detectors.data.sources.annotations import (
     packed,
 )
 from detectors.data.sources.images import ImageFiles, check_sizes, upright_size
-from detectors.data.sources.text import text
+from detectors.data.sources.text import not_json, text
 from detectors.data.sources.values import numbers, texts, whole_numbers
 
 BOX = "rectangle"
@@ -51,19 +51,24 @@ def annotated(
             two points; the message names the file and the shape.
     """
     rows, sizes, objects, others = list[int](), [], list[_Object](), list[str]()
+    elsewhere = list[str]()
     for row, (file, path) in enumerate(zip(files, paths, strict=True)):
-        with findings.sparing():
+        with findings.sparing("images"):
             found = _content(file)
             sizes.append(_size(found, file) or upright_size(path))
             rows.append(row)
+            named = str(found.get("imagePath") or "").replace("\\", "/")
+            if named and Path(named).stem not in (path.stem, file.stem):
+                elsewhere.append(f"{file}: {named}")
             for place, told in _places(found, file):
-                with findings.sparing():
+                with findings.sparing("objects"):
                     shape = _shape(told, place)
                     if shape.kind == BOX:
                         label, box = _label(shape, names), _box(shape)
                         objects.append(_Object(place, len(rows) - 1, label, box))
                     else:
                         others.append(f"{place}, a {shape.kind}")
+    findings.add("files whose `imagePath` is another picture's than theirs", elsewhere)
     findings.drop("objects", "shapes that are no rectangles", others)
     if others and not objects:
         raise ValueError(
@@ -110,17 +115,25 @@ def _labels(file: Path) -> list[str]:
 def written_by_labelme(file: Path) -> bool:
     """Whether the file looks as LabelMe writes it."""
     try:
-        found = json.loads(text(file))
-    except (ValueError, RecursionError):
+        return "imagePath" in _content(file)
+    except ValueError:
         return False
-    return isinstance(found, dict) and {"shapes", "imagePath"} <= found.keys()
+
+
+def check_written(file: Path) -> None:
+    """Refuses what does not look as LabelMe writes it.
+
+    Raises:
+        ValueError: says why.
+    """
+    _content(file)
 
 
 def _content(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(text(file))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{file}:{error.lineno}: not valid json ({error.msg})") from error
+        raise ValueError(not_json(file, error)) from error
     except RecursionError:
         raise ValueError(f"{file}: lists within lists without end, not LabelMe's") from None
     if not isinstance(found, dict) or not isinstance(found.get("shapes"), list):
@@ -144,7 +157,9 @@ def _places(found: dict[str, Any], file: Path) -> Iterator[tuple[str, Any]]:
 def _shape(shape: Any, where: str) -> _Shape:
     if not isinstance(shape, dict):
         raise ValueError(f"{where} is {str(shape)[:60]}, expected an object with `points`")
-    (label,) = texts([shape.get("label")], lambda _: f"{where}: `label`")
+    (label,) = texts([shape.get("label") or ""], lambda _: f"{where}: `label`")
+    if not label.strip():
+        raise ValueError(f"{where} has no `label`: write the name of its class, or delete it")
     kind = str(shape.get("shape_type") or "polygon")  # as old files mean it
     return _Shape(where, kind, label.strip(), shape.get("points"))
 
@@ -165,6 +180,8 @@ def _box(shape: _Shape) -> list[float]:
         raise ValueError(
             f"{shape.where}: the points are {str(shape.points)[:80]}, expected two corners [x, y]"
         )
-    corners = numbers([value for point in points for value in point], lambda _: shape.where)
+    corners = numbers(
+        [value for point in points for value in point], lambda _: f"{shape.where}: a coordinate"
+    )
     low, high = corners.reshape(-1, 2).min(axis=0), corners.reshape(-1, 2).max(axis=0)
     return [*low.tolist(), *high.tolist()]

@@ -1,15 +1,17 @@
 """Recognises how the files of a data set lie in their folder, as labelling programs leave them."""
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from detectors.data.sources import labelme, voc, yolo
 from detectors.data.sources.annotations import Findings, examples
-from detectors.data.sources.coco import read_coco
+from detectors.data.sources.coco import first_file, read_coco
 from detectors.data.sources.images import ImageFiles
 from detectors.data.sources.paths import check_one_each, pictures_among
 from detectors.data.sources.text import text
@@ -23,6 +25,8 @@ SPLITS = {  # what folders and files call them
     "test": ("test", "testing"),
 }
 ROBOFLOW = "_annotations.coco.json"
+# Roboflow's; what is usual; Label Studio's, FiftyOne's
+ALONE = (ROBOFLOW, "annotations.json", "result.json", "labels.json")
 OFFICIAL = re.compile(r"VOC20\d\d")  # folders of the devkit, whose pixels are numbered from 1
 NAMES = (
     "classes.txt",
@@ -32,9 +36,8 @@ NAMES = (
 )  # of YOLO's numbers
 FIRST = 20  # files by which a kind of labels is known
 REMEDY = (
-    "If yours are of one of these kinds but lie otherwise, say where: data=coco "
-    "data.train.json_file=FILE data.train.images=FOLDER, data=yolo data.train.root=FILE.yaml, or "
-    "data=voc data.train.root=FOLDER"
+    "If yours lie otherwise, name COCO's json or YOLO's yaml file itself (data=auto "
+    "data.root=FILE, or data.train.root=FILE data.val.root=FILE for each split), or move them so"
 )
 Read = Callable[[Sequence[str] | None, bool], ImageFiles]  # of (classes, trust_paths)
 
@@ -59,12 +62,12 @@ def recognised(folder: Path) -> FolderLayout:
     if len(found) > 1:
         raise ValueError(
             f"{folder} holds several kinds of labels: {'; '.join(found)}. Move those that you do "
-            "not mean elsewhere, or say which by data=coco, data=voc or data=yolo"
+            "not mean elsewhere, or name COCO's json or YOLO's yaml file itself: data.root=FILE"
         )
     if not found:
-        looked = "; ".join(KINDS)
         raise ValueError(
-            f"{folder} holds no labels of a kind that is known. Looked for: {looked}. {REMEDY}"
+            f"{folder} holds no labels of a kind that is known. {_hint(folder)}Looked for: "
+            f"{'; '.join(KINDS)}. {REMEDY}"
         )
     (layout,) = found.values()
     if ALL in layout.splits and len(layout.splits) > 1:
@@ -74,6 +77,24 @@ def recognised(folder: Path) -> FolderLayout:
             f"elsewhere or into a split. {REMEDY}"
         )
     return layout
+
+
+def _hint(folder: Path) -> str:
+    """What may have been meant: a folder in this one, or labels that are broken."""
+    if not folder.is_dir():
+        return ""
+    for inner in itertools.islice(_folders(folder), FIRST):
+        with suppress(ValueError):
+            kinds = [kind for kind, find in KINDS.items() if find(inner) is not None]
+            if len(kinds) == 1:
+                return f"In it lies {inner}, which looks like {kinds[0]}: name that. "
+    for suffix, read in ((".xml", voc.check_written), (".json", labelme.check_written)):
+        for file in _files(folder, suffix)[:1]:
+            try:
+                read(file)
+            except ValueError as error:
+                return f"Its labels may be broken: {error}. "
+    return ""
 
 
 def split_called(word: str) -> str | None:
@@ -97,14 +118,15 @@ def _split_of(path: Path, folder: Path) -> str:
 
 def _coco(folder: Path) -> FolderLayout | None:
     """Files of annotations in a folder of their own, or one in each folder of pictures."""
-    if not folder.is_dir():
-        return None
     files: dict[str, Path] = {}
-    remedy = "name the file by data=coco data.train.json_file=FILE"
+    remedy = "name the one that you mean, data.root=FILE"
+    if folder.is_file() and folder.suffix.lower() == ".json":
+        files[ALL] = folder
     for file in sorted(folder.glob("annotations/instances_*.json")):
         _put(files, split_called(_word(file)) or ALL, file, remedy)
-    for file in sorted([*folder.glob(ROBOFLOW), *folder.glob(f"*/{ROBOFLOW}")]):
-        _put(files, _split_of(file, folder), file, remedy)
+    for name in ALONE if folder.is_dir() else ():
+        for file in sorted([*folder.glob(name), *folder.glob(f"*/{name}")]):
+            _put(files, _split_of(file, folder), file, remedy)
     read = {split: partial(_read_coco, file, folder) for split, file in files.items()}
     return FolderLayout("COCO json", read, lambda: None) if read else None
 
@@ -116,16 +138,20 @@ def _word(file: Path) -> str:
 def _read_coco(
     file: Path, folder: Path, classes: Sequence[str] | None, trust_paths: bool
 ) -> ImageFiles:
-    beside = file.name == ROBOFLOW
-    pictures = file.parent if beside else _pictures_of(folder, _word(file))
+    pictures = file.parent if file.name == ROBOFLOW else _pictures_of(file, folder)
     return read_coco(file, pictures, classes, trust_paths)
 
 
-def _pictures_of(folder: Path, word: str) -> Path:
-    """The folder of the pictures of `instances_WORD.json`."""
-    inner = (folder / "images" / word, folder / word / "images", folder / word)
-    places = (*inner, folder / "images", folder / "data")
-    return next((place for place in places if place.is_dir()), folder)
+def _pictures_of(file: Path, folder: Path) -> Path:
+    """The folder of the pictures of `instances_WORD.json`, or of another file."""
+    word = _word(file)
+    if folder.is_file() or file.parent != folder / "annotations":
+        folder = file.parent.parent if file.parent.name == "annotations" else file.parent
+    called = (folder / "images" / word, folder / word / "images", folder / word)
+    places = (*called, folder / "images", folder / "data", folder)
+    there = [place for place in places if place.is_dir()]
+    first = first_file(file) if there[0] not in called else None
+    return next((place for place in there if first and (place / first).is_file()), there[0])
 
 
 def _yolo(folder: Path) -> FolderLayout | None:
@@ -217,12 +243,19 @@ def _numbers(folder: Path) -> list[str]:
     files = (file for file in _files(folder, ".txt") if "labels" in file.parts)
     words = (line.split() for file in files for line in text(file).splitlines())
     numbers = [int(word[0]) for word in words if word and word[0].isdecimal()]
-    return [str(number) for number in range(max(numbers, default=-1) + 1)]
+    names = [str(number) for number in range(max(numbers, default=-1) + 1)]
+    findings = Findings(str(folder))
+    findings.add("classes without names; write these into classes.txt, one a line", names)
+    findings.log()
+    return names
 
 
 def _voc(folder: Path) -> FolderLayout | None:
     """The folders of the devkit with its lists of pictures."""
     roots = _devkits(folder)
+    for root in roots:
+        if not (root / "Annotations").is_dir():
+            raise ValueError(f"{root} has lists of pictures, but no folder Annotations with xml")
     if len(roots) > 1:
         raise ValueError(
             f"{folder} holds several data sets of VOC's: {examples(roots)}; name one of them, "

@@ -49,13 +49,15 @@ def present(paths: Sequence[Path], findings: Findings) -> list[int]:
     there = [k for k, path in enumerate(paths) if path.name in listed[path.parent]]
     if len(there) < len(paths):
         missing = [path for path in paths if path.name not in listed[path.parent]]
-        findings.refuse(
+        remedy = "complete the download or correct the folder"
+        told = (
             f"{findings.origin}: {len(missing)} of {len(paths)} images are missing: "
-            f"{examples(missing)}; complete the download or correct the folder",
-            "images that are missing",
-            missing,
+            f"{examples(missing)}; {remedy}"
         )
-        findings.lost["images"] += len(missing)
+        if not there:
+            raise ValueError(told)
+        names = [f"{path}, of {findings.origin}" for path in missing]
+        findings.refuse(told, names, f"images that are missing; {remedy}", "images")
     return there
 
 

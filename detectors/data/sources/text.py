@@ -1,6 +1,7 @@
 """Reads text files in whatever Unicode they are in."""
 
 import codecs
+import json
 import os
 import stat
 from pathlib import Path
@@ -21,6 +22,14 @@ def check_ordinary(path: str | Path) -> None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path} is a folder, pipe or device, expected a file")
+
+
+def not_json(path: Path, error: json.JSONDecodeError) -> str:
+    """Tells where a file ends to be json, and what to do."""
+    return (
+        f"{path}:{error.lineno}: not valid json ({error.msg}, character {error.colno} of the "
+        "line); export it again, or correct it there"
+    )
 
 
 def content(path: Path) -> bytes:

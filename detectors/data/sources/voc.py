@@ -99,14 +99,18 @@ def annotated(
     Raises:
         ValueError: as `read_voc`.
     """
-    rows, sizes = [], []
+    rows, sizes, others = [], [], []
     objects: list[_Object] = []
     for row, (xml, image) in enumerate(zip(xmls, paths, strict=True)):
-        with findings.sparing():
+        with findings.sparing("images"):
             tree = _tree(xml)
             sizes.append(_size(tree, xml) or upright_size(image))
             rows.append(row)
             objects.extend(_objects(tree, xml, len(rows) - 1, names, findings))
+            named = (tree.findtext("filename") or "").replace("\\", "/").strip()
+            if named and Path(named).stem not in (image.stem, xml.stem):
+                others.append(f"{xml}: {named}")
+    findings.add("files whose `filename` is another picture's than theirs", others)
     annotations = packed(
         np.array(rows, np.int64),
         np.array(sizes, np.int64).reshape(-1, 2),
@@ -126,9 +130,19 @@ def annotated(
 def written_as_voc(xml: Path) -> bool:
     """Whether the file looks as VOC has them."""
     try:
-        return _tree(xml) is not None
+        check_written(xml)
     except (ValueError, OSError):
         return False
+    return True
+
+
+def check_written(xml: Path) -> None:
+    """Refuses what does not look as VOC has them.
+
+    Raises:
+        ValueError: says why.
+    """
+    _tree(xml)
 
 
 def names_in(xmls: Iterable[Path]) -> list[str]:
@@ -137,12 +151,13 @@ def names_in(xmls: Iterable[Path]) -> list[str]:
     Raises:
         ValueError: a file is not as VOC has them.
     """
-    return sorted({name.strip() for xml in xmls for name in _names(xml)})
+    return sorted({name for xml in xmls for name in _names(xml)})
 
 
 def _names(xml: Path) -> list[str]:
     try:
-        return [node.findtext("name") or "" for node in _tree(xml).findall("object")]
+        nodes = _tree(xml).findall("object")
+        return [_name(node, f"{xml} object {k}") for k, node in enumerate(nodes, start=1)]
     except ValueError:
         if Findings.listening():  # which the reading tells
             return []
@@ -224,19 +239,26 @@ def _objects(
         )
     found = []
     for number, node in enumerate(nodes, start=1):
-        with findings.sparing():
+        with findings.sparing("objects"):
             found.append(_object(node, f"{path} object {number}", image, classes))
     return found
 
 
 def _object(node: ElementTree.Element, where: str, image: int, classes: Sequence[str]) -> _Object:
-    name = (_text(node, "name", where) or "").strip()
+    name = _name(node, where)
     if name not in classes:
         raise ValueError(
             f"{where} is a `{name}`, expected one of {list(classes)}; correct the file or `classes`"
         )
     difficult = _difficult(node, where)
     return _Object(where, image, _box(node, where), classes.index(name), difficult)
+
+
+def _name(node: ElementTree.Element, where: str) -> str:
+    name = (_text(node, "name", where) or "").strip()
+    if not name:
+        raise ValueError(f"{where} has no name of a class: write its `name`, or delete the object")
+    return name
 
 
 def _difficult(node: ElementTree.Element, where: str) -> bool:
@@ -250,6 +272,8 @@ def _box(node: ElementTree.Element, where: str) -> list[float]:
         return numbers(texts, str).tolist()
     except ValueError:
         found = dict(zip(CORNERS, texts, strict=True))
+        if not any(texts):
+            raise ValueError(f"{where} has no `bndbox` with {', '.join(CORNERS)}") from None
         raise ValueError(f"{where} has the bndbox {found}, expected four numbers") from None
 
 

@@ -72,7 +72,7 @@ def read_yolo(
     check_one_each(paths, "label file")
     rows, shapes = [], []
     for row in present(paths, findings):
-        with findings.sparing():
+        with findings.sparing("images"):
             shapes.append(upright_size(paths[row]))
             rows.append(row)
     paths, sizes = [paths[row] for row in rows], np.array(shapes, np.int64).reshape(-1, 2)
@@ -181,6 +181,7 @@ def _image_paths(
     for found in places:
         if found.is_file():
             lines = [line.strip() for line in text(found).splitlines() if line.strip()]
+            lines = [_with_slashes(line, root, found.parent) for line in lines]
             paths += inside(root, lines, str(found), trusted, found.parent)
         else:
             below = _pictures_below(found, findings)
@@ -203,10 +204,22 @@ def _split_places(
         written if isinstance(written, list) else [written], lambda _: f"{place}: `{words[0]}`"
     )
     (path,) = texts([description.get("path", ".")], lambda _: f"{place}: `path`")
-    root = existing(place.parent / expanded(path), f"`path` of {place}:")
+    root = place.parent / expanded(path)
+    if not root.exists():
+        raise ValueError(
+            f"`path` of {place} is {root}, which does not exist: correct it, or delete it if the "
+            "splits lie beside this file"
+        )
     names = [_as_written(root, str(expanded(entry))) for entry in entries]
     found = inside(root, names, f"`{words[0]}` of {place}", trusted)
     return root, [existing(path, f"`{words[0]}` of {place}:") for path in found]
+
+
+def _with_slashes(line: str, *bases: Path) -> str:
+    """The line, or with slashes where it has Windows' backslashes and only so names a file."""
+    turned = line.replace("\\", "/")
+    here = not any((base / line).exists() for base in bases)
+    return turned if here and any((base / turned).exists() for base in bases) else line
 
 
 def _as_written(root: Path, entry: str) -> str:
@@ -269,10 +282,10 @@ def _lines(paths: Sequence[Path], num_classes: int, findings: Findings) -> list[
         if not os.path.lexists(label_path):  # a broken link is no label file that is not there
             unlabelled.append(path)
             continue
-        with findings.sparing():
+        with findings.sparing("label files"):
             for number, line in enumerate(text(label_path).splitlines(), start=1):
                 if words := line.split():
-                    with findings.sparing():
+                    with findings.sparing("objects"):
                         found.append(_line(words, f"{label_path}:{number}", image, num_classes))
     findings.add("images without a label file, taken as images without objects", unlabelled)
     return found

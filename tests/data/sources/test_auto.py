@@ -439,3 +439,72 @@ def test_polygons_alone_are_refused_as_such(tmp_path: Path) -> None:
         file.write_text(file.read_text().replace("rectangle", "polygon"))
     with pytest.raises(ValueError, match="none of the 4 shapes is a rectangle"):
         read_auto(tmp_path, "train")
+
+
+def test_a_json_of_coco_may_be_named_itself(tmp_path: Path) -> None:
+    official_coco(tmp_path, ["a", "b"], ["c"])
+    split_first(tmp_path, ["d", "e"], ["f"])
+    with pytest.raises(ValueError, match=r"several kinds of labels.*data\.root=FILE"):
+        read_auto(tmp_path, "train")
+    files = [tmp_path / "annotations" / f"instances_{word}2017.json" for word in ("train", "val")]
+    assert list(seen(read_auto(files[0], "train", [files[1]]))) == ["a", "b"]
+    assert list(seen(read_auto(files[1], "val", [files[0]]))) == ["c"]
+    assert list(seen(read_auto(tmp_path / "data.yaml", "train"))) == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("result.json", "images"), ("labels.json", "data"), ("annotations.json", "")],
+)
+def test_a_single_json_of_other_programs_is_read(name: str, place: str, tmp_path: Path) -> None:
+    pictures(tmp_path / place, ["a", "b", "c"])
+    coco(tmp_path / name, ["a", "b", "c"])
+    assert len(read_auto(tmp_path, "train")) + len(read_auto(tmp_path, "val")) == 3
+
+
+def test_pictures_named_with_their_folder_lie_beside_their_json(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["a", "b"])
+    coco(tmp_path / "result.json", ["images/a", "images/b"])
+    assert len(read_auto(tmp_path, "train")) == 1
+
+
+def test_the_head_that_roboflow_writes_is_no_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    roboflow_coco(tmp_path, ["a", "b"], ["c"])
+    for file in tmp_path.rglob("*.json"):
+        told = json.loads(file.read_text())
+        head = {"id": 0, "name": "animals", "supercategory": "none"}
+        told["categories"] = [head, *({**c, "supercategory": "animals"} for c in CATEGORIES)]
+        file.write_text(json.dumps(told))
+    assert read_auto(tmp_path, "train").annotations.classes == ("cat", "dog")
+    assert "categories without objects that only head the others, left out: animals" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: folder, "which looks like YOLO txt"),
+        (lambda folder: write(folder / "inner" / "images" / "x.xml", "<annotation>"), "x.xml:1"),
+    ],
+)
+def test_a_refusal_says_what_may_have_been_meant(
+    spoil: Callable[[Path], object], told: str, tmp_path: Path
+) -> None:
+    WHOLE["yolo"](tmp_path / "inner", ["a", "b"])
+    if spoil(tmp_path) is None:
+        for file in tmp_path.rglob("*.txt"):
+            file.unlink()
+    with pytest.raises(ValueError, match="holds no labels of a kind that is known") as refusal:
+        read_auto(tmp_path, "train")
+    assert told in str(refusal.value)
+
+
+def test_lists_with_backslashes_are_read(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["a", "b"])
+    yolo(tmp_path / "labels", ["a", "b"])
+    for split, name in (("train", "a"), ("val", "b")):
+        write(tmp_path / f"{split}.txt", f".\\images\\{name}.png\n")
+    told = {"train": "train.txt", "val": "val.txt", "names": ["cat", "dog"]}
+    write(tmp_path / "data.yaml", yaml.safe_dump(told))
+    assert list(seen(read_auto(tmp_path, "train"))) == ["a"]

@@ -66,7 +66,7 @@ def test_what_is_dropped_is_said_once_with_ids(read, caplog) -> None:
     assert truth.boxes[1].tolist() == [25, 15, 30, 20]
     (message,) = caplog.messages
     for part in (
-        "1 boxes without area dropped: annotation 4",
+        "1 boxes without area in their image dropped: annotation 4",
         "1 boxes clipped to their image: annotation 5",
         "1 annotations of images that are not listed dropped: annotation 6",
         "1 repeated annotations dropped: annotation 1",
@@ -76,10 +76,8 @@ def test_what_is_dropped_is_said_once_with_ids(read, caplog) -> None:
 
 def test_no_more_than_three_examples(read, caplog) -> None:
     read(annotations=ROWS + [annotation(k, 10, 3, [1, 1, 0, 0]) for k in range(10, 60)])
-    assert (
-        "50 boxes without area dropped: annotation 10, annotation 11, annotation 12 and 47 more"
-        in (caplog.messages[0])
-    )
+    told = "50 boxes without area in their image dropped: annotation 10, annotation 11, annotation 12"
+    assert f"{told} and 47 more" in caplog.messages[0]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,10 @@ def test_no_more_than_three_examples(read, caplog) -> None:
         ({"annotations": []}, "none of the 3 images has an object"),
         ({"images": []}, "the split is empty"),
         ({"annotations": [ROWS[0], annotation(1, 10, 3, [5, 5, 5, 5])]}, "different objects: 1;"),
-        ({"categories": [{"id": 3, "name": "cat"}] * 2}, "category ids stand for several .*: 3;"),
+        (
+            {"categories": [{"id": 3, "name": "cat"}] * 2},
+            "category ids stand for more than one: 3;",
+        ),
         ({"classes": ["dog", "cat"]}, r"has the categories \['cat', 'dog'\], expected"),
     ],
 )
@@ -109,7 +110,7 @@ def picture_row(key: int, name: str, height: int = 20) -> dict:
     [
         (
             [picture_row(10, "0.jpg"), picture_row(10, "1.jpg")],
-            "image ids stand for several.*: 10;",
+            "image ids stand for more than one: 10;",
         ),
         (
             [picture_row(10, "0.jpg"), picture_row(12, "gone.jpg")],

@@ -79,7 +79,7 @@ def test_zero_size_outside_and_repeats_are_reported_once(voc, text, caplog) -> N
     assert truth.boxes.tolist() == [[0, 2, 30, 9]]
     (message,) = caplog.messages
     assert "1 repeated lines dropped: a" in message
-    assert "1 boxes without area dropped" in message
+    assert "1 boxes without area in their image dropped" in message
     assert "a.xml object 1" in message
     assert "1 boxes clipped to their image" in message
 
@@ -252,5 +252,7 @@ def test_real_bccd(data_root, caplog, split, images, boxes) -> None:
     dropped = {"train": 1, "val": 1, "trainval": 2, "test": 0}[split]
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == (dropped > 0)
-    assert all(f"{dropped} boxes without area dropped" in message for message in warnings)
+    assert all(
+        f"{dropped} boxes without area in their image dropped" in message for message in warnings
+    )
     assert source.image(0).shape == (480, 640, 3)

@@ -147,7 +147,10 @@ def test_valid_is_read_for_val(described, tmp_path, yolo) -> None:
         (NAMED + "nc: 3\ntrain: images/train\n", "`nc` is 3, but `names` are 2"),
         (NAMED + "train:\n", "has no `train`; it has names"),
         (NAMED + "train: {a: b}\n", r"`train` is {'a': 'b'}, expected text"),
-        (NAMED + "path: nowhere\ntrain: images/train\n", "`path` of .*nowhere does not exist"),
+        (
+            NAMED + "path: nowhere\ntrain: images/train\n",
+            "`path` of .*nowhere, which does not exist",
+        ),
         (NAMED + "train: ../../elsewhere\n", "1 paths lead out of .*trust_paths=true"),
         (NAMED + "train: /etc\n", "1 paths lead out of .*trust_paths=true"),
     ],
