@@ -1,5 +1,6 @@
 """The detector: normalise, backbone, neck, head, post-process."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,11 +9,14 @@ from torch import Tensor, nn
 from detectors.backbones import Backbone
 from detectors.contracts import check_contract
 from detectors.heads import Head
+from detectors.layers.fused import fold_batch_norms
 from detectors.necks import Neck
 from detectors.ops.convolution import narrow_in_float32
 from detectors.postprocess import PostProcess
 from detectors.ranges import Positive
 from detectors.structures import Candidates, Detections, Targets
+
+FUSED_APART = 1e-4  # of the largest feature: so much folded batch norms may change
 
 
 class Detector(nn.Module):
@@ -76,6 +80,29 @@ class Detector(nn.Module):
     def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
         """Everything that was predicted, before the post-processing."""
         return self.head.detect(self.head(self.features(images), frames))
+
+    @torch.no_grad()
+    def fused(self, images: Tensor) -> "Detector":
+        """A copy for inference alone, with batch norms folded into convolutions.
+
+        Features differ by float32's rounding, which is checked on the images.
+
+        Args:
+            images: [B, 3, H, W] uint8 on a canvas that the detector takes.
+
+        Raises:
+            ValueError: the copy gives something else, so its parts are no plain sequence.
+        """
+        copied = copy.deepcopy(self).eval()
+        expected = copied.features(images)
+        fold_batch_norms(copied, lambda: copied.candidates(images, _whole(images)))
+        for one, other in zip(copied.features(images), expected, strict=True):
+            if (one - other).abs().max() > FUSED_APART * other.abs().max():
+                raise ValueError(
+                    "features differ where batch norms are folded: something besides its norm "
+                    "takes the output of a convolution; use the detector as it is"
+                )
+        return copied
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Levels of the neck, what the head looks at."""

@@ -1,5 +1,6 @@
 """Finds objects in pictures, batch by batch, and hands each picture on with what was found."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from detectors.data.augment.transforms import Resize
 from detectors.data.reading import Prepared, in_batches
 from detectors.data.sources.unlabelled import unannotated
+from detectors.detector import Detector
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.hardware import autocast_type, torch_device
 from detectors.engine.restoring import restored_data, restored_detector
@@ -21,6 +23,8 @@ from detectors.metrics.results import Write, coco_file, csv_file, image_file, yo
 from detectors.structures import Batch, Detections, Picture
 from detectors.visualization.annotated import by_kind, drawn_pictures, drawn_videos
 from detectors.weights.checkpoint import load_checkpoint
+
+_log = logging.getLogger(__name__)
 
 FOLDERS = ("pictures", "videos", "labels")  # of a run, with files of names that others may have
 
@@ -46,14 +50,24 @@ def predictor_of(cfg: DictConfig) -> Predictor:
     data = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust)
     device = torch_device(cfg.device)
     kind = autocast_type(cfg.precision, device.type)
-    detector.to(device)
+    fused = _fused(detector, data.resize.canvas).to(device, memory_format=torch.channels_last)
 
     def detect(images: Tensor, frames: Tensor) -> Detections:
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, kind, enabled=kind is not None):
-            return detector(images, frames)
+            return fused(images, frames)
 
     classes, category_ids = list(checkpoint["classes"]), list(checkpoint["category_ids"])
     return Predictor(detect, device, data.resize, classes, category_ids)
+
+
+def _fused(detector: Detector, canvas: tuple[int, int]) -> Detector:
+    """With batch norms folded where they can be, which is faster and the same to 1e-4."""
+    try:
+        return detector.fused(torch.full((1, 3, *canvas), 114, dtype=torch.uint8))
+    except ValueError as reason:
+        _log.info("%s", reason)
+        return detector
 
 
 @torch.inference_mode()

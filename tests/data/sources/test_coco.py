@@ -76,7 +76,9 @@ def test_what_is_dropped_is_said_once_with_ids(read, caplog) -> None:
 
 def test_no_more_than_three_examples(read, caplog) -> None:
     read(annotations=ROWS + [annotation(k, 10, 3, [1, 1, 0, 0]) for k in range(10, 60)])
-    told = "50 boxes without area in their image dropped: annotation 10, annotation 11, annotation 12"
+    told = (
+        "50 boxes without area in their image dropped: annotation 10, annotation 11, annotation 12"
+    )
     assert f"{told} and 47 more" in caplog.messages[0]
 
 
