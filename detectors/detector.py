@@ -16,7 +16,7 @@ from detectors.postprocess import PostProcess
 from detectors.ranges import Positive
 from detectors.structures import Candidates, Detections, Targets
 
-FUSED_APART = 1e-4  # of the largest feature: so much folded batch norms may change
+FUSED_APART = 1e-3  # of the largest feature; rounding gave up to 2e-4 where variances were near 0
 
 
 class Detector(nn.Module):

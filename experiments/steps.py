@@ -1,17 +1,19 @@
-"""Measures time and memory of training steps and inference, ours and torchvision's.
+"""Measures time and memory of training steps and inference, ours and others', in the same format.
 
-If torchvision has the model, both have the same weights and see the same images and objects. Theirs
-runs in float32 and includes its own transform, which here resizes by a factor of one, and its own
-post-processing, whose shapes depend on the data. Ours includes all of `Detector.loss` and
-`Detector.forward`, from uint8 to detections. A training step is the forward pass, the losses and
-the backward pass, without an optimiser. The variants take turns, so that other work of the machine
-affects all of them alike. Ratios refer to the first variant: torchvision's, or ours in float32 for
-families that torchvision lacks.
+If torchvision has the model, both have the same weights and see the same images and objects, in
+float32 and, where the processor multiplies it, in bf16 with channels last. Theirs includes its own
+transform, which here resizes by a factor of one, and its own post-processing, whose shapes depend
+on the data. Ours includes all of `Detector.loss` and `Detector.forward`, from uint8 to detections;
+for inference batch norms are folded, as in `detectors predict`. A training step is the forward
+pass, the losses and the backward pass, without an optimiser. The variants take turns, so that
+other work of the machine affects all of them alike. Ratios refer to the first variant in the same
+format: torchvision's, or ours for families that torchvision lacks.
 """
 
 import argparse
 import copy
 import datetime
+import importlib
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -83,12 +85,29 @@ FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "fast
             "centernet", "fcos")  # fmt: skip
 
 
-class Variant(NamedTuple):
-    """One implementation of the work."""
+class Work(NamedTuple):
+    """A model and what is timed of it."""
 
+    model: nn.Module
+    loss: Callable[[], Tensor]  # of the training images; called while the model trains
+    detect: Callable[[], Tensor]  # the number of detections
+
+
+# From the name of the family, images [B, 3, H, W] uint8 in the memory format, their objects and the
+# number of classes.
+Peer = Callable[[str, Tensor, Targets, int], Work]
+
+
+class Variant(NamedTuple):
+    """One implementation in one number format."""
+
+    format: str  # of FORMATS
     model: nn.Module
     train: Callable[[], Tensor]  # leaves gradients, returns the loss
     infer: Callable[[], Tensor]  # returns the number of detections
+
+
+FORMATS = {"fp32": torch.contiguous_format, "bf16": torch.channels_last}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -99,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     device = torch_device(options.device)
     results = {}
     for name in options.models:
-        variants = prepare(name, options.batch, options.size, device)
+        variants = prepare(name, options, device)
         results[name] = {
             work: compare(variants, work, options.repeats, device, f"{name}, {work}")
             for work in ("train", "infer")
@@ -131,27 +150,81 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", type=int, default=2, help="threads of torch; 0: its own choice (default: 2)")
     add("--repeats", type=int, default=10, help="timed rounds, after an untimed one (default: 10)")
     add("--device", default="cpu", help="cpu, gpu or auto (default: cpu)")
+    add("--compile", action="store_true", help="time ours compiled too, by torch.compile")
+    add("--beside", metavar="MODULE:FUNCTION", default=[], nargs="+",
+        help="also time another library's: a function of (name, images, targets, classes) that "
+        "returns a model, a call that gives the loss and a call that gives the number of "
+        "detections")  # fmt: skip
     add("--json", metavar="FILE", help="where to write all measurements")
     return parser.parse_args(argv)
 
 
-def prepare(name: str, batch: int, size: int, device: torch.device) -> dict[str, Variant]:
-    """The variants of a family, all with the same weights and images."""
+def prepare(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Variant]:
+    """The variants of a family; ours and torchvision's have the same weights."""
     torch.manual_seed(SEED)
     shared = SHARED.get(name)
+    size = (shared and shared.side) or options.size
+    classes = CLASSES - (shared.background if shared else 0)
+    images, targets = examples(options.batch, size, classes, device)
+    peers: dict[str, Peer] = {}
     if shared is None:
-        images, targets = examples(batch, size, CLASSES, device)
-        ours = detectors.build(name, num_classes=CLASSES, image_size=size)
-        return of_ours(ours.to(device), images, targets)
-    size = shared.side or size
-    images, targets = examples(batch, size, CLASSES - shared.background, device)
-    sides = {} if shared.side else {"min_size": size, "max_size": size}
-    theirs = shared.theirs(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
-    liven(theirs.to(device), shared, images / 255)
-    ours = detectors.build(name, shared.words, num_classes=CLASSES - shared.background)
-    ours.load_state_dict(from_torchvision(theirs.state_dict()), strict=False)
-    beside = {"torchvision": of_torchvision(theirs, images, targets, shared.background)}
-    return beside | of_ours(ours.to(device), images, targets)
+        ours = detectors.build(name, num_classes=classes, image_size=size).to(device)
+    else:
+        sides = {} if shared.side else {"min_size": size, "max_size": size}
+        theirs = shared.theirs(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
+        liven(theirs.to(device), shared, images / 255)
+        peers["torchvision"] = partial(of_torchvision, theirs, shared.background)
+        ours = detectors.build(name, shared.words, num_classes=classes)
+        ours.load_state_dict(from_torchvision(theirs.state_dict()), strict=False)
+        ours.to(device)
+    for place in options.beside:
+        peers[place] = named(place)
+    tell(ours, Progress(images_seen=len(images), step=0, steps=1))
+    peers["ours"] = partial(of_ours, ours, False)
+    if options.compile:
+        peers["ours compiled"] = partial(of_ours, ours, True)
+    formats = [f for f in FORMATS if f == "fp32" or has_bf16(device.type)]
+    return {
+        f"{peer}, {kind}": variant(make, name, images, targets, classes, kind)
+        for kind in formats
+        for peer, make in peers.items()
+    }
+
+
+def named(place: str) -> Peer:
+    """The function that `--beside` names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    module, _, function = place.partition(":")
+    try:
+        found: Peer = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"--beside {place}: expected MODULE:FUNCTION ({error})") from error
+    return found
+
+
+def variant(
+    make: Peer, name: str, images: Tensor, targets: Targets, classes: int, kind: str
+) -> Variant:
+    """What a peer makes, in a number format and its memory format."""
+    ordered = images.contiguous(memory_format=FORMATS[kind])
+    work = make(name, ordered, targets, classes)
+    work.model.to(memory_format=FORMATS[kind])
+    autocast = partial(torch.autocast, images.device.type, torch.bfloat16, enabled=kind == "bf16")
+
+    def train() -> Tensor:
+        with autocast():
+            total = work.loss()
+        total.backward()
+        return total.detach()
+
+    def infer() -> Tensor:
+        with autocast():
+            return work.detect()
+
+    return Variant(kind, work.model, train, infer)
 
 
 def examples(batch: int, size: int, classes: int, device: torch.device) -> tuple[Tensor, Targets]:
@@ -191,87 +264,78 @@ def liven(model: nn.Module, shared: Shared, images: Tensor) -> None:
             layer.weight *= growth
 
 
-def of_torchvision(model: nn.Module, images: Tensor, targets: Targets, background: int) -> Variant:
-    """Torchvision's variant, which takes each image as a float tensor in [0, 1]."""
+def of_torchvision(
+    model: nn.Module, background: int, name: str, images: Tensor, targets: Targets, classes: int
+) -> Work:
+    """Torchvision's, a copy, which takes each image as a float tensor in [0, 1]."""
+    model = copy.deepcopy(model)
     pictures = list(images / 255)
     objects = [
         {"boxes": boxes[valid], "labels": labels[valid] + background}
         for boxes, labels, valid in zip(*targets[:3], strict=True)
     ]
 
-    def train() -> Tensor:
-        total = torch.stack(list(model(pictures, objects).values())).sum()
-        total.backward()
-        return total.detach()
+    def loss() -> Tensor:
+        return torch.stack(list(model(pictures, objects).values())).sum()
 
-    def infer() -> Tensor:
+    def detect() -> Tensor:
         return torch.tensor(sum(len(found["boxes"]) for found in model(pictures)))
 
-    return Variant(model, train, infer)
+    return Work(model, loss, detect)
 
 
-def of_ours(model: Detector, images: Tensor, targets: Targets) -> dict[str, Variant]:
-    """Our variants: in float32, and with the defaults of `detectors train`."""
-    bf16 = has_bf16(images.device.type)
-    tell(model, Progress(images_seen=len(images), step=0, steps=1))
-    return {
-        "ours, fp32": variant(model, images, targets, torch.contiguous_format, False),
-        "ours, default": variant(copy.deepcopy(model), images, targets, torch.channels_last, bf16),
-    }
+def of_ours(
+    model: Detector, compiled: bool, name: str, images: Tensor, targets: Targets, classes: int
+) -> Work:
+    """Ours, a copy, and for inference one with its batch norms folded."""
+    model = copy.deepcopy(model)
+    fused = model.fused(images)
+    taught, asked = model.loss, fused.forward
+    if compiled:
+        taught, asked = (torch.compile(each, dynamic=False) for each in (taught, asked))
+
+    def loss() -> Tensor:
+        return torch.stack(list(taught(images, targets).values())).sum()
+
+    fused.to(memory_format=_layout(images))
+    return Work(model, loss, lambda: asked(images).valid.sum())
 
 
-def variant(
-    model: Detector,
-    images: Tensor,
-    targets: Targets,
-    memory_format: torch.memory_format,
-    bf16: bool,
-) -> Variant:
-    """Our detector in a memory layout and number format."""
-    model = model.to(memory_format=memory_format)
-    images = images.contiguous(memory_format=memory_format)
-    autocast = partial(torch.autocast, images.device.type, torch.bfloat16, enabled=bf16)
-
-    def train() -> Tensor:
-        with autocast():
-            total = torch.stack(list(model.loss(images, targets).values())).sum()
-        total.backward()
-        return total.detach()
-
-    def infer() -> Tensor:
-        with autocast():
-            return model(images).valid.sum()
-
-    return Variant(model, train, infer)
+def _layout(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def compare(
     variants: dict[str, Variant], work: str, repeats: int, device: torch.device, title: str
 ) -> dict[str, dict[str, Any]]:
-    """Measure each variant's `work`, "train" or "infer", and compare it with the first variant.
+    """Measure each variant's `work`, "train" or "infer", beside the first in its format.
 
     Returns:
         By variant: `seconds` (the median), `ratio`, `all_seconds`, `bytes` or None, `parameters`,
         and the `outcome`, loss or number of detections, which shows that all compute the same.
     """
-    for variant in variants.values():
-        variant.model.train(work == "train")
-    calls = {name: partial(_once, variant, work) for name, variant in variants.items()}
+    for one in variants.values():
+        one.model.train(work == "train")
+    calls = {name: partial(_once, one, work) for name, one in variants.items()}
     outcomes = {name: float(call()) for name, call in calls.items()}  # warms up too
     memory = {name: peak_bytes(call, device) for name, call in calls.items()}
     rounds = track(range(repeats), f"{title}:".ljust(20), console=console())
     seconds = seconds_in_turn(calls, rounds, device)
-    base, *_ = map(statistics.median, seconds.values())
+    medians = {name: statistics.median(some) for name, some in seconds.items()}
+    base: dict[str, float] = {}
+    for name, one in variants.items():
+        base.setdefault(one.format, medians[name])
     return {
         name: {
-            "seconds": (median := statistics.median(seconds[name])),
-            "ratio": median / base,
+            "seconds": medians[name],
+            "ratio": medians[name] / base[one.format],
             "all_seconds": seconds[name],
             "outcome": outcomes[name],
             "bytes": memory[name],
-            "parameters": sum(parameter.numel() for parameter in variant.model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in one.model.parameters()),
         }
-        for name, variant in variants.items()
+        for name, one in variants.items()
     }
 
 
@@ -284,7 +348,7 @@ def _once(variant: Variant, work: str) -> Tensor:
 
 
 def table(results: dict[str, dict[str, dict[str, dict[str, Any]]]]) -> Table:
-    """Medians, and their ratios to the first variant's."""
+    """Medians, and their ratios to the first variant's in the same format."""
     grid = Table("model", "work", "variant", "ms", "ratio", "peak MB", "outcome", "parameters")
     for name, works in results.items():
         for work, variants in works.items():

@@ -50,7 +50,8 @@ def predictor_of(cfg: DictConfig) -> Predictor:
     data = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust)
     device = torch_device(cfg.device)
     kind = autocast_type(cfg.precision, device.type)
-    fused = _fused(detector, data.resize.canvas).to(device, memory_format=torch.channels_last)
+    fused = _fused(detector, data.resize.canvas).to(device)
+    fused.to(memory_format=torch.channels_last)
 
     def detect(images: Tensor, frames: Tensor) -> Detections:
         images = images.contiguous(memory_format=torch.channels_last)
