@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,13 +15,14 @@ from detectors.clock import Clock, optimizer_steps
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
 from detectors.epoch_means import EpochMeans
+from detectors.fused_steps import FusedSteps
 from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
 from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch
 from detectors.tricks import BatchTrick
 
 
-class LitDetector(LightningModule):
+class LitDetector(FusedSteps):
     """A detector with its optimiser, schedule and metric, for any Lightning `Trainer`.
 
     Args:
@@ -68,7 +69,7 @@ class LitDetector(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         assert self.optimizer is not None
         assert self.schedule is not None
-        optimizer = self.optimizer(self.detector)
+        optimizer = self.stepping(self.optimizer(self.detector))
         schedule = self.schedule(optimizer, optimizer_steps(self.trainer))
         return {
             "optimizer": optimizer,

@@ -19,7 +19,7 @@ STAIR = (
     {"heads"},
     {"detector"},
     {"data", "tricks", "metrics", "optim", "visualization", "weights", "studies", "report"},
-    {"clock", "epoch_means", "module", "tta"},
+    {"clock", "epoch_means", "fused_steps", "module", "tta"},
     {"callbacks", "classification"},
     {"engine"},
     {"export"},

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -19,12 +19,13 @@ from detectors.classification.imagefolder import Finish
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
 from detectors.epoch_means import EpochMeans
+from detectors.fused_steps import FusedSteps
 from detectors.module import step_seed
 from detectors.random_streams import stream
 from detectors.structures import CHECKPOINT_FORMAT, LabelledImages
 
 
-class LitClassifier(LightningModule):
+class LitClassifier(FusedSteps):
     """A classifier with its optimiser, schedule and metrics, for any Lightning `Trainer`.
 
     Args:
@@ -74,7 +75,7 @@ class LitClassifier(LightningModule):
         return [Clock(self.compiled), self.means]
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.optimizer(self.classifier)
+        optimizer = self.stepping(self.optimizer(self.classifier))
         steps = optimizer_steps(self.trainer)
         schedule = self._finishing(optimizer, steps) if self.finish else None
         return {
