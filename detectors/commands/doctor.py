@@ -60,7 +60,7 @@ def _unread(readers: Mapping[str, Any]) -> Iterator[Finding]:
     """A test split that the folder of data=auto has, and that no word asks for."""
     root = getattr(readers["train"], "keywords", {}).get("root")
     if readers["test"] is None and root is not None and readers["train"].func is read_auto:
-        with suppress(ValueError):  # which the reading tells
+        with suppress(ValueError, OSError):  # which the reading tells
             if "test" in recognised(expanded(root)).splits:
                 told = f"{root}: data=auto_test data.root={root} reads it too"
                 yield Finding(NOTE, "a test split that is not read", (told,))

@@ -15,13 +15,14 @@ from detectors.data.anchor_clustering import picture_growth
 from detectors.data.augment.transforms import Resize
 from detectors.data.sources.annotations import Findings
 from detectors.data.sources.base import Source, Unreadable, path_of
+from detectors.data.unreadable import Tally
 from detectors.ops.numpy_boxes import iou
 from detectors.structures import Annotations
 
 UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
 HARMLESS = (
     *("images without a label file", "files of another kind", "hidden", "folders not looked"),
-    *("pictures beside them", "categories without objects that only head"),
+    *("pictures in the same folders", "category left out"),
 )
 GRID = (16, 17)  # cells of a picture's thumbnail: 16 x 16 signs of differences between neighbours
 NEAR = 14  # of 256 signs in which two pictures of one scene may differ
@@ -79,7 +80,7 @@ def examined(
     readers: Mapping[str, Callable[[], Source]],
     resize: Resize,
     tracked: Callable[["_Pictures", str], Iterable[Seen]],
-    max_unreadable: float = 0.0,
+    max_unreadable: float,
 ) -> Examination:
     """Reads every split and every picture once.
 
@@ -186,7 +187,7 @@ def _of_pictures(
 ) -> Iterator[Finding]:
     broken = tuple(one.reason for one in seen if one.reason)
     if broken:
-        some = split == "train" and len(broken) <= max_unreadable * len(seen)
+        some = split == "train" and len(broken) <= Tally(source, max_unreadable).most
         level = WARNING if some else _level(split)
         yield Finding(level, f"{split}: pictures that cannot be read", broken)
     empty = np.flatnonzero(np.diff(source.annotations.offsets) == 0).tolist()

@@ -1,10 +1,13 @@
 """Folds batch norms into the convolutions before them, which gives the same in fewer steps."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from detectors.layers.norm import FrozenBatchNorm
 
@@ -14,7 +17,7 @@ Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 @torch.no_grad()
 def fold_batch_norms(network: nn.Module, run: Callable[[], object]) -> int:
-    """Fold every batch norm that sees the output of one convolution alone, in place.
+    """Fold, in place, every batch norm that alone takes the output of one convolution.
 
     With `s = weight / sqrt(var + eps)` the convolution gets the weights `s w` and the bias
     `(b - mean) s + bias`, computed in float64. The norm leaves what is behind it, such as the
@@ -31,8 +34,9 @@ def fold_batch_norms(network: nn.Module, run: Callable[[], object]) -> int:
     for norm, conv in pairs.items():
         _fold(norm, conv)
     for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):
             if child in pairs:
+                assert child is not None
                 rest = [each for each in child.children() if not isinstance(each, nn.Identity)]
                 setattr(parent, name, nn.Sequential(*rest) if rest else nn.Identity())
     return len(pairs)
@@ -40,30 +44,53 @@ def fold_batch_norms(network: nn.Module, run: Callable[[], object]) -> int:
 
 def _seen(network: nn.Module, run: Callable[[], object]) -> dict[nn.Module, Convolution]:
     """The convolution of each norm that can be folded into it."""
-    made: dict[int, tuple[Convolution, Tensor]] = {}  # kept alive, so that no id is there twice
-    heard: dict[nn.Module, list[Convolution | None]] = {}
+    uses = _Uses()
+    heard: dict[nn.Module, list[Tensor]] = {}
     calls: Counter[nn.Module] = Counter()
 
     def after_convolution(conv: Convolution, _: tuple, output: Tensor) -> None:
-        made[id(output)] = conv, output
+        uses.made[id(output)] = conv, output
         calls[conv] += 1
 
     def before_norm(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
-        conv, _ = made.get(id(given[0]), (None, None))
-        heard.setdefault(norm, []).append(conv)
+        heard.setdefault(norm, []).append(given[0])
 
-    hooks = [
-        *(m.register_forward_hook(after_convolution) for m in network.modules() if _plain(m)),
-        *(m.register_forward_pre_hook(before_norm) for m in network.modules() if _constant(m)),
-    ]
-    run()
+    convs, norms = ([m for m in network.modules() if kind(m)] for kind in (_plain, _constant))
+    hooks = [conv.register_forward_hook(after_convolution) for conv in convs]
+    hooks += [norm.register_forward_pre_hook(before_norm) for norm in norms]
+    with uses:
+        run()
     for hook in hooks:
         hook.remove()
-    return {
-        norm: convs[0]
-        for norm, convs in heard.items()
-        if convs[0] is not None and {*convs} == {convs[0]} and calls[convs[0]] == len(convs)
-    }
+    found: dict[nn.Module, Convolution] = {}
+    for norm, given in heard.items():
+        before = {uses.made[id(t)][0] if uses.count[id(t)] == 1 else None for t in given}
+        conv = before.pop() if len(before) == 1 else None
+        if conv is not None and calls[conv] == len(given):
+            found[norm] = conv
+    return found
+
+
+class _Uses(TorchFunctionMode):
+    """Counts the functions that take the output of a convolution, in place or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[Convolution, Tensor]] = {}  # alive, so that ids stay theirs
+        self.count: Counter[int] = Counter()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(found)):  # no question of its shape
+            given = {id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+            self.count.update(given & self.made.keys())
+        return found
 
 
 def _plain(module: nn.Module) -> bool:
@@ -71,13 +98,19 @@ def _plain(module: nn.Module) -> bool:
     ordinary = type(module).forward in (nn.Conv2d.forward, nn.ConvTranspose2d.forward)
     grouped = isinstance(module, nn.ConvTranspose2d) and module.groups > 1
     own = isinstance(module._parameters.get("weight"), nn.Parameter)
-    return ordinary and own and not grouped
+    return ordinary and own and not grouped and not _hooked(module)
 
 
 def _constant(module: nn.Module) -> bool:
     """Whether it is a batch norm that does the same to every image."""
-    frozen = isinstance(module, FrozenBatchNorm)
-    return frozen or (isinstance(module, nn.BatchNorm2d) and module.running_var is not None)
+    ours = type(module).forward in (nn.BatchNorm2d.forward, FrozenBatchNorm.forward)
+    known = ours or type(module).__name__ == "BatchNormAct2d"  # timm's, with what is behind it
+    fixed = isinstance(module, Norm) and module.running_var is not None
+    return known and fixed and not _hooked(module)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _fold(norm: nn.Module, conv: Convolution) -> None:

@@ -30,7 +30,16 @@ def coco_scores(
 
     Returns:
         Values in [0, 1]; -1 where there is no object to find. An unfound class has AP 0.
+
+    Raises:
+        ValueError: a detection is in an image that `truth` lacks.
     """
+    unknown = ~np.isin(found.image_ids, truth.image_ids)
+    if unknown.any():
+        raise ValueError(
+            f"{unknown.sum()} detections are in images that are not evaluated, such as image "
+            f"{found.image_ids[unknown][0]}: leave them out"
+        )
     max_dets = sorted(max_dets)
     matches = match(_objects(truth), _detections(truth, found), max_dets[-1])
     by_id = np.argsort(truth.category_ids, kind="stable")  # the order in which pycocotools sums

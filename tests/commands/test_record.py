@@ -87,7 +87,7 @@ def test_a_finished_run_tells_all(run: Path) -> None:
     }
     assert {key: found[key] for key in fixed} == fixed
     assert found["words"] == WORDS
-    assert found["versions"]["pycocotools"]
+    assert found["versions"]["torchvision"]
     assert found["device_name"]
     assert found["ended"] >= found["started"]
 

@@ -134,7 +134,8 @@ class Findings:
         self.tell()
         counts = [f"{n} of {n + self.lost[kind]} {kind} used" for kind, n in used.items()]
         level = logging.WARNING if self.lines else logging.INFO
-        logger.log(level, "%s: %s", self.origin, "; ".join([", ".join(counts), *self.lines]))
+        told = [*filter(None, [", ".join(counts)]), *self.lines]
+        logger.log(level, "%s: %s", self.origin, "; ".join(told))
 
 
 def unrepeated(items: Sequence[Any], kind: str, what: str, findings: Findings) -> list[Any]:

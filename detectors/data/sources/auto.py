@@ -30,7 +30,7 @@ def read_auto(
     names have hashes below that share, so that a picture stays where it is when others come.
 
     Args:
-        root: folder of the data, or the yaml file of a YOLO data set.
+        root: folder of the data, or the json of COCO's or the yaml file of YOLO's.
         split: train, val or test.
         beside: roots of the other splits. Where they are others, a folder without splits of its own
             is this split as a whole.
@@ -46,8 +46,8 @@ def read_auto(
             "data.root has no value: name the folder of your pictures and labels, "
             "data.root=FOLDER, or one for each split, data.train.root=FOLDER data.val.root=FOLDER"
         )
-    folder = existing(expanded(root), "folder of data")
-    others = [existing(expanded(one), "folder of data") for one in beside if one is not None]
+    folder = existing(expanded(root), "data.root:")
+    others = [existing(expanded(one), "data.root:") for one in beside if one is not None]
     others = [other for other in others if other.resolve() != folder.resolve()]
     layouts = {one: recognised(one) for one in (folder, *others)}
     _check_apart(layouts)

@@ -5,6 +5,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from detectors.data.sources.annotations import (
     packed,
 )
 from detectors.data.sources.images import ImageFiles, check_sizes
-from detectors.data.sources.paths import existing, expanded, inside, present
+from detectors.data.sources.paths import existing, expanded, inside, present, with_slashes
 from detectors.data.sources.text import content, not_json
 from detectors.data.sources.values import flags, numbers, texts, whole_numbers
 from detectors.files import PICTURES
@@ -35,6 +36,7 @@ def read_coco(
     images: str | Path,
     classes: Sequence[str] | None = None,
     trust_paths: bool = False,
+    head: bool = False,
 ) -> ImageFiles:
     """The images of a COCO json. Labels are the categories in order of their id, gaps closed.
 
@@ -46,6 +48,7 @@ def read_coco(
         images: folder of the image files.
         classes: names expected, in order of category id; None: those of the file.
         trust_paths: file names may lead out of the folder.
+        head: the first category is no class, but the head of the others: `headed`.
 
     Raises:
         ValueError: the file contradicts itself or `classes`, images are missing, or the boxes are
@@ -56,13 +59,18 @@ def read_coco(
     pictures, rows, categories = _content(path)
     image_ids = _ids(pictures, "id", path, "image")
     _check_unique(image_ids.tolist(), path, "image")
-    names = _categories(_without_head(categories, rows, findings), classes, path)
+    if head:
+        findings.add(
+            "category left out, as it is only the head of the others", [categories[0]["name"]]
+        )
+    names = _categories(categories[1:] if head else categories, classes, path)
     texts_of_ids = [row["id"] for row in pictures if isinstance(row["id"], str)]
     findings.add("image ids that are text, read as numbers", texts_of_ids)
     rows = _known(rows, set(image_ids.tolist()), path, findings)
     rows = _without_repeats(rows, path, findings)
     sizes = _sizes(pictures, path)
-    paths = inside(folder, _file_names(pictures, path, findings), str(path), trust_paths)
+    files = with_slashes(_file_names(pictures, path, findings), folder)
+    paths = inside(folder, files, str(path), trust_paths)
     _add_unlisted(folder, paths, findings)
     if len(there := present(paths, findings)) < len(paths):
         paths, image_ids, sizes = [paths[k] for k in there], image_ids[there], sizes[there]
@@ -87,7 +95,19 @@ def first_file(path: Path) -> str | None:
     """The name of the first picture near the start of a file; None where there is none."""
     with path.open("rb") as opened:
         named = FILE_NAME.search(opened.read(START))
-    return json.loads(named[1].decode(errors="replace"), strict=False) if named else None
+    try:
+        return json.loads(named[1].decode(), strict=False) if named else None
+    except ValueError:  # which the reader tells
+        return None
+
+
+def looks_like_coco(path: Path) -> bool:
+    """Whether a json file has what COCO's have."""
+    try:
+        _content(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _content(path: Path) -> tuple[Rows, Rows, Rows]:
@@ -201,22 +221,24 @@ def _of_images(rows: Rows, image_ids: set[int], path: Path, findings: Findings) 
     return kept
 
 
-def _without_head(categories: Rows, rows: Rows, findings: Findings) -> Rows:
-    """The categories without the one that Roboflow puts before them as the head of all others."""
-    heads = [
-        c
-        for c in categories
-        if all(o.get("supercategory") == c.get("name") for o in categories if o is not c)
-    ]
-    if len(categories) < 2 or len(heads) != 1:
-        return categories
-    (head,) = heads
-    if any(row.get("category_id") == head.get("id") for row in rows):
-        return categories
-    findings.add(
-        "categories without objects that only head the others, left out", [head.get("name")]
-    )
-    return [category for category in categories if category is not head]
+def headed(files: Sequence[Path]) -> bool:
+    """Whether files of Roboflow's have the category that it writes before those of the classes.
+
+    It is the supercategory of all others, has none itself, and no file has an object of it.
+    """
+    return all(_has_head(file, file.stat().st_mtime_ns) for file in files)
+
+
+@cache
+def _has_head(path: Path, changed: int) -> bool:
+    _, rows, categories = _content(path)
+    head = categories[0] if categories else {}
+    name = head.get("name")
+    others = categories[1:]
+    above = name and others and all(other.get("supercategory") == name for other in others)
+    own = {str(head.get("id"))}
+    used = any(str(row.get("category_id")) in own for row in rows)
+    return bool(above) and head.get("supercategory") == "none" and not used
 
 
 def _add_unlisted(folder: Path, paths: Sequence[Path], findings: Findings) -> None:
@@ -230,7 +252,7 @@ def _add_unlisted(folder: Path, paths: Sequence[Path], findings: Findings) -> No
             for path in sorted(place.iterdir())
         ]
         unlisted = [p for p in beside if p not in known and p.suffix.lower() in PICTURES]
-        findings.add("pictures beside them that the file does not list", unlisted)
+        findings.add("pictures in the same folders that the file does not list", unlisted)
 
 
 def _without_repeats(rows: Rows, path: Path, findings: Findings) -> Rows:

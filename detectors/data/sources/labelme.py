@@ -68,7 +68,7 @@ def annotated(
                         objects.append(_Object(place, len(rows) - 1, label, box))
                     else:
                         others.append(f"{place}, a {shape.kind}")
-    findings.add("files whose `imagePath` is another picture's than theirs", elsewhere)
+    findings.add("files whose `imagePath` names another picture", elsewhere)
     findings.drop("objects", "shapes that are no rectangles", others)
     if others and not objects:
         raise ValueError(
@@ -157,9 +157,10 @@ def _places(found: dict[str, Any], file: Path) -> Iterator[tuple[str, Any]]:
 def _shape(shape: Any, where: str) -> _Shape:
     if not isinstance(shape, dict):
         raise ValueError(f"{where} is {str(shape)[:60]}, expected an object with `points`")
-    (label,) = texts([shape.get("label") or ""], lambda _: f"{where}: `label`")
-    if not label.strip():
+    label = shape.get("label")
+    if label is None or not str(label).strip():
         raise ValueError(f"{where} has no `label`: write the name of its class, or delete it")
+    (label,) = texts([label], lambda _: f"{where}: `label`")
     kind = str(shape.get("shape_type") or "polygon")  # as old files mean it
     return _Shape(where, kind, label.strip(), shape.get("points"))
 

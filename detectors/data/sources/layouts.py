@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from detectors.data.sources import labelme, voc, yolo
 from detectors.data.sources.annotations import Findings, examples
-from detectors.data.sources.coco import first_file, read_coco
+from detectors.data.sources.coco import first_file, headed, looks_like_coco, read_coco
 from detectors.data.sources.images import ImageFiles
 from detectors.data.sources.paths import check_one_each, pictures_among
 from detectors.data.sources.text import text
@@ -25,8 +25,8 @@ SPLITS = {  # what folders and files call them
     "test": ("test", "testing"),
 }
 ROBOFLOW = "_annotations.coco.json"
-# Roboflow's; what is usual; Label Studio's, FiftyOne's
-ALONE = (ROBOFLOW, "annotations.json", "result.json", "labels.json")
+# Where there is none of those: what is usual, Label Studio's, FiftyOne's.
+ALONE = ("annotations.json", "result.json", "labels.json")
 OFFICIAL = re.compile(r"VOC20\d\d")  # folders of the devkit, whose pixels are numbered from 1
 NAMES = (
     "classes.txt",
@@ -52,7 +52,7 @@ class FolderLayout(NamedTuple):
 
 
 def recognised(folder: Path) -> FolderLayout:
-    """The layout of a folder, or of the yaml file of YOLO's that it is.
+    """The layout of a folder, or of the json of COCO's or the yaml file of YOLO's that it is.
 
     Raises:
         ValueError: there is none or there are several, which lists what was looked for; or some of
@@ -84,15 +84,18 @@ def _hint(folder: Path) -> str:
     if not folder.is_dir():
         return ""
     for inner in itertools.islice(_folders(folder), FIRST):
-        with suppress(ValueError):
+        with suppress(ValueError, OSError):
             kinds = [kind for kind, find in KINDS.items() if find(inner) is not None]
             if len(kinds) == 1:
                 return f"In it lies {inner}, which looks like {kinds[0]}: name that. "
+    for file in _files(folder, ".json")[:FIRST]:
+        if looks_like_coco(file):
+            return f"If {file} is COCO's, name it: data.root={file}. "
     for suffix, read in ((".xml", voc.check_written), (".json", labelme.check_written)):
         for file in _files(folder, suffix)[:1]:
             try:
                 read(file)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 return f"Its labels may be broken: {error}. "
     return ""
 
@@ -124,11 +127,20 @@ def _coco(folder: Path) -> FolderLayout | None:
         files[ALL] = folder
     for file in sorted(folder.glob("annotations/instances_*.json")):
         _put(files, split_called(_word(file)) or ALL, file, remedy)
-    for name in ALONE if folder.is_dir() else ():
-        for file in sorted([*folder.glob(name), *folder.glob(f"*/{name}")]):
+    for file in _everywhere(folder, ROBOFLOW):
+        _put(files, _split_of(file, folder), file, remedy)
+    for file in [file for name in ALONE for file in _everywhere(folder, name)] if not files else ():
+        if looks_like_coco(file):
             _put(files, _split_of(file, folder), file, remedy)
-    read = {split: partial(_read_coco, file, folder) for split, file in files.items()}
+    every = tuple(files.values())
+    read = {split: partial(_read_coco, file, folder, every) for split, file in files.items()}
     return FolderLayout("COCO json", read, lambda: None) if read else None
+
+
+def _everywhere(folder: Path, name: str) -> list[Path]:
+    """The files of this name in a folder and in those in it."""
+    there = [*folder.glob(name), *folder.glob(f"*/{name}")] if folder.is_dir() else []
+    return sorted(there)
 
 
 def _word(file: Path) -> str:
@@ -136,10 +148,15 @@ def _word(file: Path) -> str:
 
 
 def _read_coco(
-    file: Path, folder: Path, classes: Sequence[str] | None, trust_paths: bool
+    file: Path,
+    folder: Path,
+    every: Sequence[Path],
+    classes: Sequence[str] | None,
+    trust_paths: bool,
 ) -> ImageFiles:
-    pictures = file.parent if file.name == ROBOFLOW else _pictures_of(file, folder)
-    return read_coco(file, pictures, classes, trust_paths)
+    if file.name == ROBOFLOW:
+        return read_coco(file, file.parent, classes, trust_paths, head=headed(every))
+    return read_coco(file, _pictures_of(file, folder), classes, trust_paths)
 
 
 def _pictures_of(file: Path, folder: Path) -> Path:
@@ -150,7 +167,7 @@ def _pictures_of(file: Path, folder: Path) -> Path:
     called = (folder / "images" / word, folder / word / "images", folder / word)
     places = (*called, folder / "images", folder / "data", folder)
     there = [place for place in places if place.is_dir()]
-    first = first_file(file) if there[0] not in called else None
+    first = first_file(file)
     return next((place for place in there if first and (place / first).is_file()), there[0])
 
 
@@ -427,7 +444,8 @@ def _put(places: dict[str, Path], split: str, place: Path, remedy: str) -> None:
 
 
 KINDS: Mapping[str, Callable[[Path], FolderLayout | None]] = {
-    f"COCO json (annotations/instances_*.json, or {ROBOFLOW} in folders of pictures)": _coco,
+    f"COCO json (annotations/instances_*.json, {ROBOFLOW} in folders of pictures, or one of "
+    f"{', '.join(ALONE)})": _coco,
     "YOLO txt (a yaml file with names and train; or folders images and labels with .txt)": _yolo,
     "VOC xml with lists (ImageSets/Main, Annotations, JPEGImages, also in VOCdevkit)": _voc,
     "VOC xml beside pictures, or in a folder of their own": _xml,

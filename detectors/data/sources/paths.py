@@ -116,6 +116,17 @@ def inside(
     return paths
 
 
+def with_slashes(names: Sequence[str], *bases: Path) -> list[str]:
+    """The names, with slashes where Windows' backslashes name no file and slashes do."""
+
+    def turned(name: str) -> str:
+        new = name.replace("\\", "/")
+        other = new != name and not any((base / name).exists() for base in bases)
+        return new if other and any((base / new).exists() for base in bases) else name
+
+    return [turned(name) for name in names]
+
+
 def pictures_among(paths: Iterable[Path], findings: Findings) -> list[Path]:
     """Those files that are pictures of a kind that is read, in order; notes what else is there."""
     kept: list[Path] = []

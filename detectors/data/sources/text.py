@@ -25,7 +25,7 @@ def check_ordinary(path: str | Path) -> None:
 
 
 def not_json(path: Path, error: json.JSONDecodeError) -> str:
-    """Tells where a file ends to be json, and what to do."""
+    """The message about a file that is not json: the place, and what to do."""
     return (
         f"{path}:{error.lineno}: not valid json ({error.msg}, character {error.colno} of the "
         "line); export it again, or correct it there"

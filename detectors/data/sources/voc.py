@@ -110,7 +110,7 @@ def annotated(
             named = (tree.findtext("filename") or "").replace("\\", "/").strip()
             if named and Path(named).stem not in (image.stem, xml.stem):
                 others.append(f"{xml}: {named}")
-    findings.add("files whose `filename` is another picture's than theirs", others)
+    findings.add("files whose `filename` names another picture", others)
     annotations = packed(
         np.array(rows, np.int64),
         np.array(sizes, np.int64).reshape(-1, 2),

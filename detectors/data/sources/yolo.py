@@ -24,6 +24,7 @@ from detectors.data.sources.paths import (
     inside,
     pictures_among,
     present,
+    with_slashes,
 )
 from detectors.data.sources.text import text
 from detectors.data.sources.values import numbers, texts, whole_numbers
@@ -181,7 +182,7 @@ def _image_paths(
     for found in places:
         if found.is_file():
             lines = [line.strip() for line in text(found).splitlines() if line.strip()]
-            lines = [_with_slashes(line, root, found.parent) for line in lines]
+            lines = with_slashes(lines, root, found.parent)
             paths += inside(root, lines, str(found), trusted, found.parent)
         else:
             below = _pictures_below(found, findings)
@@ -213,13 +214,6 @@ def _split_places(
     names = [_as_written(root, str(expanded(entry))) for entry in entries]
     found = inside(root, names, f"`{words[0]}` of {place}", trusted)
     return root, [existing(path, f"`{words[0]}` of {place}:") for path in found]
-
-
-def _with_slashes(line: str, *bases: Path) -> str:
-    """The line, or with slashes where it has Windows' backslashes and only so names a file."""
-    turned = line.replace("\\", "/")
-    here = not any((base / line).exists() for base in bases)
-    return turned if here and any((base / turned).exists() for base in bases) else line
 
 
 def _as_written(root: Path, entry: str) -> str:
