@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := .venv
-.PHONY: .venv demo docs test test-slow test-gpu format
+.PHONY: .venv demo docs test test-slow test-gpu gpu-report format
 
 .venv: $(READY)
 
@@ -37,6 +37,10 @@ test-slow: $(READY)
 
 test-gpu: $(READY)
 	$(BIN)/pytest -m gpu
+
+# Ten minutes on one GPU, into experiments/gpu; options: python -m experiments.benchmark gpu --help
+gpu-report: $(READY)
+	$(BIN)/python -m experiments.benchmark gpu
 
 format: $(READY)
 	$(BIN)/ruff check --fix

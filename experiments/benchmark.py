@@ -4,6 +4,7 @@ steps     training steps and inference of all families, compared with torchvisio
 loader    images per second of the loader, with and without a cache, and what limits them
 latency   milliseconds per picture of trained detectors
 exported  milliseconds of ONNX files in onnxruntime, beside PyTorch
+gpu       a report on one GPU in ten minutes: tests, training steps, profile, loader, training
 """
 
 import argparse
@@ -11,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments import exported, latency, loader, steps
+from experiments.gpu_report import report
 
 KINDS = {
     "steps": steps.main,
     "loader": loader.main,
     "latency": latency.main,
     "exported": exported.main,
+    "gpu": report.main,
 }
 
 

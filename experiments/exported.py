@@ -29,7 +29,7 @@ from detectors.export.running import OnnxDetector
 from detectors.export.writing import as_onnx
 from detectors.measuring import seconds_in_turn
 from detectors.structures import Detections
-from experiments.steps import FAMILIES, SEED, SHARED, examples
+from experiments.steps import FAMILIES, SEED, examples, side_of
 
 CPU = torch.device("cpu")
 REST, PAUSE = "rest", 0.05  # seconds in which onnxruntime's threads stop looking for more work
@@ -76,8 +76,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def compared(family: str, options: argparse.Namespace) -> Iterator[Row]:
     """The rows of a family, by number of threads."""
     torch.manual_seed(SEED)
-    shared = SHARED.get(family)
-    side = (shared and shared.side) or options.size
+    side = side_of(family, options.size)
     detector = detectors.build(family, options.words, num_classes=CLASSES, image_size=side).eval()
     images, _ = examples(options.batch, side, CLASSES, CPU)
     spread(detector, images)

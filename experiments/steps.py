@@ -110,6 +110,12 @@ class Variant(NamedTuple):
 FORMATS = {"fp32": torch.contiguous_format, "bf16": torch.channels_last}
 
 
+def side_of(name: str, side: int) -> int:
+    """Height and width of the images in pixels: the model's own where it has one size only."""
+    shared = SHARED.get(name)
+    return (shared and shared.side) or side
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark that the command line describes, and return what is written as json."""
     options = arguments(argv)
@@ -151,6 +157,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--repeats", type=int, default=10, help="timed rounds, after an untimed one (default: 10)")
     add("--device", default="cpu", help="cpu, gpu or auto (default: cpu)")
     add("--compile", action="store_true", help="time ours compiled too, by torch.compile")
+    add("--formats", nargs="+", choices=FORMATS, default=list(FORMATS),
+        help="bf16 only where the processor multiplies it (default: both)")  # fmt: skip
+    add("--words", nargs="+", default=[], metavar="WORD",
+        help="overrides of ours, as size=small; it then races without torchvision's")  # fmt: skip
     add("--beside", metavar="MODULE:FUNCTION", default=[], nargs="+",
         help="also time another library's: a function of (name, images, targets, classes) that "
         "returns a model, a call that gives the loss and a call that gives the number of "
@@ -162,13 +172,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def prepare(name: str, options: argparse.Namespace, device: torch.device) -> dict[str, Variant]:
     """The variants of a family; ours and torchvision's have the same weights."""
     torch.manual_seed(SEED)
-    shared = SHARED.get(name)
-    size = (shared and shared.side) or options.size
+    torch.compiler.reset()  # else only the first eight detectors are compiled, others run eager
+    shared = None if options.words else SHARED.get(name)
+    size = side_of(name, options.size)
     classes = CLASSES - (shared.background if shared else 0)
     images, targets = examples(options.batch, size, classes, device)
     peers: dict[str, Peer] = {}
     if shared is None:
-        ours = detectors.build(name, num_classes=classes, image_size=size).to(device)
+        ours = detectors.build(name, options.words, num_classes=classes, image_size=size)
+        ours.to(device)
     else:
         sides = {} if shared.side else {"min_size": size, "max_size": size}
         theirs = shared.theirs(weights=None, weights_backbone=None, num_classes=CLASSES, **sides)
@@ -183,7 +195,7 @@ def prepare(name: str, options: argparse.Namespace, device: torch.device) -> dic
     peers["ours"] = partial(of_ours, ours, False)
     if options.compile:
         peers["ours compiled"] = partial(of_ours, ours, True)
-    formats = [f for f in FORMATS if f == "fp32" or has_bf16(device.type)]
+    formats = [f for f in options.formats if f == "fp32" or has_bf16(device.type)]
     return {
         f"{peer}, {kind}": variant(make, name, images, targets, classes, kind)
         for kind in formats
@@ -289,7 +301,8 @@ def of_ours(
 ) -> Work:
     """Ours, a copy, and for inference one with its batch norms folded."""
     model = copy.deepcopy(model)
-    fused = model.fused(images)
+    # Folded on the CPU: with a GPU's TF32 features may differ by more than the check allows.
+    fused = copy.deepcopy(model).cpu().fused(images[:1].cpu()).to(images.device)
     taught, asked = model.loss, fused.forward
     if compiled:
         taught, asked = (torch.compile(each, dynamic=False) for each in (taught, asked))
@@ -317,7 +330,7 @@ def compare(
     """
     for one in variants.values():
         one.model.train(work == "train")
-    calls = {name: partial(_once, one, work) for name, one in variants.items()}
+    calls = {name: partial(once, one, work) for name, one in variants.items()}
     outcomes = {name: float(call()) for name, call in calls.items()}  # warms up too
     memory = {name: peak_bytes(call, device) for name, call in calls.items()}
     rounds = track(range(repeats), f"{title}:".ljust(20), console=console())
@@ -339,7 +352,8 @@ def compare(
     }
 
 
-def _once(variant: Variant, work: str) -> Tensor:
+def once(variant: Variant, work: str) -> Tensor:
+    """Do its `work` once: the loss of a training step, or the number of detections."""
     if work == "infer":
         with torch.inference_mode():
             return variant.infer()

@@ -55,6 +55,11 @@ def still(name: str, images: Tensor, targets: Targets, classes: int) -> steps.Wo
     return steps.Work(model, lambda: model(torch.ones(1)).sum() * 0 + 5, lambda: torch.tensor(5))
 
 
+def test_a_detector_with_words_races_alone_in_the_formats_asked_for() -> None:
+    given = ["--words", "size=small", "--formats", "fp32", "--size", "64", "--batch", "1"]
+    assert list(steps.prepare("fcos", steps.arguments(given), CPU)) == ["ours, fp32"]
+
+
 def test_targets_lie_within_the_images() -> None:
     images, targets = steps.examples(2, 64, 5, CPU)
     assert images.shape == (2, 3, 64, 64)

@@ -1,0 +1,1 @@
+"""The report on one GPU: tests, speed, synchronisations, a profile, the loader and a training."""
