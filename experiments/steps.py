@@ -302,7 +302,11 @@ def of_ours(
     """Ours, a copy, and for inference one with its batch norms folded."""
     model = copy.deepcopy(model)
     # Folded on the CPU: with a GPU's TF32 features may differ by more than the check allows.
-    fused = copy.deepcopy(model).cpu().fused(images[:1].cpu()).to(images.device)
+    try:
+        fused = copy.deepcopy(model).cpu().fused(images[:1].cpu()).to(images.device)
+    except ValueError as reason:  # as predict does
+        console().print(f"{name}: {reason}")
+        fused = copy.deepcopy(model).eval()
     taught, asked = model.loss, fused.forward
     if compiled:
         taught, asked = (torch.compile(each, dynamic=False) for each in (taught, asked))

@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(folder: Path) -> Examination:
-    return examined({s: partial(read_auto, folder, s) for s in SPLITS}, RESIZE, untracked)
+    return examined({s: partial(read_auto, folder, s) for s in SPLITS}, RESIZE, untracked, 0.01)
 
 
 def one(examination: Examination, words: str) -> Finding:
@@ -240,12 +240,12 @@ def test_unreadable_pictures_are_as_bad_as_a_training_takes_them(folder: Path) -
 def test_labels_of_another_picture_and_pictures_of_no_label_are_told(tmp_path: Path) -> None:
     labelme_by_folder(tmp_path / "json", ["a", "b"], ["c"])
     replace(tmp_path / "json" / "train" / "a.json", "a.png", "b.png")
-    elsewhere = one(found(tmp_path / "json"), "`imagePath` is another picture's")
+    elsewhere = one(found(tmp_path / "json"), "`imagePath` names another")
     assert elsewhere.names == (f"{tmp_path}/json/train/a.json: b.png",)
     voc_with_lists(tmp_path / "xml", ["a", "b"], ["c"])
     file = tmp_path / "xml" / "Annotations" / "a.xml"
     replace(file, "<annotation>", "<annotation><filename>b.jpg</filename>")
-    assert one(found(tmp_path / "xml"), "`filename` is another").names == (f"{file}: b.jpg",)
+    assert one(found(tmp_path / "xml"), "`filename` names another").names == (f"{file}: b.jpg",)
     official_coco(tmp_path / "coco", ["a", "b"], ["c"])
     textured(tmp_path / "coco" / "train2017" / "new.jpg", 5)
     unlisted = one(found(tmp_path / "coco"), "that the file does not list")
@@ -271,7 +271,7 @@ def test_a_picture_in_three_splits_is_told_of_each_pair(folder: Path) -> None:
         textured(folder / f"{name}.jpg", 77)
     xml(folder / "test", ["p9"])
     three = (*SPLITS, "test")
-    every = examined({s: partial(read_auto, folder, s) for s in three}, RESIZE, untracked)
+    every = examined({s: partial(read_auto, folder, s) for s in three}, RESIZE, untracked, 0.01)
     assert [finding.what for finding in every.findings] == [
         "the same picture in train and in val",
         "the same picture in train and in test",
@@ -334,6 +334,8 @@ def test_generated_scenes_are_examined_too() -> None:
     def scenes(split: str) -> Scenes:
         return Scenes(Layout(side=96, num_classes=4), Look(), 30, 0, split)
 
-    examination = examined({s: partial(scenes, s) for s in ("train", "val")}, RESIZE, untracked)
+    examination = examined(
+        {s: partial(scenes, s) for s in ("train", "val")}, RESIZE, untracked, 0.01
+    )
     assert examination.splits["val"]["pictures"] == 30
     assert not [f for f in examination.findings if "same picture" in f.what]

@@ -1,5 +1,7 @@
 """Folded batch norms give what they gave, in all families, and what cannot be folded stays."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,6 +69,57 @@ class Net(nn.Module):
         x = self.norms[0](torch.relu(self.first(x)))  # not behind the convolution itself
         x = self.norms[1](self.shared(x)) + self.norms[2](self.shared(x))
         return self.norms[3](self.last(x))
+
+
+def inplace(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    return norm(torch.relu_(conv(x)))
+
+
+def added(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    y += x
+    return norm(y)
+
+
+def elsewhere(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    return norm(y) + y
+
+
+def hooked(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    if not conv._forward_hooks:
+        conv.register_forward_hook(lambda *call: call[-1] * 2)
+    return norm(conv(x))
+
+
+class Own(nn.BatchNorm2d):
+    """A norm of one's own, which does something else."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * 2
+
+
+@pytest.mark.parametrize("use", [inplace, added, elsewhere, hooked])
+def test_what_more_than_a_norm_takes_stays(use: Callable[..., Tensor]) -> None:
+    net = nn.ModuleList([nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)])
+    lively(net)
+    images = torch.rand(2, 3, 4, 4)
+    expected = use(*net, images)
+    assert fold_batch_norms(net, lambda: use(*net, images)) == 0
+    torch.testing.assert_close(use(*net, images), expected)
+
+
+def test_layers_used_twice_or_of_ones_own_stay_right() -> None:
+    conv, norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+    for net, folded in (
+        (nn.Sequential(conv, norm, nn.ReLU(), conv, norm), 1),
+        (nn.Sequential(nn.Conv2d(3, 3, 1), Own(3)), 0),
+    ):
+        lively(net)
+        images = torch.rand(2, 3, 4, 4)
+        expected = net(images)
+        assert fold_batch_norms(net, lambda n=net, x=images: n(x)) == folded
+        torch.testing.assert_close(net(images), expected)
 
 
 def test_only_a_norm_with_a_convolution_of_its_own_is_folded() -> None:

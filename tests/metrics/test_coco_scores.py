@@ -75,6 +75,12 @@ def test_a_difficult_object_is_neither_wanted_nor_wrong_when_found_once() -> Non
     assert coco_scores(truth, twice)["AP"] == pytest.approx(0.5)
 
 
+def test_a_detection_in_another_image_is_refused() -> None:
+    truth = annotations({1: (100, 100), 5: (100, 100)}, [(5, 0, 0, 0, 10, 10)])
+    with pytest.raises(ValueError, match=r"1 detections are in images .* such as image 3"):
+        coco_scores(truth, packed([(3, 0, 0.9, 0, 0, 10, 10)]))
+
+
 def test_nothing_found_is_zero_and_nothing_to_find_undefined() -> None:
     truth = annotations({1: (100, 100)}, [(1, 0, 0, 0, 10, 10)])
     scores = coco_scores(truth, packed([]))

@@ -478,7 +478,13 @@ def test_the_head_that_roboflow_writes_is_no_class(
         told["categories"] = [head, *({**c, "supercategory": "animals"} for c in CATEGORIES)]
         file.write_text(json.dumps(told))
     assert read_auto(tmp_path, "train").annotations.classes == ("cat", "dog")
-    assert "categories without objects that only head the others, left out: animals" in caplog.text
+    assert "category left out, as it is only the head of the others: animals" in caplog.text
+    file = tmp_path / "valid" / "_annotations.coco.json"
+    told = json.loads(file.read_text())
+    told["annotations"][0]["category_id"] = 0
+    file.write_text(json.dumps(told))
+    for split in ("train", "val"):  # an object of it anywhere makes it a class
+        assert read_auto(tmp_path, split).annotations.classes == ("animals", "cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -508,3 +514,21 @@ def test_lists_with_backslashes_are_read(tmp_path: Path) -> None:
     told = {"train": "train.txt", "val": "val.txt", "names": ["cat", "dog"]}
     write(tmp_path / "data.yaml", yaml.safe_dump(told))
     assert list(seen(read_auto(tmp_path, "train"))) == ["a"]
+
+
+def test_other_json_files_beside_labels_are_no_labels(tmp_path: Path) -> None:
+    WHOLE["yolo"](tmp_path / "yolo", ["a", "b"])
+    write(tmp_path / "yolo" / "labels.json", json.dumps({"0": "cat"}))
+    assert len(read_auto(tmp_path / "yolo", "train")) == 1
+    official_coco(tmp_path / "coco", ["a", "b"], ["c"])
+    coco(tmp_path / "coco" / "val2017" / "result.json", ["c"])
+    assert len(read_auto(tmp_path / "coco", "val")) == 1
+
+
+def test_pictures_lie_where_the_first_of_them_is(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", ["a", "b"])
+    coco(tmp_path / "annotations" / "annotations.json", ["a", "b"])
+    (tmp_path / "labels").mkdir()
+    coco(tmp_path / "labels.json", ["a", "b"])
+    for file in (tmp_path / "annotations" / "annotations.json", tmp_path / "labels.json"):
+        assert len(read_auto(file, "train")) == 1
