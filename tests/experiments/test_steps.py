@@ -1,10 +1,12 @@
 """The benchmark of steps runs, and compares like with like."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from detectors.engine.hardware import has_bf16
 from detectors.measuring import peak_bytes
@@ -39,6 +41,20 @@ def test_a_family_that_torchvision_lacks_is_measured_alone(capsys) -> None:
     measured = steps.main([*options, "--threads", "0"])["results"]["yolov2"]["train"]
     assert next(iter(measured)) == "ours, fp32"
     assert all(one["ratio"] == 1 for one in measured.values())
+
+
+def test_more_detectors_than_dynamo_takes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes over to eager after eight graphs of one function, which all families share."""
+    graphs = CompileCounter()
+    compiled = partial(torch.compile, backend=graphs)
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiled(call, dynamic=False))
+    given = ["--compile", "--words", "size=small", "--size", "64", "--batch", "1"]
+    for _ in range(9):
+        variants = steps.prepare("yolov3_tiny", steps.arguments([*given, "--formats", "fp32"]), CPU)
+        before = graphs.frame_count
+        variants["ours compiled, fp32"].model.eval()
+        variants["ours compiled, fp32"].infer()
+        assert graphs.frame_count > before
 
 
 @pytest.mark.parametrize("place", ["nowhere:still", "tests.experiments.test_steps", "os:none"])
