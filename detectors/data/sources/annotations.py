@@ -63,6 +63,16 @@ class Findings:
         """Whether someone collects what readers find."""
         return cls._heard is not None
 
+    @classmethod
+    def or_nothing(cls, read: Callable[[], list[str]]) -> list[str]:
+        """What is read; where someone listens, nothing of what is refused: the reading tells it."""
+        try:
+            return read()
+        except ValueError:
+            if cls.listening():
+                return []
+            raise
+
     def refuse(
         self,
         message: str,

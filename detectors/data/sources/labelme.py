@@ -103,21 +103,11 @@ def names_in(files: Iterable[Path]) -> list[str]:
 
 
 def _labels(file: Path) -> list[str]:
-    try:
+    def read() -> list[str]:
         shapes = [_shape(told, place) for place, told in _places(_content(file), file)]
         return [shape.label for shape in shapes if shape.kind == BOX]
-    except ValueError:
-        if Findings.listening():  # which the reading tells
-            return []
-        raise
 
-
-def written_by_labelme(file: Path) -> bool:
-    """Whether the file looks as LabelMe writes it."""
-    try:
-        return "imagePath" in _content(file)
-    except ValueError:
-        return False
+    return Findings.or_nothing(read)
 
 
 def check_written(file: Path) -> None:
@@ -126,7 +116,8 @@ def check_written(file: Path) -> None:
     Raises:
         ValueError: says why.
     """
-    _content(file)
+    if "imagePath" not in _content(file):
+        raise ValueError(f"{file} has no `imagePath`, expected a file as LabelMe writes them")
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -326,7 +326,7 @@ def _of_voc(root: Path, split: str, one_based: bool) -> Read:
 
 def _xml(folder: Path) -> FolderLayout | None:
     """Pictures with VOC's xml files beside them or in another folder, without lists."""
-    if _devkits(folder) or not _any_written(folder, ".xml", voc.written_as_voc):
+    if _devkits(folder) or not _any_written(folder, ".xml", voc.check_written):
         return None
     name = "Pascal VOC xml (coordinates are edges)"
     return _labels_of_pictures(folder, ".xml", name, voc.names_in, _read_xml)
@@ -334,14 +334,18 @@ def _xml(folder: Path) -> FolderLayout | None:
 
 def _labelme(folder: Path) -> FolderLayout | None:
     """Pictures with LabelMe's json files."""
-    if not _any_written(folder, ".json", labelme.written_by_labelme):
+    if not _any_written(folder, ".json", labelme.check_written):
         return None
     return _labels_of_pictures(folder, ".json", "LabelMe json", labelme.names_in, labelme.annotated)
 
 
-def _any_written(folder: Path, suffix: str, rightly: Callable[[Path], bool]) -> bool:
+def _any_written(folder: Path, suffix: str, check: Callable[[Path], None]) -> bool:
     """Whether a folder has such files, of which the first few may be broken."""
-    return folder.is_dir() and any(map(rightly, _files(folder, suffix)[:FIRST]))
+    for file in _files(folder, suffix)[:FIRST] if folder.is_dir() else ():
+        with suppress(ValueError, OSError):
+            check(file)
+            return True
+    return False
 
 
 def _read_xml(

@@ -127,15 +127,6 @@ def annotated(
     return source
 
 
-def written_as_voc(xml: Path) -> bool:
-    """Whether the file looks as VOC has them."""
-    try:
-        check_written(xml)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
 def check_written(xml: Path) -> None:
     """Refuses what does not look as VOC has them.
 
@@ -155,13 +146,11 @@ def names_in(xmls: Iterable[Path]) -> list[str]:
 
 
 def _names(xml: Path) -> list[str]:
-    try:
+    def read() -> list[str]:
         nodes = _tree(xml).findall("object")
         return [_name(node, f"{xml} object {k}") for k, node in enumerate(nodes, start=1)]
-    except ValueError:
-        if Findings.listening():  # which the reading tells
-            return []
-        raise
+
+    return Findings.or_nothing(read)
 
 
 def _stems(folder: Path, split: str, findings: Findings) -> list[str]:
