@@ -3,26 +3,34 @@
 It loads the pictures of BCCD with mosaic, mirroring and colour changes. Each loader first runs
 through one untimed epoch, which starts the workers and fills the cache, then through whole epochs
 for some seconds. The table also shows the processor time that one process takes per sample, with
-one more stage of the work in each row; decoding is missing where the cache replaces it. This time
-limits the rate: workers with a core each cannot deliver more images per second than their number
-divided by the sum of the last two rows.
+one more stage of the work in each row, over the samples of one of the workers in their order;
+decoding is missing where the cache replaces it. This time limits the rate: workers with a core each
+cannot deliver more images per second than their number divided by the sum of the last two rows.
+The pictures that this worker decodes for each of its samples are counted.
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import cv2
+import numpy as np
 from rich.table import Table
 
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
+from detectors.data.cache import Cache
 from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset
 from detectors.data.module import DetectionData
+from detectors.data.recent import Recent
+from detectors.data.sources.base import Source, reduced_image
 from detectors.engine.console import console
+
+MS = "one process, ms: "
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
@@ -74,38 +82,79 @@ def measured(module: DetectionData, seconds: float) -> dict[str, float]:
         epoch += 1
         loader.sampler.set_epoch(epoch)
         images += sum(len(batch.images) for batch in loader)
-    rate = images / (time.perf_counter() - start)
-    return {"images/s": rate} | {name: milliseconds(call) for name, call in kinds(loader).items()}
-
-
-def kinds(loader: Any) -> dict[str, Callable[[int], object]]:
-    """Calls that do the work for picture k up to some stage, by the name of the stage."""
-    whole = loader.dataset
+    rates = {"images/s": images / (time.perf_counter() - start)}
     cv2.setNumThreads(0)  # as in the workers
+    keys = shared(loader)
+    times = {MS + name: milliseconds(call, keys) for name, call in kinds(loader.dataset).items()}
+    return rates | times | {"pictures decoded per sample": decoded(loader.dataset, keys)}
+
+
+def shared(loader: Any) -> list[tuple[int, ...]]:
+    """The keys of an epoch that the first worker prepares."""
+    keys, size = list(loader.sampler), loader.batch_size
+    starts = range(0, len(keys), size * max(loader.num_workers, 1))
+    return [key for start in starts for key in keys[start : start + size]]
+
+
+def kinds(whole: DetectionDataset) -> dict[str, Callable[[tuple[int, ...]], object]]:
+    """Calls that do the work for a key up to some stage, by the name of the stage."""
     samples = [whole[0, k] for k in range(16)]
+    cache = whole.cache if isinstance(whole.cache, Cache) else None
     build = partial(DetectionDataset, whole.source, resize=whole.resize, seed=whole.seed)
-    plain = build(transforms={}, cache=whole.cache if whole.resize_first else None)
-    single = build(transforms=whole.transforms, cache=whole.cache)
+    build = partial(build, reduced=whole.reduced)
+    plain = build(transforms={}, cache=cache if whole.resize_first else None)
+    single = build(transforms=whole.transforms, cache=cache)
     return {
-        "decoding": lambda k: whole.source.image(k % len(whole)),
-        "and resizing": lambda k: plain[0, k],
-        "and transforms": lambda k: single[0, k],
-        "and mixes": lambda k: whole[0, k],
-        "share of a batch": lambda k: collated(samples) if k % 16 == 0 else None,
+        "decoding": lambda key: whole.source.image(key[1] % len(whole)),
+        "and resizing": lambda key: plain[key],
+        "and transforms": lambda key: single[key],
+        "and mixes": lambda key: whole[key],
+        "share of a batch": lambda key: collated(samples) if key[1] % 16 == 0 else None,
     }
 
 
-def milliseconds(call: Callable[[int], object], count: int = 48) -> float:
-    """Mean processor time of a call over pictures 0, 1, ..."""
+def milliseconds(
+    call: Callable[[tuple[int, ...]], object], keys: Sequence[tuple[int, ...]]
+) -> float:
+    """Mean processor time of a call."""
     start = time.process_time()
-    for k in range(count):
-        call(k)
-    return 1000 * (time.process_time() - start) / count
+    for key in keys:
+        call(key)
+    return 1000 * (time.process_time() - start) / len(keys)
+
+
+def decoded(whole: DetectionDataset, keys: Sequence[tuple[int, ...]]) -> float:
+    """Mean number of pictures that are read for a sample."""
+    source = Counted(whole.source)
+    fresh = copy.copy(whole)
+    fresh.source = source
+    if isinstance(whole.cache, Recent):
+        fresh.cache = Recent(whole.cache.sizes)
+    for key in keys:
+        fresh[key]
+    return source.reads / len(keys)
+
+
+class Counted:
+    """A source that counts how many pictures are read."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.annotations, self.reads = source, source.annotations, 0
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def image(self, index: int) -> np.ndarray:
+        self.reads += 1
+        return self.source.image(index)
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        self.reads += 1
+        return reduced_image(self.source, index, least)
 
 
 def table(results: dict[str, dict[str, float]]) -> Table:
     grid = Table("", *results)
     for name in next(iter(results.values())):
-        unit = "" if name == "images/s" else "one process, ms: "
-        grid.add_row(unit + name, *(f"{found[name]:.2f}" for found in results.values()))
+        grid.add_row(name, *(f"{found[name]:.2f}" for found in results.values()))
     return grid

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detectors.data.shared_memory import share
+from detectors.data.shared_memory import Shared
 from detectors.structures import Batch, Sample, Targets
 
 
@@ -47,20 +47,19 @@ class Parcel:
     """A batch on its way out of a worker; what arrives is the batch.
 
     torch sends every tensor as a file of shared memory, and opening the nine of a batch takes as
-    long as augmenting a picture. The images go that way, all else is copied.
+    long as augmenting a picture. The images go that way (`Shared`), all else is copied.
     """
 
     def __init__(self, batch: Any) -> None:
-        share(batch.images)
-        self.batch = batch
+        self.images = Shared(batch.images)
+        self.others = _changed(batch._replace(images=None), torch.Tensor.numpy)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        others = _changed(self.batch._replace(images=None), torch.Tensor.numpy)
-        return _arrived, (self.batch.images, others)
+        return _arrived, (self.images, self.others)
 
 
-def _arrived(images: torch.Tensor, others: Any) -> Any:
-    return _changed(others, torch.from_numpy)._replace(images=images)
+def _arrived(images: Shared, others: Any) -> Any:
+    return _changed(others, torch.from_numpy)._replace(images=images.tensor())
 
 
 def _changed(part: Any, change: Callable[[Any], Any]) -> Any:

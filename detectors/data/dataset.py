@@ -9,6 +9,7 @@ from detectors.contracts import check_contract
 from detectors.data.augment import Mix, Transform
 from detectors.data.augment.transforms import (
     Resize,
+    canvas_of,
     framed,
     placed,
     scale_free,
@@ -16,7 +17,9 @@ from detectors.data.augment.transforms import (
 )
 from detectors.data.cache import Cache
 from detectors.data.closing import Closing
-from detectors.data.sources.base import Source
+from detectors.data.epoch_order import Neighbours
+from detectors.data.recent import Recent
+from detectors.data.sources.base import Source, reduced_image
 from detectors.data.unreadable import Tally, first_readable
 from detectors.random_streams import stream
 from detectors.structures import Sample
@@ -34,8 +37,11 @@ class DetectionDataset(Dataset[Sample]):
     not the one that `resize` has; or an index alone, meaning epoch 0. The sample is a pure function
     of the seed and the key. Each transform and mix draws from a generator of its own name, so that
     adding or removing one leaves the draws of the others unchanged. The partners of a mix are drawn
-    from all images, and augmented by draws of their own. An index of `len(self)` or more is a
-    picture once more, its number the remainder, with other draws.
+    from all images, or from `neighbours`, and augmented by draws of their own. An index of
+    `len(self)` or more is a picture once more, its number the remainder, with other draws.
+
+    Where pictures are resized first, they may be decoded `reduced`, at a half, a quarter or an
+    eighth of their size, if that is not less than they have on the canvas. This changes samples.
 
     Where there is a `tally`, the next picture takes the place of one that cannot be read, with the
     same draws, and the sample tells so; else that is an error.
@@ -49,8 +55,10 @@ class DetectionDataset(Dataset[Sample]):
         seed: int,
         mixes: Mapping[str, Mix] | None = None,
         closing: Closing | None = None,
-        cache: Cache | None = None,
+        cache: Cache | Recent | None = None,
         tally: Tally | None = None,
+        neighbours: Neighbours | None = None,
+        reduced: bool = False,
     ) -> None:
         self.source = source
         self.transforms = dict(transforms)
@@ -62,6 +70,8 @@ class DetectionDataset(Dataset[Sample]):
         self.closing = closing
         self.cache = cache
         self.tally = tally
+        self.neighbours = neighbours
+        self.reduced = reduced
         self.resize_first = scale_free(self.transforms)
 
     def __len__(self) -> int:
@@ -70,6 +80,8 @@ class DetectionDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, ...] | int) -> Sample:
         epoch, index, *side = key if isinstance(key, tuple) else (0, key)
         resize = self.resize.sized(*side) if side else self.resize
+        if self.neighbours is not None and isinstance(self.cache, Recent):
+            self.cache.begin((epoch, self.neighbours.bounds(epoch, index)))
         sample = self._prepared(index % len(self), resize, epoch, index, "")
         if self.closing is None or self.closing.mixes(epoch):
             sample = self._mixed(sample, resize, epoch, index)
@@ -79,14 +91,18 @@ class DetectionDataset(Dataset[Sample]):
         for name, mix in self.mixes.items():
             rng = stream(self.seed, epoch, index, name=name)
             if rng.random() < mix.probability:
-                partners = rng.integers(len(self), size=mix.partners).tolist()
                 others = [
                     self._prepared(partner, resize, epoch, index, f"{name}/{k}/")
-                    for k, partner in enumerate(partners)
+                    for k, partner in enumerate(self._partners(rng, epoch, index, mix.partners))
                 ]
                 lost = [row for part in (sample, *others) for row in part.unreadable]
                 sample = mix([sample, *others], rng)._replace(unreadable=tuple(lost))
         return sample
+
+    def _partners(self, rng: np.random.Generator, epoch: int, index: int, count: int) -> list[int]:
+        if self.neighbours is None:
+            return rng.integers(len(self), size=count).tolist()
+        return self.neighbours.drawn(rng, epoch, index, count)
 
     def _prepared(self, picture: int, resize: Resize, epoch: int, index: int, place: str) -> Sample:
         """A picture augmented for its place in the sample `index`, then resized."""
@@ -106,7 +122,10 @@ class DetectionDataset(Dataset[Sample]):
             return sample
 
         if not self.resize_first:
-            return resize(augmented(self._decoded(picture)))
+            sample = self._decoded(picture)
+            if not sample.image.flags.writeable:  # kept, and such transforms may write to it
+                sample = sample._replace(image=sample.image.copy())
+            return resize(augmented(sample))
         sample = self._resized(picture, resize)
         return unframed(augmented(framed(sample)), sample) if self.transforms else sample
 
@@ -118,12 +137,21 @@ class DetectionDataset(Dataset[Sample]):
 
     def _resized(self, picture: int, resize: Resize) -> Sample:
         if self.cache is None:
-            return resize(raw_sample(self.source, picture))
-        if resize is not self.resize or tuple(self.cache.sizes[picture]) != resize.canvas:
+            image = self._canvas(picture, resize)
+        elif resize is not self.resize or tuple(self.cache.sizes[picture]) != resize.canvas:
             return resize(self._decoded(picture))
-        image = self.cache.image(picture, lambda: resize(raw_sample(self.source, picture)).image)
+        else:
+            image = self.cache.image(picture, lambda: self._canvas(picture, resize))
         height, width = self.source.annotations.sizes[picture].tolist()
         return placed(labelled(self.source, picture, image), image, (height, width), resize)
+
+    def _canvas(self, picture: int, resize: Resize) -> np.ndarray:
+        height, width = self.source.annotations.sizes[picture].tolist()
+        if self.reduced:
+            image = reduced_image(self.source, picture, resize.picture_size(height, width))
+        else:
+            image = self.source.image(picture)
+        return canvas_of(image, (height, width), resize)
 
 
 def cached_sizes(

@@ -9,14 +9,16 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from detectors.data.augment import Mix, Transform
-from detectors.data.augment.transforms import Resize
+from detectors.data.augment.transforms import Resize, scale_free
 from detectors.data.cache import Cache
 from detectors.data.closing import Closing
 from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset, cached_sizes
+from detectors.data.epoch_order import Neighbours
 from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.multiscale import Multiscale
 from detectors.data.ranges import check, whole
+from detectors.data.recent import Recent
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
@@ -54,7 +56,11 @@ class DetectionData:
         multiscale: sizes of the training canvas; None: always that of `resize`.
         cache: "ram" keeps the pictures of training and validation in memory, once for all processes
             of the machine: on the canvas where no transform needs more, else as decoded. It changes
-            no batch. None: they are read anew each time.
+            no batch. None: they are read anew each time, or once for a block of `mix_block`.
+        mix_block: pictures of the epoch's order among which a mix finds the partners of a sample
+            (`Neighbours`); a worker keeps them for as long. None: among all.
+        decode: "exact", or "reduced": training pictures that come to the canvas first are decoded
+            at a part of their size if that is enough, which changes them a little.
         batch_size: images per device.
         num_workers: processes that prepare batches; batches do not depend on it.
         seed: order and augmentation are a function of it, the epoch and the index.
@@ -88,6 +94,8 @@ class DetectionData:
         balance: RepeatFactor | None = None,
         multiscale: Multiscale | None = None,
         cache: str | None = None,
+        mix_block: int | None = None,
+        decode: str = "exact",
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
@@ -100,9 +108,13 @@ class DetectionData:
     ) -> None:
         check_loading(batch_size, num_workers)
         check("data", whole("min_objects", min_objects, 1), whole("seed", seed, 0))
+        if mix_block is not None:
+            check("data", whole("mix_block", mix_block, 1))
         check_share(max_unreadable)
         if cache not in (None, "ram"):
             raise ValueError(f"found data.cache={cache}, expected null or ram")
+        if decode not in ("exact", "reduced"):
+            raise ValueError(f"found data.decode={decode}, expected exact or reduced")
         if overfit is not None:
             check("data", whole("overfit", overfit, 1))
             _log.warning("data.overfit=%d: so many pictures alone, without augmentation", overfit)
@@ -126,6 +138,8 @@ class DetectionData:
         self.balance = balance
         self.multiscale = multiscale
         self.cache = cache
+        self.mix_block = mix_block
+        self.decode = decode
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -228,6 +242,10 @@ class DetectionData:
     def train_dataloader(self) -> ResumableLoader:
         """Full batches of the training split, shuffled, augmented and mixed; goes on mid-epoch."""
         source, sampler = self.source("train"), self._sampler(*self.place)
+        near = None
+        if self.mix and self.mix_block is not None:
+            near = Neighbours(sampler.order, self.mix_block)
+        recent = Recent(self._cached_sizes("train")) if near else None
         data = DetectionDataset(
             source,
             self.augment,
@@ -235,10 +253,32 @@ class DetectionData:
             self.seed,
             self.mix,
             self.closing,
-            self._cache("train"),
+            self._cache("train") or recent,
             Tally(source, self.max_unreadable),
+            near,
+            self._reduced(source),
         )
         return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
+
+    def _reduced(self, source: Source) -> bool:
+        """Whether training pictures are decoded at a part of their size.
+
+        Raises:
+            ValueError: they were to be, and never would.
+        """
+        if self.decode == "exact":
+            return False
+        why = None
+        if not hasattr(source, "reduced"):
+            why = "these pictures are no files"
+        elif self.multiscale is not None or not scale_free(self.augment):
+            why = (
+                "augmentation needs pictures in their own size, through crops or canvases that "
+                "change"
+            )
+        if why is not None:
+            raise ValueError(f"data.decode=reduced would change nothing: {why}; leave it exact")
+        return True
 
     def check_batches(self, world: int) -> None:
         """Refuse batches for which the training split has too few pictures.

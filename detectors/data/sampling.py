@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data.distributed import DistributedSampler
 
+from detectors.data.epoch_order import EpochOrder
 from detectors.data.loading import Loader
 from detectors.data.multiscale import Multiscale
-from detectors.data.repeat_factor import repeated
-from detectors.random_streams import stream
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +21,8 @@ class EpochSampler(DistributedSampler):
     out, and rank r takes the r-th part of each: so N processes together see the batches of one
     process with N times the batch. It is a DistributedSampler so that Lightning keeps it and calls
     `set_epoch`. The epoch travels in the key, because workers that outlive an epoch would not see
-    it otherwise, and the side of a batch's canvas, because samples are made one by one. Where
-    `factors` [size] say how often each image is seen, an epoch is as long as their sum, and the
-    index of an image that comes again is larger by `size` each time.
+    it otherwise, and the side of a batch's canvas, because samples are made one by one. The order
+    and the numbers of images that come more than once are those of `EpochOrder`.
 
     Attributes:
         start: batches to skip, once, when a run is resumed within an epoch.
@@ -45,10 +43,10 @@ class EpochSampler(DistributedSampler):
     ) -> None:
         super().__init__(range(size), world, rank, shuffle=True, seed=seed, drop_last=True)  # type: ignore[arg-type]
         self.multiscale = multiscale
-        self.factors = factors
+        self.order = EpochOrder(size, seed, factors)
         self.batch_size = batch_size
         self.start = 0
-        self.steps = (size if factors is None else int(factors.sum())) // (batch_size * world)
+        self.steps = len(self.order) // (batch_size * world)
         if not self.steps:
             raise ValueError(
                 f"a batch of {batch_size} on each of {world} devices needs "
@@ -71,15 +69,8 @@ class EpochSampler(DistributedSampler):
 
     def _batches(self) -> np.ndarray:
         """[steps, world, batch] indices of this epoch."""
-        order = stream(self.seed, self.epoch, name="order of an epoch").permutation(self._keys())
-        used = order[: self.steps * self.num_replicas * self.batch_size]
+        used = self.order.keys(self.epoch)[: self.steps * self.num_replicas * self.batch_size]
         return used.reshape(self.steps, self.num_replicas, self.batch_size)
-
-    def _keys(self) -> np.ndarray:
-        """Indices of this epoch before they are shuffled."""
-        if self.factors is None:
-            return np.arange(len(self.dataset))  # type: ignore[arg-type]
-        return repeated(self.factors, self.seed, self.epoch)
 
 
 class ShareSampler(DistributedSampler):

@@ -79,9 +79,9 @@ def test_a_worker_tells_that_shared_memory_does_not_suffice(
     """The thread of its queue would drop the batch, and who waits for it would wait for ever."""
 
     def full(_: torch.Tensor) -> None:
-        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_7>: (28)")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    monkeypatch.setattr("detectors.data.shared_memory._written", full)
     samples = [sample(1, key) for key in range(2)]
     loader = DataLoader(samples, **loader_arguments(2, 1, collated), timeout=60)
     told = r"0\.0 MB more were needed for a batch.*data\.num_workers=0.*--shm-size"

@@ -16,9 +16,12 @@ from PIL import Image
 from detectors.config.compose import compose
 from detectors.data import shared_memory
 from detectors.data.augment.albumentation import Albumentation
+from detectors.data.augment.mosaic import Mosaic
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
 from detectors.data.module import DetectionData
+from detectors.data.multiscale import Multiscale
 from detectors.data.sources.coco import read_coco
+from detectors.data.sources.scenes import Layout, Look, Scenes
 from detectors.module import LitData
 
 COUNT = 14
@@ -72,13 +75,19 @@ def data(files):
     return make
 
 
+def scenes() -> Scenes:
+    layout = Layout(side=32, num_classes=2, objects=(1, 2), sizes=(0.3, 0.6))
+    return Scenes(split="train", count=8, seed=0, layout=layout, look=Look())
+
+
 def epochs(data: DetectionData, count: int = 2) -> list[list[torch.Tensor]]:
     """The tensors of every batch of some epochs, from one loader."""
     loader, tensors = data.train_dataloader(), []
     for epoch in range(count):
         loader.sampler.set_epoch(epoch)
         for batch in loader:
-            tensors.append([*batch.targets, *(x for x in batch if isinstance(x, torch.Tensor))])
+            found = [*batch.targets, *(x for x in batch if isinstance(x, torch.Tensor))]
+            tensors.append([x.nan_to_num() for x in found])  # a mosaic has no way back
     return tensors
 
 
@@ -92,6 +101,29 @@ def test_batches_do_not_depend_on_the_number_of_workers(data) -> None:
     assert len(expected) == 6
     for workers in (1, 2):
         assert equal(epochs(data(num_workers=workers)), expected)
+
+
+def test_mixed_batches_depend_neither_on_workers_nor_on_the_cache(data) -> None:
+    """With crops, which see whole pictures, and without, where the canvas is kept."""
+    for augment in ({"flip": HorizontalFlip()}, {"shift": Translate(0.1)}):
+        mixed = partial(data, augment=augment, mix={"mosaic": Mosaic()}, mix_block=6)
+        expected = epochs(mixed())
+        for changed in ({"num_workers": 2}, {"num_workers": 3}, {"cache": "ram"}):
+            assert equal(epochs(mixed(**changed)), expected)
+    assert not equal(epochs(mixed(mix_block=None)), expected)
+
+
+def test_reduced_decoding_is_refused_where_it_never_happens(data, files) -> None:
+    with pytest.raises(ValueError, match="crops or canvases that change; leave it exact"):
+        data(decode="reduced").train_dataloader()
+    flip = {"flip": HorizontalFlip()}
+    sides = Multiscale([32, 64])
+    with pytest.raises(ValueError, match="crops or canvases that change; leave it exact"):
+        data(decode="reduced", augment=flip, multiscale=sides).train_dataloader()
+    with pytest.raises(ValueError, match="these pictures are no files"):
+        data(decode="reduced", augment=flip, train=scenes, val=scenes).train_dataloader()
+    with pytest.raises(ValueError, match=r"found data\.decode=fast, expected exact or reduced"):
+        data(decode="fast")
 
 
 def test_the_seed_decides_and_epochs_differ(data) -> None:
@@ -266,6 +298,7 @@ def test_an_empty_batch_is_refused_at_once(data) -> None:
         {"batch_size": 1.5},
         {"num_workers": True},
         {"seed": -1},
+        {"mix_block": 0},
         {"max_unreadable": 1},
         {"max_unreadable": "all"},
     ],

@@ -10,4 +10,6 @@ def test_both_ways_are_measured() -> None:
     assert list(results) == ["uncached", "cached"]
     for found in results.values():
         assert found["images/s"] > 0
-        assert len(found) == 6
+        assert len(found) == 7
+    assert results["cached"]["pictures decoded per sample"] == 0
+    assert 0.5 < results["uncached"]["pictures decoded per sample"] <= 1  # one block of 16 pictures

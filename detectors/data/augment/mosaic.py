@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.data.augment import Mix
 from detectors.data.augment.joining import joined, largest
-from detectors.data.augment.transforms import chosen, visible_rows
+from detectors.data.augment.transforms import chosen, clipped, visible_rows
 from detectors.data.ranges import chance, check, number, showing
 from detectors.structures import Sample
 
@@ -101,7 +101,7 @@ def _shown(
 ) -> Sample:
     """The objects of a picture, moved and cut to the bounds, where enough of them shows."""
     full = sample.boxes + np.tile(shift, 2).astype(np.float32)
-    boxes = np.clip(full, bounds[[0, 1, 0, 1]], bounds[[2, 3, 2, 3]])
+    boxes = clipped(full, bounds[[0, 1, 0, 1]], bounds[[2, 3, 2, 3]])
     kept = visible_rows(boxes, full, visible)
     kept &= (boxes[:, 2:] - boxes[:, :2] > smallest).all(axis=1)
     return chosen(sample._replace(boxes=boxes), kept)

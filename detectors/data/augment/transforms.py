@@ -45,7 +45,7 @@ class Letterbox:
         self.canvas = canvas_size(size)
 
     def __call__(self, sample: Sample) -> Sample:
-        return centered(sample, self)
+        return on_canvas(sample, self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.canvas[0] / height, self.canvas[1] / width)
@@ -76,7 +76,7 @@ class ShorterEdge:
         self.canvas = (side, side)
 
     def __call__(self, sample: Sample) -> Sample:
-        return centered(sample, self)
+        return on_canvas(sample, self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(self.size / min(height, width), self.longest / max(height, width))
@@ -93,8 +93,7 @@ class Stretch:
         self.canvas = canvas_size(size)
 
     def __call__(self, sample: Sample) -> Sample:
-        image = resized(sample.image, *self.canvas)
-        return placed(sample, image, sample.image.shape[:2], self)
+        return on_canvas(sample, self)
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas
@@ -103,13 +102,25 @@ class Stretch:
         return Stretch(side)
 
 
-def centered(sample: Sample, resize: Resize) -> Sample:
-    """The picture resized, in the middle of a grey canvas."""
-    height, width = resize.picture_size(*sample.image.shape[:2])
+def on_canvas(sample: Sample, resize: Resize) -> Sample:
+    """The picture resized, in the middle of the canvas."""
+    size = sample.image.shape[:2]
+    return placed(sample, canvas_of(sample.image, size, resize), size, resize)
+
+
+def canvas_of(image: np.ndarray, size: tuple[int, int], resize: Resize) -> np.ndarray:
+    """[*canvas, 3] a picture of (height, width) in the middle, the rest grey.
+
+    Args:
+        image: the picture, in this size or decoded at a part of it.
+    """
+    height, width = resize.picture_size(*size)
+    if (height, width) == resize.canvas:
+        return resized(image, height, width)
     top, left = (resize.canvas[0] - height) // 2, (resize.canvas[1] - width) // 2
-    image = np.full((*resize.canvas, 3), FILL, np.uint8)
-    image[top : top + height, left : left + width] = resized(sample.image, height, width)
-    return placed(sample, image, sample.image.shape[:2], resize)
+    canvas = np.full((*resize.canvas, 3), FILL, np.uint8)
+    canvas[top : top + height, left : left + width] = resized(image, height, width)
+    return canvas
 
 
 def placed(sample: Sample, canvas: np.ndarray, size: tuple[int, int], resize: Resize) -> Sample:
@@ -252,8 +263,8 @@ def mapped(sample: Sample, image: np.ndarray, scale: np.ndarray, shift: np.ndarr
     """
     height, width = image.shape[:2]
     moved = _boxes_moved(np.concatenate([sample.frame[None], sample.boxes]), scale, shift)
-    frame = np.clip(moved[0], 0, [width, height, width, height])
-    boxes = np.clip(moved[1:], frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]])
+    frame = clipped(moved[0], np.zeros(4), np.array([width, height, width, height]))
+    boxes = clipped(moved[1:], frame[[0, 1, 0, 1]], frame[[2, 3, 2, 3]])
     old_scale, old_shift = sample.to_original[:2], sample.to_original[2:]
     back = np.concatenate([old_scale / scale, old_shift - shift / scale * old_scale])
     return sample._replace(
@@ -270,8 +281,14 @@ def _boxes_moved(boxes: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.
     return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
 
 
+def clipped(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """As `np.clip`, which takes five times as long for a few boxes."""
+    return np.minimum(np.maximum(values, low), high)
+
+
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return sides[:, 0] * sides[:, 1]
 
 
 def _shrunk(sample: Sample, scale: float) -> Sample:

@@ -38,6 +38,16 @@ class Source(Protocol):
         ...
 
 
+def reduced_image(source: Source, index: int, least: tuple[int, int]) -> np.ndarray:
+    """[H, W, 3] uint8 RGB, decoded at a part of its size where the source can do so.
+
+    Args:
+        least: (height, width) in pixels that the picture has at least, if it has them at all.
+    """
+    reduced = getattr(source, "reduced", None)
+    return source.image(index) if reduced is None else reduced(index, least)
+
+
 def path_of(source: Source, index: int) -> str | None:
     """The file of a picture; None where it has none, as generated pictures have."""
     path = getattr(source, "path", None)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from detectors.data.sources.base import Source, path_of
+from detectors.data.sources.base import Source, path_of, reduced_image
 from detectors.structures import Annotations
 
 COLUMNS = ("sizes", "boxes", "labels", "crowd", "difficult", "areas")
@@ -34,6 +34,10 @@ class Concat:
         """[H, W, 3] uint8 RGB, that of its source."""
         source, row = self._place(index)
         return source.image(row)
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `reduced_image`."""
+        return reduced_image(*self._place(index), least)
 
     def path(self, index: int) -> str | None:
         return path_of(*self._place(index))

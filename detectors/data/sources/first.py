@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detectors.data.sources.base import Source, path_of
+from detectors.data.sources.base import Source, path_of, reduced_image
 from detectors.structures import Annotations
 
 
@@ -34,6 +34,10 @@ class First:
     def image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, that of the source."""
         return self.source.image(int(self.rows[index]))
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `reduced_image`."""
+        return reduced_image(self.source, int(self.rows[index]), least)
 
     def path(self, index: int) -> str | None:
         return path_of(self.source, int(self.rows[index]))

@@ -17,6 +17,8 @@ from detectors.structures import Annotations
 
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
 AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+REDUCED = {1: 0, 2: 16, 4: 32, 8: 64}  # OpenCV's flags IMREAD_REDUCED_*, without a colour of theirs
+JPEG = b"\xff\xd8"
 SAMPLED = 64  # pictures of which the size is looked at before a run
 UNREAD = (OSError, ValueError, SyntaxError, LookupError, EOFError, struct.error)  # PIL's, all met
 
@@ -51,18 +53,39 @@ class ImageFiles:
         height, width = self.annotations.sizes[index]
         return read_picture(self.path(index), (int(height), int(width)))
 
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `image`, at the smallest of 1, 1/2, 1/4 and 1/8 that is not below `least` pixels.
 
-def read_picture(path: str, size: tuple[int, int]) -> np.ndarray:
+        A JPEG is decoded at that size (libjpeg's scaled cosine transform), which is faster; the
+        files of other formats are decoded whole. So is what does not divide: its last pixels would
+        stand for more than there is, and objects would lie a little beside their boxes.
+        """
+        size = self.annotations.sizes[index]
+        fitting = [
+            part
+            for part in REDUCED
+            if np.all((size % part == 0) & (size >= part * np.array(least)))
+        ]
+        return read_picture(self.path(index), (int(size[0]), int(size[1])), max(fitting, default=1))
+
+
+def read_picture(path: str, size: tuple[int, int], part: int = 1) -> np.ndarray:
     """[H, W, 3] uint8 RGB of a file whose annotations are for pictures of this (height, width).
+
+    Args:
+        part: a JPEG is decoded at one `part`-th of its size, 1, 2, 4 or 8, which divides it.
 
     Raises:
         Unreadable: the file is damaged or gone, or has another size, upright and as it is stored.
     """
     data = encoded(path)
+    part = part if data[:2].tobytes() == JPEG else 1
     for upright in (True, False):
-        image = decoded(data, path, upright)
-        if image.shape[:2] == size:
+        image = decoded(data, path, upright, part)
+        if image.shape[:2] == (size[0] // part, size[1] // part):
             return image
+    if part > 1:
+        return read_picture(path, size)  # its error names the size in the file
     raise Unreadable(f"{path}: {_misfit(image.shape[:2], size)}")
 
 
@@ -86,7 +109,7 @@ def encoded(path: str) -> np.ndarray:
         raise _damaged(path, str(error)) from error
 
 
-def decoded(data: np.ndarray, path: str, upright: bool) -> np.ndarray:
+def decoded(data: np.ndarray, path: str, upright: bool, part: int = 1) -> np.ndarray:
     """[H, W, 3] uint8 RGB of an encoded picture; grey, CMYK and 16 bits are converted.
 
     OpenCV refuses a truncated JPEG since 4.12; before, it filled the rest with grey.
@@ -95,13 +118,14 @@ def decoded(data: np.ndarray, path: str, upright: bool) -> np.ndarray:
         data: [bytes] uint8, the content of the file.
         path: for messages.
         upright: turn the picture as its EXIF orientation says.
+        part: decode at one `part`-th of its size, see `REDUCED`.
 
     Raises:
         Unreadable: the file is damaged or of an unknown format.
     """
     flags = cv2.IMREAD_COLOR_RGB if upright else AS_STORED
     try:
-        image = cv2.imdecode(data, flags) if len(data) else None
+        image = cv2.imdecode(data, flags | REDUCED[part]) if len(data) else None
     except cv2.error as error:
         raise _damaged(path, " ".join(str(error).split())) from error
     if image is None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detectors.data.ranges import check, within
-from detectors.data.sources.base import Source, path_of
+from detectors.data.sources.base import Source, path_of, reduced_image
 from detectors.random_streams import stream
 from detectors.structures import Annotations
 
@@ -54,6 +54,10 @@ class LabelNoise:
     def image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, that of the source."""
         return self.source.image(index)
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `reduced_image`."""
+        return reduced_image(self.source, index, least)
 
     def path(self, index: int) -> str | None:
         return path_of(self.source, index)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.sources.annotations import examples
-from detectors.data.sources.base import Source, path_of
+from detectors.data.sources.base import Source, path_of, reduced_image
 from detectors.structures import Annotations
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,10 @@ class Relabelled:
     def image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, that of the source."""
         return self.source.image(index)
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `reduced_image`."""
+        return reduced_image(self.source, index, least)
 
     def path(self, index: int) -> str | None:
         return path_of(self.source, index)
