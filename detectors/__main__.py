@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from detectors import graph_cache
 from detectors.config import completion
 from detectors.config.paths import CONF, PACKAGE, choices
 from detectors.config.spelling import (
@@ -37,6 +38,7 @@ DOING = ("study",)  # commands of several things to do: `study plan` means `stud
 
 def main() -> None:
     """Run the command that `sys.argv` names, or list the commands."""
+    graph_cache.name_folder()
     known, given, rest = commands(), sys.argv[1:2], _words_first(sys.argv[2:])
     if given and given[0] in DOING:
         rest = _with_do(rest)

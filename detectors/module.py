@@ -21,6 +21,8 @@ from detectors.random_streams import torch_seed
 from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch
 from detectors.tricks import BatchTrick
 
+GRAPHS = 8  # of a canvas, for the numbers of rows that padded targets have
+
 
 class LitDetector(FusedSteps):
     """A detector with its optimiser, schedule and metric, for any Lightning `Trainer`.
@@ -78,8 +80,10 @@ class LitDetector(FusedSteps):
 
     def on_fit_start(self) -> None:
         # As late as this, because averaging callbacks deep-copy the module in their set-up.
-        loss = self.detector.loss
-        self.loss = torch.compile(loss, dynamic=False) if self.compiled else loss
+        self.loss = self.detector.loss
+        if self.compiled:
+            self.loss = torch.compile(self.loss, dynamic=False)
+            allow_graphs(GRAPHS * len(self.trainer.datamodule.canvases()))  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
@@ -147,6 +151,11 @@ class LitDetector(FusedSteps):
         checkpoint["format"], checkpoint["config"] = CHECKPOINT_FORMAT, self.config
         checkpoint["classes"] = list(data.classes)
         checkpoint["category_ids"] = list(data.annotations("val").category_ids)
+
+
+def allow_graphs(count: int) -> None:
+    """Let torch compile a function for so many shapes; from its own limit on it would run eager."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, count)
 
 
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:

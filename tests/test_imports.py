@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 STAIR = (
     {
         *("structures", "contracts", "ranges", "random_streams", "files", "measuring", "ops"),
+        "graph_cache",
         "average_precision",
         *("config", "darknet"),
     },

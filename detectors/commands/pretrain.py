@@ -14,6 +14,7 @@ from detectors.classification.module import LitClassifier
 from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.engine import run_folder
+from detectors.engine.automatic import AUTO
 from detectors.engine.build import configured_job
 from detectors.engine.checkpoint_files import check_finite
 from detectors.engine.checks import DETECTION, check_classes, check_data, check_validation
@@ -30,6 +31,8 @@ def main(cfg: DictConfig) -> float:
     """Train as the config says, write `backbone.pt`; the value of `objective`."""
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, DETECTION, "boxes, not a class for each picture; use data=imagefolder")
+    if cfg.compile == AUTO:
+        raise ValueError("compile=auto is for `detectors train`: say compile=true or false")
     cfg = configured_job(cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)

@@ -16,8 +16,8 @@ from detectors.callbacks.checkpoints import LastCheckpoint
 from detectors.callbacks.rate_range import RateRange
 from detectors.config.origins import origins
 from detectors.config.words import said, words_of_job
-from detectors.engine import record, run_folder
-from detectors.engine.batch_size import settled
+from detectors.engine import batch_size, compiling, record, run_folder
+from detectors.engine.automatic import Choice, settled
 from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
@@ -27,6 +27,12 @@ from detectors.module import LitData, LitDetector
 from detectors.report import FILE, write
 from detectors.report.reading import read_run
 from detectors.studies.keys import resolved
+
+# What the word `auto` is replaced by, in this order: a step is timed with the batch that was found.
+CHOICES: dict[str, Choice] = {
+    batch_size.KEY: batch_size.largest_batch,
+    compiling.KEY: compiling.worthwhile,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +45,7 @@ def main(cfg: DictConfig) -> float:
     overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     check_debug(cfg)
-    words, cfg = settled(cfg)
+    words, cfg = settled(cfg, CHOICES)
     composed = resolved(cfg)
     cfg = configured(words, str(HydraConfig.get().job.config_name), cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))

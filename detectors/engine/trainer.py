@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
+from detectors import graph_cache
 from detectors.callbacks.checkpoints import LastCheckpoint, Stopped
 from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
@@ -141,6 +142,8 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     schedule = instantiate(cfg, "learning_rate")
     schedule(optimizer(detector), 10**9)  # what they refuse in any run is refused here
     batch_tricks = instantiate(cfg, "batch_tricks")
+    if cfg.compile:
+        _log.info(graph_cache.told())
     module = LitDetector(
         detector,
         optimizer,

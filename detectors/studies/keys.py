@@ -77,11 +77,12 @@ def check_result(config: Mapping[str, Any]) -> None:
     """
     if config.get("debug"):
         raise ValueError(f"debug={config['debug']}: such a run is no result; leave the word out")
-    if (config.get("data") or {}).get("batch_size") == "auto":
-        raise ValueError(
-            "data.batch_size=auto is another number on another machine: let the runs of a study "
-            "name it"
-        )
+    batch_size = (config.get("data") or {}).get("batch_size")
+    for word, value in (("data.batch_size", batch_size), ("compile", config.get("compile"))):
+        if value == "auto":
+            raise ValueError(
+                f"{word}=auto is something else on another machine: let the runs of a study name it"
+            )
 
 
 def _kept(node: Any, folder: str, path: str = "") -> Any:

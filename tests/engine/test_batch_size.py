@@ -15,14 +15,9 @@ from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.detector import Detector
 from detectors.engine import batch_size
-from detectors.engine.batch_size import (
-    check_alone,
-    check_device,
-    full_batch,
-    largest,
-    most_objects,
-    numbered,
-)
+from detectors.engine.automatic import check_alone, with_value
+from detectors.engine.batch_size import check_device, largest
+from detectors.engine.trial_steps import full_batch, most_objects
 from detectors.studies.keys import fingerprint, resolved, run_key
 
 WORDS = ["model=yolov3_tiny", "size=small", "image_size=64", "device=cpu", "precision=32-true"]
@@ -59,13 +54,15 @@ def test_a_processor_and_several_processes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"device=cpu.*say a number, such as data\.batch_size=8"):
         check_device("cpu")
     trainer = instantiate(compose(["trainer=ddp_cpu", f"run_dir={tmp_path}"]), "trainer")
-    with pytest.raises(ValueError, match=r"has 2 processes.*find it on one GPU"):
-        check_alone(trainer)
+    with pytest.raises(
+        ValueError, match=r"data\.batch_size=auto: the run has 2 processes.*find it on one"
+    ):
+        check_alone(trainer, batch_size.KEY)
 
 
 def test_the_number_takes_the_place_of_the_word() -> None:
     words = ["model=fcos", "data.batch_size=auto", "seed=1"]
-    assert numbered(words, 4) == ["model=fcos", "seed=1", "data.batch_size=4"]
+    assert with_value(words, "data.batch_size", 4) == ["model=fcos", "seed=1", "data.batch_size=4"]
 
 
 def test_a_full_batch_has_the_most_objects_on_the_whole_canvas() -> None:
@@ -126,7 +123,7 @@ def test_the_number_is_found_by_training_steps_and_kept(
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "data.batch_size=auto: 4, with pictures of (64, 64)" in log
     assert "batches of 4 would take optimizer.lr=0.0001" in log
-    named = compose(numbered([*WORDS, *RUN[:-1], "trainer.max_epochs=1"], 4))
+    named = compose(with_value([*WORDS, *RUN[:-1], "trainer.max_epochs=1"], batch_size.KEY, 4))
     assert named.optimizer.lr == 0.0004
     assert found["key"] == run_key(resolved(named), fingerprint(resolved(named)))
     room_for_four.clear()

@@ -73,7 +73,8 @@ def test_words_that_mean_nothing_refuse_their_variant_alone(tmp_path: Path) -> N
     ("word", "told"),
     [
         ("debug=fast", "debug=fast: such a run is no result"),
-        ("data.batch_size=auto", "data.batch_size=auto is another number on another machine"),
+        ("data.batch_size=auto", "data.batch_size=auto is something else on another machine"),
+        ("compile=auto", "compile=auto is something else on another machine"),
     ],
 )
 def test_what_is_no_result_is_no_variant(word: str, told: str, tmp_path: Path) -> None:
