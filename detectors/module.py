@@ -107,8 +107,9 @@ class LitDetector(FusedSteps):
     def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.means.add(losses, images, rate)
-        self.log_dict({f"train/{name}_step": value for name, value in losses.items()})
-        self.log("train/lr", rate)
+        if self.trainer._logger_connector.should_update_logs:  # else nobody would see them
+            self.log_dict({f"train/{name}_step": value for name, value in losses.items()})
+            self.log("train/lr", rate)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         return self._evaluate(batch, "val")

@@ -1,5 +1,6 @@
 """Measures what a training costs: seconds, pictures and memory."""
 
+import logging
 import time
 from typing import Any
 
@@ -8,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from detectors.measuring import device_peak, process_peak, reset_peaks, synchronize
+
+_log = logging.getLogger(__name__)
 
 TRAINING, EVALUATION = "train_seconds", "evaluation_seconds"
 
@@ -26,6 +29,7 @@ class Costs(Callback):
         self.seconds = {TRAINING: 0.0, EVALUATION: 0.0}
         self.doing: str | None = None  # a key of `seconds`
         self.since = 0.0
+        self.told = dict(self.seconds)  # at the last evaluation
         self.images_seen, self.timed = 0, 0  # timed: those of which the seconds are known
         self.steps, self.epochs = 0, 0
         self.peaks: dict[str, int | None] = {"process": 0, "device": None}  # of earlier lives
@@ -62,6 +66,12 @@ class Costs(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         self._turn_to(TRAINING if fitting else None)
+        if fitting and trainer.is_global_zero:
+            spent = {name: self.seconds[name] - self.told[name] for name in self.seconds}
+            share = 100 * spent[EVALUATION] / sum(spent.values())
+            told = "evaluation after epoch %d: %.1f s, %.0f %% of the time since the last one"
+            _log.info(told, trainer.current_epoch + 1, spent[EVALUATION], share)
+            self.told = dict(self.seconds)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._turn_to(EVALUATION)
@@ -112,6 +122,7 @@ class Costs(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = {name: state_dict[name] for name in self.seconds}
+        self.told = dict(self.seconds)
         self.images_seen, self.timed = state_dict["images_seen"], state_dict["timed"]
         self.steps, self.epochs = state_dict["steps"], state_dict["epochs"]
         self.peaks = dict(state_dict["memory"])

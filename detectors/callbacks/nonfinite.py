@@ -48,7 +48,7 @@ class NonFiniteStop(Callback):
         """Notes the gradients before they are clipped, which would spoil all for one."""
         self._rate = float(optimizer.param_groups[0]["lr"])
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            self.gradients.record(_largest(pl_module), trainer.fit_loop.total_batch_idx)
+            self.gradients.record(_gradients(pl_module), trainer.fit_loop.total_batch_idx)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
@@ -109,10 +109,22 @@ class _FirstBad:
 
 
 @torch.no_grad()
-def _largest(module: LightningModule) -> dict[str, Tensor]:
-    """The largest absolute value in the gradient of each parameter; 0 where there is none."""
+def _gradients(module: LightningModule) -> dict[str, Tensor]:
+    """A norm of the gradient of each parameter, finite where that is; 0 where there is none.
+
+    That is the largest absolute value. On a CPU it takes twenty times as long as the square norm,
+    which overflows for finite values above 1e19, and therefore is not believed where it does.
+    """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
-    norms = torch._foreach_norm(list(grads.values()), float("inf")) if grads else ()
+    norms = _norms(list(grads.values())) if grads else ()
     found = dict(zip(grads, norms, strict=True))
     return {name: found.get(name, p.new_zeros(())) for name, p in parameters.items()}
+
+
+def _norms(grads: list[Tensor]) -> tuple[Tensor, ...]:
+    if grads[0].device.type == "cpu":
+        squares = torch._foreach_norm(grads, 2)
+        if torch.stack(squares).isfinite().all():
+            return squares
+    return torch._foreach_norm(grads, float("inf"))

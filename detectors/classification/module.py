@@ -118,8 +118,9 @@ class LitClassifier(FusedSteps):
     def _log_step(self, loss: Tensor, images: int) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.means.add({"loss": loss}, images, rate)
-        self.log("train/loss_step", loss)
-        self.log("train/lr", rate)
+        if self.trainer._logger_connector.should_update_logs:  # else nobody would see them
+            self.log("train/loss_step", loss)
+            self.log("train/lr", rate)
 
     def validation_step(self, batch: LabelledImages, batch_idx: int) -> None:
         logits = self.classifier(batch.images.contiguous(memory_format=self.memory_format))

@@ -10,8 +10,10 @@ from detectors.callbacks.nonfinite import NonFiniteStop
 class Diverging(LightningModule):
     """Its box loss is NaN from batch `bad` on; the learning rate halves with every step.
 
-    From batch `spoiled` on, the gradients of `second` and all before it are not finite.
+    From batch `spoiled` on, gradients of `second` and all before it are `factor` times as large.
     """
+
+    factor = torch.inf
 
     def __init__(self, bad: int, spoiled: int = 99) -> None:
         super().__init__()
@@ -22,7 +24,7 @@ class Diverging(LightningModule):
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> dict:
         hidden = self.weight * self.second
         if batch_idx >= self.spoiled:
-            hidden.register_hook(lambda gradient: gradient * torch.inf)
+            hidden.register_hook(lambda gradient: gradient * self.factor)
         box = hidden.sum() * (torch.nan if batch_idx >= self.bad else 1.0) + self.third.sum()
         terms = {"class": self.weight.sum().detach(), "box": box.detach()}
         return {"loss": box, "terms": terms}
@@ -81,6 +83,13 @@ def test_a_gradient_is_blamed_where_the_loss_is_finite(
     message = r"gradient of second, and of 1 parameters more, is not finite at training step 2 "
     with pytest.raises(FloatingPointError, match=message + r"\(learning rate 0\.25\), though the "):
         train(tmp_path, 99, NonFiniteStop(every=100), spoiled=2)
+
+
+def test_finite_gradients_whose_squares_overflow_are_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Diverging, "factor", 1e25)
+    assert train(tmp_path, 99, NonFiniteStop(), spoiled=2).global_step == 5
 
 
 def test_a_loss_is_blamed_before_its_gradients(tmp_path: Path) -> None:
