@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm
+from detectors.ops.denying import denying, sum_of_denying
 from detectors.ranges import Inner, Positive, Share, Weight
 from detectors.structures import Matched
 
@@ -85,22 +86,18 @@ class Focal(LossTerm):
     def _hard(self, matched: Matched) -> Tensor:
         """Every class is denied by every prior, but a positive affirms its own instead."""
         logits = matched.predictions.logits
-        denied = (1 - self.alpha) * self._of_denying(logits).sum(-1)
+        denied = (1 - self.alpha) * sum_of_denying(logits, self.gamma)
         own = logits.gather(-1, matched.labels[..., None]).squeeze(-1)
-        affirmed = self.alpha * self._of_denying(-own) - (1 - self.alpha) * self._of_denying(own)
+        affirmed = self.alpha * denying(-own, self.gamma)
+        affirmed = affirmed - (1 - self.alpha) * denying(own, self.gamma)
         return denied + affirmed * matched.positive
 
     def _soft(self, matched: Matched) -> Tensor:
         """The same for targets between 0 and 1, at twice the cost."""
         logits, target = matched.predictions.logits, smoothed(matched, self.smoothing)
-        affirmed = self.alpha * target * self._of_denying(-logits)
-        denied = (1 - self.alpha) * (1 - target) * self._of_denying(logits)
+        affirmed = self.alpha * target * denying(-logits, self.gamma)
+        denied = (1 - self.alpha) * (1 - target) * denying(logits, self.gamma)
         return (affirmed + denied).sum(-1)
-
-    def _of_denying(self, logits: Tensor) -> Tensor:
-        """`-(1 - p_t)^gamma log p_t` where the target is zero, so p_t = 1 - p."""
-        p = logits.sigmoid().clamp(min=1e-30)  # at 0 a power below 1 has an infinite slope
-        return p.pow(self.gamma) * F.softplus(logits)
 
 
 class GaussianFocal(LossTerm):
