@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from detectors.ops import suppression
 from detectors.ops.boxes import aligned_iou
 from detectors.ops.suppression import fixed_point, too_near
 from detectors.postprocess import DIoU, Ranked
@@ -42,6 +43,21 @@ def test_equals_the_loop(threshold: float, beta: float) -> None:
     same = (labels[:, :, None] == labels[:, None]) & torch.ones(60, 60).triu(1).bool()
     near = torch.stack([too_near(image, threshold, beta) for image in boxes])
     assert torch.equal(fixed_point(near & same, valid), found)  # what a GPU does
+
+
+def test_blocks_settle_what_one_relation_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks of a group, where boxes of a later one go because of an earlier one's."""
+    monkeypatch.setattr(suppression, "BLOCK", 32)
+    draw = torch.Generator().manual_seed(0)
+    corner = torch.rand(2, 700, 2, generator=draw) * 60
+    sides = 5 + 15 * torch.rand(2, 700, 2, generator=draw)
+    boxes, labels = torch.cat([corner, corner + sides], dim=-1), torch.arange(700).expand(2, -1) % 2
+    valid = torch.rand(2, 700, generator=draw) < 0.95
+    found = DIoU(0.3, 0.6)(_ranked(boxes, labels, valid)).valid
+    same = (labels[:, :, None] == labels[:, None]) & torch.ones(700, 700).triu(1).bool()
+    near = torch.stack([too_near(image, 0.3, 0.6) for image in boxes])
+    assert torch.equal(fixed_point(near & same, valid), found)
+    assert 2 * 32 < found[0].sum() < 500
 
 
 def test_a_box_far_from_the_winners_centre_stays() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detectors.ops.boxes import aligned_iou, center_distance, pairwise_iou
 
+BLOCK = 256  # ranked boxes that are settled together
 Decay = Callable[[Tensor], Tensor]  # IoU to the factor that a score is multiplied with
 
 
@@ -102,7 +103,7 @@ def greedy_diou(
     """Greedy suppression of ranked boxes that are `too_near`, group by group.
 
     The same result as `fixed_point` on that relation between all boxes, but only boxes of one group
-    are compared, and distances are taken where the IoU alone is above the threshold.
+    are compared, and of these only those that are left with the best that stay, block by block.
 
     Args:
         boxes, groups, valid: as `greedy_iou`.
@@ -113,14 +114,26 @@ def greedy_diou(
     """
     keep = torch.zeros_like(valid)
     for image, rows in _members(groups, valid):
-        own = boxes[image, rows]
-        relation = (pairwise_iou(own, own) > threshold).triu(1)
-        first, second = relation.nonzero(as_tuple=True)
-        apart = center_distance(own[first], own[second]).pow(beta)
-        relation[first, second] = aligned_iou(own[first], own[second]) - apart > threshold
-        everyone = torch.ones_like(rows, dtype=torch.bool)
-        keep[image, rows] = fixed_point(relation[None], everyone[None])[0]
+        own = boxes[image]
+        while len(rows):
+            best, rows = rows[:BLOCK], rows[BLOCK:]
+            relation = _too_near(own[best], own[best], threshold, beta).triu(1)
+            best = best[
+                fixed_point(relation[None], torch.ones_like(best, dtype=torch.bool)[None])[0]
+            ]
+            keep[image].index_fill_(0, best, True)
+            if len(rows):
+                rows = rows[~_too_near(own[best], own[rows], threshold, beta).any(dim=0)]
     return keep
+
+
+def _too_near(a: Tensor, b: Tensor, threshold: float, beta: float) -> Tensor:
+    """`too_near` between boxes [K, 4] and [N, 4], with distances where the IoU is large enough."""
+    relation = pairwise_iou(a, b) > threshold
+    first, second = relation.nonzero(as_tuple=True)
+    apart = center_distance(a[first], b[second]).pow(beta)
+    relation[first, second] = aligned_iou(a[first], b[second]) - apart > threshold
+    return relation
 
 
 @greedy_diou.register_fake
