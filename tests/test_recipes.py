@@ -46,8 +46,10 @@ def takes_two_steps(cfg: DictConfig) -> None:
 
 
 def thin(cfg: DictConfig) -> None:
-    """Fewer channels and regions than are published, where size=small leaves them."""
-    neck, head = cfg.part.neck, cfg.part.head
+    """Fewer channels, regions and candidates than are published, where size=small leaves them."""
+    neck, head, postprocess = cfg.part.neck, cfg.part.head, cfg.part.postprocess
+    if "per_level" in postprocess:
+        postprocess.per_level = 100  # soft-NMS goes through them one by one
     if isinstance(neck.get("channels"), int):
         neck.channels = 64
     for key in {"train_proposals", "test_proposals"} & set(head):
@@ -97,7 +99,8 @@ def settle(cfg: DictConfig) -> None:
             backbone.pretrained = False
         if "resnet" in backbone.get("name", ""):
             backbone.name = "resnet18"
-        cfg.schedule.milestones = [0.5]
+        if "milestones" in cfg.schedule:
+            cfg.schedule.milestones = [0.5]
         cfg.warmup.length = min(cfg.warmup.length, 0.5)
 
 
