@@ -27,6 +27,7 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CENTERNET = "layers of CenterNet's released networks/"
+MMDET = "parameters of mmdet 3.3.0's retinanet_r50_nasfpn_crop640, built without weights"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -56,6 +57,8 @@ PUBLISHED = [
     ("retinanet", 91, ["norm=frozen"], 34_014_999, LOADED),
     ("retinanet_v2", 91, [], 38_198_935, BUILT),
     ("retinanet_v2", 20, [], 36_726_040, BUILT),
+    ("retinanet_nas_fpn", 80, [], 59_979_828, MMDET),
+    ("retinanet_nas_fpn", 20, [], 58_735_128, MMDET),
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),

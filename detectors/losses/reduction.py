@@ -37,7 +37,7 @@ def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
 
 
 def per_batch_positives_and_one(positive: Tensor, counted: Tensor) -> Tensor:
-    """One more than the positives of the batch, on all devices (`_detection_loss` of EfficientDet).
+    """One more than the positives of the batch, on all devices (`detection_loss` of EfficientDet).
 
     The release has one more on each of its devices.
     """
