@@ -196,6 +196,22 @@ class CellShapes(PriorGrid):
         return BoxGrid(pixels)(features, specs)
 
 
+def octave_anchors(
+    levels: Count, scale: Positive, octaves: Count, shapes: list[Shape]
+) -> CellShapes:
+    """Anchors of several sizes within an octave and of every shape, size by size, not rounded.
+
+    Args:
+        levels: how many levels the neck delivers.
+        scale: the smallest size, in strides.
+        octaves: sizes between `scale` and twice that, in equal ratios.
+        shapes: (width, height) by which a size is multiplied.
+    """
+    sizes = [scale * 2 ** (index / octaves) for index in range(octaves)]
+    level = [(size * width, size * height) for size in sizes for width, height in shapes]
+    return CellShapes([level] * levels)
+
+
 class WholeImage(PriorGrid):
     """Boxes as large as the canvas in the middle of each cell of one level.
 

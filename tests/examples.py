@@ -11,9 +11,12 @@ from detectors.structures import FeatureSpec, Predictions, Priors, Progress, Tar
 
 # All but the one that is what a file of the user's says: tests/darknet/test_family.py
 FAMILIES = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - {"darknet"})
+# Of the parts of efficientdet_d0 and d7x, with other numbers.
+SCALED = {f"efficientdet_d{size}" for size in range(1, 8)}
 START = Progress(images_seen=1, step=0, steps=1)  # of a run, for losses without one
 THIN = {  # words for fewer channels and layers, by family, where size=small leaves the published
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
+    "retinanet_nas_fpn": [*("part.neck.channels=64", "part.neck.repeats=1", "part.tower.depth=1")],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "centernet": ["part.neck.channels=64"],

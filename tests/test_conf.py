@@ -17,7 +17,7 @@ from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
-from tests.examples import FAMILIES, START
+from tests.examples import FAMILIES, SCALED, START
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
@@ -87,7 +87,9 @@ def works(family: str, *words: str, size: str = "small") -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in SCALED)) for f in FAMILIES]
+)
 def test_every_family_works(family: str, size: str) -> None:
     works(family, size=size)
 

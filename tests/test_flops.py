@@ -25,6 +25,8 @@ OPS = "_ops in the metadata of torchvision's COCO_V1 weights, at 800 x 800"
 LAYERS = "multiply-adds, layer by layer, of the released "
 # Caffe rounds sizes up when pooling, as we do: 38 x 63 cells.
 VGG = "VGG16 end to end, 300 regions, counted with 37 x 62 cells"
+NAS_FPN = "convolutions of mmdet 3.3.0, which rounds the last two levels down"
+EFFDET = "convolutions of effdet 0.4.1's tf_efficientdet_*, counted by torch"
 DLA = "pose_dla_dcn.py, with 0.067 of projections that nothing reads and we leave out"
 
 # family, classes, (height, width), further overrides, figure, its unit, source
@@ -56,6 +58,7 @@ PUBLISHED = [
     ("retinanet", 91, (800, 1344), [], 254.47, ADDS, LAYERS + "R50-FPN"),
     ("retinanet", 80, (800, 1344), [], 249.36, ADDS, LAYERS + "R50-FPN"),
     ("retinanet_v2", 91, (800, 800), [], 152.24, ADDS, OPS),
+    ("retinanet_nas_fpn", 80, (800, 1344), [], 363.00, ADDS, NAS_FPN),
     ("fcos", 91, (800, 800), [], 128.207, ADDS, OPS),
     ("fcos", 80, (800, 1344), [], 214.73, ADDS, LAYERS + "R50-FPN"),
     ("faster_rcnn", 90, (800, 800), [], 134.38, ADDS, OPS + ", 1000 regions"),
@@ -77,6 +80,15 @@ PUBLISHED = [
     ),
     ("centernet_dla", 80, (512, 512), [], 33.10, ADDS, LAYERS + DLA),
     ("centernet_hourglass", 80, (512, 512), [], 292.71, ADDS, LAYERS + "large_hourglass.py"),
+    ("efficientdet_d0", 90, (512, 512), [], 2.492, ADDS, EFFDET),
+    ("efficientdet_d1", 90, (640, 640), [], 6.003, ADDS, EFFDET),
+    ("efficientdet_d2", 90, (768, 768), [], 10.832, ADDS, EFFDET),
+    ("efficientdet_d3", 90, (896, 896), [], 24.569, ADDS, EFFDET),
+    ("efficientdet_d4", 90, (1024, 1024), [], 54.584, ADDS, EFFDET),
+    ("efficientdet_d5", 90, (1280, 1280), [], 134.13, ADDS, EFFDET),
+    ("efficientdet_d6", 90, (1280, 1280), [], 224.12, ADDS, EFFDET),
+    ("efficientdet_d7", 90, (1536, 1536), [], 322.73, ADDS, EFFDET),
+    ("efficientdet_d7x", 90, (1536, 1536), [], 407.63, ADDS, EFFDET),
 ]
 
 

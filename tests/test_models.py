@@ -19,11 +19,12 @@ from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.postprocess import Suppression
 from detectors.structures import Detections, Targets
-from tests.examples import FAMILIES, START, THIN
+from tests.examples import FAMILIES, SCALED, START, THIN
 
 HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
+ALIKE |= SCALED | {"efficientdet_d7x", "retinanet_nas_fpn"}
 # As centernet, yolov3 and yolov4 from the features on.
 SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3

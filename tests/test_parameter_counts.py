@@ -27,6 +27,8 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CENTERNET = "layers of CenterNet's released networks/"
+MMDET = "parameters of mmdet 3.3.0's retinanet_r50_nasfpn_crop640, built without weights"
+EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
 UNREAD = 64 * 128 + 2 * 128 + 128 * 256 + 2 * 256
@@ -55,6 +57,8 @@ PUBLISHED = [
     ("retinanet", 91, ["norm=frozen"], 34_014_999, LOADED),
     ("retinanet_v2", 91, [], 38_198_935, BUILT),
     ("retinanet_v2", 20, [], 36_726_040, BUILT),
+    ("retinanet_nas_fpn", 80, [], 59_979_828, MMDET),
+    ("retinanet_nas_fpn", 20, [], 58_735_128, MMDET),
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
@@ -76,6 +80,26 @@ PUBLISHED = [
     ("centernet_dla", 80, [], 19_675_892 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_dla", 20, [], 19_660_472 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_hourglass", 80, [], 191_284_008, CENTERNET + "large_hourglass.py, two stacks"),
+    ("efficientdet_d0", 80, [], 3_874_217, EFFDET),
+    ("efficientdet_d0", 90, [], 3_880_067, EFFDET),
+    ("efficientdet_d0", 20, [], 3_839_117, EFFDET),
+    ("efficientdet_d1", 80, [], 6_617_888, EFFDET),
+    ("efficientdet_d1", 20, [], 6_569_828, EFFDET),
+    ("efficientdet_d2", 80, [], 8_086_869, EFFDET),
+    ("efficientdet_d2", 20, [], 8_025_849, EFFDET),
+    ("efficientdet_d3", 80, [], 12_017_806, EFFDET),
+    ("efficientdet_d3", 20, [], 11_930_866, EFFDET),
+    ("efficientdet_d4", 80, [], 20_703_425, EFFDET),
+    ("efficientdet_d4", 20, [], 20_581_925, EFFDET),
+    ("efficientdet_d5", 80, [], 33_627_305, EFFDET),
+    ("efficientdet_d5", 20, [], 33_471_245, EFFDET),
+    ("efficientdet_d6", 80, [], 51_837_132, EFFDET),
+    ("efficientdet_d6", 20, [], 51_629_232, EFFDET),
+    ("efficientdet_d7", 80, [], 51_837_132, EFFDET),
+    ("efficientdet_d7", 20, [], 51_629_232, EFFDET),
+    ("efficientdet_d7x", 90, [], 77_147_166, EFFDET),
+    ("efficientdet_d7x", 80, [], 77_112_516, EFFDET),
+    ("efficientdet_d7x", 20, [], 76_904_616, EFFDET),
 ]
 
 

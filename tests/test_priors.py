@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from detectors.ops.boxes import centers, sides
-from detectors.priors import BoxGrid, Points, anchors
+from detectors.priors import BoxGrid, Points, anchors, octave_anchors
 from tests.examples import feature_maps, points, shapes
 
 RATIOS = [0.5, 1.0, 2.0]
@@ -69,6 +69,35 @@ def test_published_anchors_of_a_cell() -> None:
         expected = torch.tensor(lying[stride] + square[stride] + upright).float()
         cell = priors.boxes[0, start : start + 9 or None]
         assert torch.equal(cell, torch.cat([-expected, expected], dim=-1))
+
+
+EFFICIENTDET = [(1.0, 1.0), (1.4, 0.7), (0.7, 1.4)]
+
+
+@pytest.mark.parametrize(
+    ("side", "levels", "count"),
+    [(512, 5, 49_104), (640, 5, 76_725), (768, 5, 110_484), (896, 5, 150_381),
+     (1024, 5, 196_416), (1280, 5, 306_900), (1536, 5, 441_936), (1536, 6, 442_260)],
+)  # fmt: skip
+def test_efficientdet_has_the_published_anchors(side: int, levels: int, count: int) -> None:
+    """D0 to D7x."""
+    grid = octave_anchors(levels, 4.0, 3, EFFICIENTDET)
+    priors = grid(*feature_maps([8 * 2**level for level in range(levels)], side, side))
+    assert priors.boxes.shape == (1, count, 4)
+
+
+def test_octaves_come_first_and_shapes_within_them() -> None:
+    grid = octave_anchors(2, 4.0, 3, EFFICIENTDET)
+    priors = grid(*feature_maps([8, 16], 32, 32))
+    for start, stride in ((0, 8.0), (16 * 9, 16.0)):
+        box = priors.boxes[0, start : start + 9]
+        expected = [
+            (4 * stride * 2 ** (k / 3) * width, 4 * stride * 2 ** (k / 3) * height)
+            for k in range(3)
+            for width, height in EFFICIENTDET
+        ]
+        torch.testing.assert_close(sides(box), torch.tensor(expected))
+        torch.testing.assert_close(centers(box), torch.full((9, 2), stride / 2))
 
 
 def test_cells_row_by_row_and_shape_by_shape() -> None:

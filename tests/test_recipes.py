@@ -46,8 +46,10 @@ def takes_two_steps(cfg: DictConfig) -> None:
 
 
 def thin(cfg: DictConfig) -> None:
-    """Fewer channels and regions than are published, where size=small leaves them."""
-    neck, head = cfg.part.neck, cfg.part.head
+    """Fewer channels, regions and candidates than are published, where size=small leaves them."""
+    neck, head, postprocess = cfg.part.neck, cfg.part.head, cfg.part.postprocess
+    if "per_level" in postprocess:
+        postprocess.per_level = 100  # soft-NMS goes through them one by one
     if isinstance(neck.get("channels"), int):
         neck.channels = 64
     for key in {"train_proposals", "test_proposals"} & set(head):
@@ -97,7 +99,8 @@ def settle(cfg: DictConfig) -> None:
             backbone.pretrained = False
         if "resnet" in backbone.get("name", ""):
             backbone.name = "resnet18"
-        cfg.schedule.milestones = [0.5]
+        if "milestones" in cfg.schedule:
+            cfg.schedule.milestones = [0.5]
         cfg.warmup.length = min(cfg.warmup.length, 0.5)
 
 
@@ -129,6 +132,16 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "ssd300_coco": (32, 400_000, {0: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 360_000: 1e-5}),
     "ssd512_coco": (32, 400_000, {0: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 360_000: 1e-5}),
     "retinanet_coco": (16, 90_000, {0: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "efficientdet_coco": (
+        128,
+        300 * (COCO // 128),
+        {0: 0.016, COCO // 128: 0.16, 150 * (COCO // 128) + COCO // 256: 0.08},
+    ),
+    "retinanet_nas_fpn_coco": (
+        64,
+        50 * 1849,
+        {0: 8e-3, 1000: 8e-2, 30 * 1849 - 1: 8e-2, 30 * 1849: 8e-3, 40 * 1849: 8e-4},
+    ),
     "fcos_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
@@ -144,7 +157,8 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     ),
 }
 DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet": 0.0}
-DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4}
+DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4, "efficientdet": 4e-5}
+CLIPPED_AND_AVERAGED = {"efficientdet_coco": (10.0, 0.9998)}  # no other recipe does either
 
 
 @cache
@@ -167,8 +181,9 @@ def test_batch_and_length_are_those_of_the_paper(recipe: str) -> None:
         batches = pictures // cfg.data.batch_size
         per_epoch = -(-batches // cfg.trainer.accumulate_grad_batches)
         assert cfg.trainer.max_epochs * per_epoch == steps
-    assert cfg.trainer.gradient_clip_val is None  # none of them clips the whole gradient
-    assert "ema" not in cfg.callback
+    clipped, averaged = CLIPPED_AND_AVERAGED.get(recipe, (None, None))
+    assert cfg.trainer.gradient_clip_val == clipped
+    assert cfg.callback.get("ema", {}).get("decay") == averaged
     assert instantiate(cfg, "data").batch_size == cfg.data.batch_size
 
 

@@ -1,5 +1,7 @@
 """SSD: the best prior of every object, and every prior that overlaps one well."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,8 @@ from detectors.assigners.ties import assignable, last
 from detectors.ops.boxes import pairwise_iou
 from detectors.ranges import Share
 from detectors.structures import Assignment, Predictions, Targets
+
+Owner = Callable[[Tensor], tuple[Tensor, Tensor]]  # as `ties.last`
 
 
 class Bipartite(Assigner):
@@ -56,13 +60,18 @@ class Bipartite(Assigner):
 class BestPrior(Assigner):
     """Every prior takes what it overlaps by `threshold`; each object its best prior at any rate.
 
-    torchvision's SSDMatcher: of two objects with one best prior the later one has it, and the other
-    may end without any.
+    Of two objects with one best prior one has it, and the other may end without any. An object that
+    overlaps no prior takes the first of all, as in both releases.
+
+    Args:
+        threshold: least IoU by which a prior takes an object that is not its own.
+        owner: which of the two; `ties.last` in torchvision's SSDMatcher, `ties.first` in
+            EfficientDet's release (`object_detection/argmax_matcher.py`).
     """
 
-    def __init__(self, threshold: Share) -> None:
+    def __init__(self, threshold: Share, owner: Owner = last) -> None:
         super().__init__()
-        self.threshold = threshold
+        self.threshold, self.owner = threshold, owner
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
@@ -72,7 +81,7 @@ class BestPrior(Assigner):
         favourite = iou.argmax(dim=2, keepdim=True)
         taken = torch.zeros_like(iou, dtype=torch.bool)
         taken = taken.scatter(2, favourite, assignable(targets)[:, :, None])
-        owner, forced = last(taken)
+        owner, forced = self.owner(taken)
         positive = forced | (best >= self.threshold)
         matched = torch.where(forced, owner, matched)
         return Assignment(matched * positive, positive, torch.zeros_like(positive))

@@ -27,6 +27,11 @@ def highest(assigned: Tensor, priority: Tensor) -> tuple[Tensor, Tensor]:
     return matched * positive, positive
 
 
+def first(assigned: Tensor) -> tuple[Tensor, Tensor]:
+    """The first object in the list for each prior; takes and returns what `highest` does."""
+    return highest(assigned, torch.zeros((), device=assigned.device))
+
+
 def last(assigned: Tensor) -> tuple[Tensor, Tensor]:
     """The last object in the list for each prior, as if each overwrote those before it.
 

@@ -24,8 +24,11 @@ def activation(act: Activation, channels: int) -> nn.Module:
 class ConvNormAct(nn.Sequential):
     """[B, in, H, W] -> [B, out, ceil(H / stride), ceil(W / stride)] for odd kernels.
 
-    The padding is half the kernel. The convolution has a bias only if no norm follows, because the
-    norm's shift would make it redundant. The layers are the children `conv`, `norm` and `act`.
+    The padding is half the kernel. The layers are the children `conv`, `norm` and `act`.
+
+    Args:
+        bias: of the convolution; by default it has one only if no norm follows, whose shift would
+            make it redundant.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class ConvNormAct(nn.Sequential):
         norm: Norm | None,
         act: Activation | None,
         groups: int = 1,
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -47,7 +51,7 @@ class ConvNormAct(nn.Sequential):
             stride,
             padding=kernel // 2,
             groups=groups,
-            bias=norm is None,
+            bias=norm is None if bias is None else bias,
         )
         if norm is not None:
             self.norm = norm(out_channels)

@@ -10,6 +10,16 @@ from torch import Tensor, nn
 from detectors.ranges import Positive
 
 
+class Sum(nn.Module):
+    """The sum of tensors of one shape, made like a `WeightedSum`, whatever their number is."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        return reduce(add, tensors)
+
+
 class WeightedSum(nn.Module):
     """A weighted mean of tensors of one shape; each has one learnt weight, and all start equal.
 

@@ -16,11 +16,16 @@ def mean_over_devices(count: Tensor, least: float = 1.0) -> Tensor:
     Gradients are averaged over processes too, so a loss divided by this average has the gradient of
     one process that holds all images.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if devices() == 1:
         return count.clamp(min=least)
     count = count.clone()
     dist.all_reduce(count)
-    return count.clamp(min=least) / dist.get_world_size()
+    return count.clamp(min=least) / devices()
+
+
+def devices() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
@@ -29,6 +34,15 @@ def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
     Like all normalisers here: takes `positive` and `counted`, [B, N] float, and returns [B].
     """
     return mean_over_devices(positive.sum()).expand(len(positive))
+
+
+def per_batch_positives_and_one(positive: Tensor, counted: Tensor) -> Tensor:
+    """One more than the positives of the batch, on all devices (`detection_loss` of EfficientDet).
+
+    The release has one more on each of its devices.
+    """
+    count = mean_over_devices(positive.sum(), least=0.0) + 1 / devices()
+    return count.expand(len(positive))
 
 
 def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The bidirectional feature pyramid of EfficientDet (Tan et al. 2020)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +30,10 @@ class BiFPN(Neck):
         priors: the grid of the dense head, which says how many levels are needed.
         channels: of every output level.
         repeats: how often the two paths are run; 3 in EfficientDet-D0.
+        bias: of the 1x1 convolutions; as of `ConvNormAct`. The release has it before its norms.
+        halve: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)], the way to a coarser level.
+        fuse: makes, of their number, what adds the maps that enter a node.
+        init: draws the weights, given the neck; torch's if None.
 
     Raises:
         ValueError: there are fewer than two levels, or their strides do not double.
@@ -42,29 +47,31 @@ class BiFPN(Neck):
         act: Activation,
         channels: Count = 64,
         repeats: Count = 3,
+        bias: bool | None = None,
+        halve: Callable[[Tensor], Tensor] = halved,
+        fuse: Callable[[int], nn.Module] = WeightedSum,
+        init: Callable[[nn.Module], object] | None = None,
     ) -> None:
         super().__init__()
-        self.given = len(specs)
+        self.given, self.halve = len(specs), halve
         self.specs = [spec._replace(channels=channels) for spec in with_coarser(specs, priors)]
         check_doubling(self.specs, "BiFPN")
         entering = list(specs) + [specs[-1]] * (len(self.specs) > self.given)
-        self.lateral = nn.ModuleList(
-            ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in entering
-        )
-        self.lateral_up = nn.ModuleList(
-            ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in specs[1:]
-        )
-        self.paths = nn.ModuleList(
-            _TwoPaths(len(self.specs), channels, norm, act) for _ in range(repeats)
-        )
+        bring = partial(ConvNormAct, kernel=1, norm=norm, act=None, bias=bias)
+        self.lateral = nn.ModuleList(bring(spec.channels, channels) for spec in entering)
+        self.lateral_up = nn.ModuleList(bring(spec.channels, channels) for spec in specs[1:])
+        node = partial(_Node, channels=channels, norm=norm, act=act, bias=bias, fuse=fuse)
+        self.paths = nn.ModuleList(_TwoPaths(len(self.specs), node, halve) for _ in range(repeats))
+        if init is not None:
+            init(self)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         entering = [*features, features[-1]][: len(self.lateral)]
         levels = [lateral(x) for lateral, x in zip(self.lateral, entering, strict=True)]
         if len(levels) > self.given:
-            levels[-1] = halved(levels[-1])
+            levels[-1] = self.halve(levels[-1])
         while len(levels) < len(self.specs):
-            levels.append(halved(levels[-1]))
+            levels.append(self.halve(levels[-1]))
         rising = [lateral(x) for lateral, x in zip(self.lateral_up, features[1:], strict=True)]
         rising = [levels[0], *rising, *levels[self.given :]]
         for path in self.paths:
@@ -78,12 +85,13 @@ class _TwoPaths(nn.Module):
     Each node is a weighted sum, an activation, a separable 3x3 convolution and a norm.
     """
 
-    def __init__(self, levels: int, channels: Count, norm: Norm | None, act: Activation) -> None:
+    def __init__(
+        self, levels: int, node: Callable[[int], nn.Module], halve: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
-        self.down = nn.ModuleList(_Node(2, channels, norm, act) for _ in range(levels - 1))
-        self.up = nn.ModuleList(
-            _Node(3 if level < levels - 1 else 2, channels, norm, act) for level in range(1, levels)
-        )
+        self.halve = halve
+        self.down = nn.ModuleList(node(2) for _ in range(levels - 1))
+        self.up = nn.ModuleList(node(3 if level < levels - 1 else 2) for level in range(1, levels))
 
     def forward(self, inputs: list[Tensor], rising: list[Tensor]) -> list[Tensor]:
         """Levels, finest first, of those that enter the path down and those that the path up sees.
@@ -97,16 +105,24 @@ class _TwoPaths(nn.Module):
         outputs = between[:1]
         for index, node in enumerate(self.up, start=1):
             middle = [between[index]] if index < len(self.up) else []
-            outputs.append(node([rising[index], *middle, halved(outputs[-1])]))
+            outputs.append(node([rising[index], *middle, self.halve(outputs[-1])]))
         return outputs
 
 
 class _Node(nn.Module):
-    def __init__(self, inputs: int, channels: Count, norm: Norm | None, act: Activation) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        channels: Count,
+        norm: Norm | None,
+        act: Activation,
+        bias: bool | None,
+        fuse: Callable[[int], nn.Module],
+    ) -> None:
         super().__init__()
-        self.fuse, self.act = WeightedSum(inputs), activation(act, channels)
+        self.fuse, self.act = fuse(inputs), activation(act, channels)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.pointwise = ConvNormAct(channels, channels, 1, norm=norm, act=None)
+        self.pointwise = ConvNormAct(channels, channels, 1, norm=norm, act=None, bias=bias)
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         return self.pointwise(self.depthwise(self.act(self.fuse(inputs))))

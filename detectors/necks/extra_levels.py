@@ -80,6 +80,12 @@ def halved(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, stride=2, padding=1)
 
 
+def halved_same(x: Tensor) -> Tensor:
+    """The same with TensorFlow's padding "SAME": an even side is padded at its end alone."""
+    height, width = x.shape[-2:]
+    return F.max_pool2d(x, 3, stride=2, padding=(height % 2, width % 2), ceil_mode=True)
+
+
 def check_doubling(specs: Sequence[FeatureSpec], neck: str) -> None:
     """Refuse levels that `neck` cannot fuse.
 

@@ -47,7 +47,7 @@ class FPN(Neck):
         self.extra = extra(specs, self.specs) if extra else None
         if self.extra is not None:
             self.specs = [*self.specs, *self.extra.specs]
-        _init(self)
+        init_pyramid(self)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         outputs = [
@@ -94,7 +94,7 @@ class LevelsFromInput(nn.Module):
         return [p6, self.p7(p6.relu())]
 
 
-def _init(module: nn.Module) -> None:
+def init_pyramid(module: nn.Module) -> None:
     """Kaiming-uniform weights with a = 1 and zero biases: torchvision `feature_pyramid_network.py`.
 
     For a convolution that keeps the number of channels this equals Xavier-uniform.

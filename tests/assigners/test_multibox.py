@@ -1,10 +1,13 @@
 """SSD's matching against the released rule written as loops."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from detectors.assigners.multibox import BestPrior, Bipartite
+from detectors.assigners.ties import first
 from detectors.ops.boxes import aligned_iou
 from detectors.structures import Assignment, Predictions, Priors, Targets
 
@@ -76,7 +79,20 @@ def _best_prior(ious: list[list[float]], threshold: float) -> dict[int, int]:
     return match
 
 
-@pytest.mark.parametrize(("kind", "naive"), [(Bipartite, _bipartite), (BestPrior, _best_prior)])
+def _first_best_prior(ious: list[list[float]], threshold: float) -> dict[int, int]:
+    """The same by `argmax_matcher.py` of EfficientDet's release: the first row forces a column."""
+    match = _best_prior(ious, threshold)
+    forced = [of_object.index(max(of_object)) for of_object in ious]
+    return match | {prior: forced.index(prior) for prior in forced}
+
+
+FirstBestPrior = partial(BestPrior, owner=first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "naive"),
+    [(Bipartite, _bipartite), (BestPrior, _best_prior), (FirstBestPrior, _first_best_prior)],
+)
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_rule_as_loops(kind, naive, seed: int) -> None:
     torch.manual_seed(seed)
@@ -106,6 +122,16 @@ def test_two_objects_with_one_best_prior() -> None:
     torchvisions = _assigned(BestPrior(0.9), priors, targets)
     assert torchvisions.positive[0].tolist() == [True, False, False]
     assert torchvisions.matched[0, 0] == 1
+    efficientdets = _assigned(FirstBestPrior(0.9), priors, targets)
+    assert efficientdets.positive[0].tolist() == [True, False, False]
+    assert efficientdets.matched[0, 0] == 0
+
+
+@pytest.mark.parametrize("kind", [BestPrior, FirstBestPrior])
+def test_an_object_that_overlaps_nothing_takes_the_first_prior(kind) -> None:
+    priors = torch.tensor([[0.0, 0.0, 20.0, 20.0], [30.0, 0.0, 50.0, 20.0]])
+    found = _assigned(kind(0.5), priors, _plain([[30.0, 40.0, 50.0, 60.0]]))
+    assert found.positive[0].tolist() == [True, False]
 
 
 def test_an_overlap_at_the_threshold_is_positive() -> None:

@@ -19,6 +19,11 @@ def test_bias_only_where_no_norm_follows() -> None:
     assert ConvNormAct(2, 4, 3, norm=None, act=None).conv.bias is not None
 
 
+def test_a_bias_before_a_norm_has_to_be_asked_for() -> None:
+    assert ConvNormAct(2, 4, 3, norm=nn.BatchNorm2d, act=None, bias=True).conv.bias is not None
+    assert ConvNormAct(2, 4, 3, norm=None, act=None, bias=False).conv.bias is None
+
+
 def test_order_is_convolution_norm_activation() -> None:
     act = partial(nn.LeakyReLU, 0.1)
     layer = ConvNormAct(2, 4, 3, norm=nn.BatchNorm2d, act=act)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detectors.layers.fusion import WeightedSum
+from detectors.layers.fusion import Sum, WeightedSum
 
 
 def test_fast_normalised_fusion_is_the_papers() -> None:
@@ -19,3 +19,9 @@ def test_starts_as_the_mean_and_stays_finite_without_any_weight() -> None:
     assert fusion(inputs).item() == pytest.approx(2, rel=1e-4)
     fusion.weights.data = torch.tensor([-1.0, -1.0])
     assert fusion(inputs).item() == 0
+
+
+def test_a_plain_sum_learns_nothing() -> None:
+    fusion = Sum(3)
+    assert fusion([torch.tensor([1.0, 2.0]), torch.ones(2), torch.ones(2)]).tolist() == [3.0, 4.0]
+    assert not list(fusion.parameters())
