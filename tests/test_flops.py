@@ -25,6 +25,7 @@ OPS = "_ops in the metadata of torchvision's COCO_V1 weights, at 800 x 800"
 LAYERS = "multiply-adds, layer by layer, of the released "
 # Caffe rounds sizes up when pooling, as we do: 38 x 63 cells.
 VGG = "VGG16 end to end, 300 regions, counted with 37 x 62 cells"
+YOLOX = "multiply-adds of the convolutions of yolox 0.3.0"
 DLA = "pose_dla_dcn.py, with 0.067 of projections that nothing reads and we leave out"
 
 # family, classes, (height, width), further overrides, figure, its unit, source
@@ -77,6 +78,13 @@ PUBLISHED = [
     ),
     ("centernet_dla", 80, (512, 512), [], 33.10, ADDS, LAYERS + DLA),
     ("centernet_hourglass", 80, (512, 512), [], 292.71, ADDS, LAYERS + "large_hourglass.py"),
+    ("yolox_nano", 80, (416, 416), [], 0.5226, ADDS, YOLOX),
+    ("yolox_tiny", 80, (416, 416), [], 3.206, ADDS, YOLOX),
+    ("yolox_s", 80, (640, 640), [], 13.343, ADDS, YOLOX),
+    ("yolox_m", 80, (640, 640), [], 36.765, ADDS, YOLOX),
+    ("yolox_l", 80, (640, 640), [], 77.646, ADDS, YOLOX),
+    ("yolox_x", 80, (640, 640), [], 140.70, ADDS, YOLOX),
+    ("yolox_darknet53", 80, (640, 640), [], 92.340, ADDS, YOLOX),
 ]
 
 

@@ -27,6 +27,7 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CENTERNET = "layers of CenterNet's released networks/"
+YOLOX = "parameters of yolox 0.3.0, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
 UNREAD = 64 * 128 + 2 * 128 + 128 * 256 + 2 * 256
@@ -76,6 +77,20 @@ PUBLISHED = [
     ("centernet_dla", 80, [], 19_675_892 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_dla", 20, [], 19_660_472 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_hourglass", 80, [], 191_284_008, CENTERNET + "large_hourglass.py, two stacks"),
+    ("yolox_nano", 80, [], 912_159, YOLOX),
+    ("yolox_nano", 20, [], 900_459, YOLOX),
+    ("yolox_tiny", 80, [], 5_055_855, YOLOX),
+    ("yolox_tiny", 20, [], 5_038_395, YOLOX),
+    ("yolox_s", 80, [], 8_968_255, YOLOX),
+    ("yolox_s", 20, [], 8_945_035, YOLOX),
+    ("yolox_m", 80, [], 25_326_495, YOLOX),
+    ("yolox_m", 20, [], 25_291_755, YOLOX),
+    ("yolox_l", 80, [], 54_208_895, YOLOX),
+    ("yolox_l", 20, [], 54_162_635, YOLOX),
+    ("yolox_x", 80, [], 99_071_455, YOLOX),
+    ("yolox_x", 20, [], 99_013_675, YOLOX),
+    ("yolox_darknet53", 80, [], 63_724_767, YOLOX),
+    ("yolox_darknet53", 20, [], 63_678_507, YOLOX),
 ]
 
 
@@ -132,6 +147,22 @@ def test_classifiers_as_published(
         network = backbone(nn.BatchNorm2d, act)
     assert _count(network) == bare, source
     assert _count(network) + CLASSIFIER == count, source
+
+
+# of backbone, neck and tower for 80 classes, yolox 0.3.0
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [
+        ("yolox_nano", (459_968, 347_424, 104_767)),
+        ("yolox_s", (4_212_672, 2_834_688, 1_920_895)),
+        ("yolox_x", (50_301_600, 36_902_400, 11_867_455)),
+    ],
+)
+def test_parts_of_yolox(family: str, counts: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        detector = detectors.build(family, num_classes=80)
+    parts = detector.backbone, detector.neck, detector.head
+    assert tuple(_count(part) for part in parts) == counts
 
 
 def test_extraction() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.weights.darknet import read_weights
+from detectors.weights.yolox import from_yolox
 
 State = dict[str, Tensor]
 
@@ -29,6 +30,7 @@ def load_weights(detector: nn.Module, source: str, original: nn.Module | None = 
             RetinaNet and FCOS want `num_classes` as there (91), the others one less, for there it
             is the background.
             The released v1 of RetinaNet and Faster R-CNN expect `norm=frozen part.norm.eps=0.0`.
+            `yolox:PATH` for a state dict or a checkpoint of YOLOX, or of a fork of it.
             `darknet:PATH` for a `.weights` file, which may end early, see `weights.darknet`.
         original: the same detector with as many classes as the file has. It is filled, and what
             does not depend on the number of classes goes from there to `detector`; the rest stays
@@ -144,7 +146,7 @@ TORCHVISION = [
     (r"^head\.regression_head\.module_list\.(\d)\.", r"head.tower.deltas.\1."),
 ]
 
-READERS = {"torchvision": from_torchvision}
+READERS = {"torchvision": from_torchvision, "yolox": from_yolox}
 REMEDY = (
     "Choose the model, size and num_classes that the file was made for; or set weights_classes to "
     "the file's number of classes to leave out what depends on it"
