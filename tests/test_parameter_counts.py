@@ -16,6 +16,7 @@ from detectors.backbones.csp_darknet import CSPDarknet
 from detectors.backbones.darknet import Darknet
 from detectors.backbones.darknet19 import Darknet19
 from detectors.backbones.extraction import Extraction
+from detectors.backbones.timm import TimmBackbone
 
 YOLOV1 = "YOLOv1, Fig. 3: 60,155,968 of 24 convolutions, 211,547,582 of two connected layers"
 FILTERS = "the same, two numbers for each of 13,184 filters but no bias"
@@ -163,6 +164,21 @@ def test_parts_of_yolox(family: str, counts: tuple[int, ...]) -> None:
         detector = detectors.build(family, num_classes=80)
     parts = detector.backbone, detector.neck, detector.head
     assert tuple(_count(part) for part in parts) == counts
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("cspresnext50", 18_520_896),
+        ("densenet121", 6_953_856),
+        ("inception_v3", 21_785_568),
+        ("resnest50d", 25_434_240),
+    ],
+)
+def test_backbones_of_timm(name: str, count: int) -> None:
+    """As timm 1.0.31 counts those of `features_only`."""
+    with torch.device("meta"):
+        assert _count(TimmBackbone(name)) == count
 
 
 def test_extraction() -> None:
