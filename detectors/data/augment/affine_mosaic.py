@@ -63,7 +63,7 @@ class AffineMosaic(Mix):
             number(most),
             chance(probability),
         )
-        self.low, self.high, self.scale = low, high, tuple(scale)
+        self.low, self.high, self.scale = low, high, (scale[0], scale[1])
         self.degrees, self.translate, self.shear = degrees, translate, shear
         self.smallest, self.most, self.probability = smallest, most, probability
 

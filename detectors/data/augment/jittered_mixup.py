@@ -46,7 +46,7 @@ class JitteredMixUp(Mix):
         found = f"scale of two factors above 0, rising, found {list(scale)}"
         lengths = at_least("smallest", smallest, 0), number(most)
         check("jittered mixup", (factors, found), chance(flip), *lengths, chance(probability))
-        self.scale, self.flip, self.smallest = tuple(scale), flip, smallest
+        self.scale, self.flip, self.smallest = (scale[0], scale[1]), flip, smallest
         self.most, self.probability = most, probability
 
     def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
