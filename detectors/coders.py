@@ -189,6 +189,28 @@ class CenterOffset(Coder):
         return from_center(center, deltas[..., 2:].clamp(min=0) * stride)
 
 
+class CellOffset(Coder):
+    """Offset of the centre from the cell's corner and logarithm of the sides, in strides (YOLOX).
+
+    Ge et al. 2021, sec. 2.1 "Anchor-free"; released `yolo_head.py`. Priors are points in the middle
+    of their cells. The centre may lie anywhere.
+    """
+
+    limit = Yolo.limit
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """(offset x, offset y, log of width, log of height) [..., N, 4]; finite without area."""
+        shift, stride = centers(boxes) - centers(priors.boxes), priors.stride[..., None]
+        side = sides(boxes).clamp(min=0) / stride
+        return torch.cat([shift / stride + 0.5, (side + 1e-8).log()], dim=-1)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        stride = priors.stride[..., None]
+        center = centers(priors.boxes) + (deltas[..., :2] - 0.5) * stride
+        return from_center(center, deltas[..., 2:].clamp(max=self.limit).exp() * stride)
+
+
 class YoloV1(Coder):
     """Offset of the centre from the cell's corner, roots of the sides (YOLOv1, sec. 2.2).
 

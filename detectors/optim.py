@@ -159,15 +159,31 @@ def constant(optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP)
 
 
 def cosine(
-    optimizer: Optimizer, total_steps: int, warmup: Warmup = NO_WARMUP, final: Share = 0.0
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup: Warmup = NO_WARMUP,
+    final: Share = 0.0,
+    tail: Weight = 0.0,
 ) -> LambdaLR:
     """Half a cosine from the end of the warm-up to the factor `final` at the end of the run.
 
     Loshchilov and Hutter 2017, eq. 5, without restarts.
+
+    Args:
+        tail: length of training at the end that stays at `final` (YOLOX).
+
+    Raises:
+        ValueError: the tail begins before the warm-up is over.
     """
+    falling = total_steps - steps_of(tail, total_steps)
+    if falling < warmup.steps(total_steps):
+        raise ValueError(
+            f"the last {total_steps - falling} of {total_steps} steps stay at the final rate, but "
+            f"the warm-up takes {warmup.steps(total_steps)}: lower schedule.tail or warmup.length"
+        )
 
     def factor(step: int) -> float:
-        progress = _progress(step, total_steps, warmup)
+        progress = _progress(step, total_steps, warmup, falling)
         return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
 
     return _schedule(optimizer, total_steps, warmup, factor)
@@ -239,10 +255,10 @@ def _schedule(
     return LambdaLR(optimizer, lambda step: warmup.factor(step, total_steps) * factor(step))
 
 
-def _progress(step: int, total_steps: int, warmup: Warmup) -> float:
-    """[0, 1]: 0 until the warm-up is over, 1 at the end of the run and after."""
-    start = warmup.steps(total_steps)
-    return min(max(step - start, 0) / max(total_steps - start, 1), 1.0)
+def _progress(step: int, total_steps: int, warmup: Warmup, end: int | None = None) -> float:
+    """[0, 1]: 0 until the warm-up is over, 1 at the end of the run, or at `end`, and after."""
+    start, end = warmup.steps(total_steps), total_steps if end is None else end
+    return min(max(step - start, 0) / max(end - start, 1), 1.0)
 
 
 def steps_of(length: float, total_steps: int) -> int:

@@ -66,6 +66,7 @@ class Suppression(PostProcess):
         smallest: boxes with a shorter side, in pixels, are dropped before the suppression.
         clip_first: whether boxes are clipped before the suppression, as in torchvision; else it
             compares whole boxes, as in darknet, and the detections are clipped.
+        one_class: whether only the best class of a prior counts, as in YOLOX.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Suppression(PostProcess):
         detections: Count,
         smallest: Weight = 0.0,
         clip_first: bool = True,
+        one_class: bool = False,
     ) -> None:
         super().__init__()
-        self.suppressor = suppressor
+        self.suppressor, self.one_class = suppressor, one_class
         self.score_threshold, self.smallest = score_threshold, smallest
         self.per_level, self.detections = per_level, detections
         self.clip_first = clip_first
@@ -91,6 +93,8 @@ class Suppression(PostProcess):
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_level` (prior, class) pairs of each level, merged and sorted by score."""
         boxes, scores, priors = candidates
+        if self.one_class:
+            scores = _of_best_class(scores)
         classes = scores.shape[-1]
         best, pairs, start = [], [], 0
         for size in priors.level_sizes:
@@ -109,6 +113,12 @@ class Suppression(PostProcess):
             ranked = clip(ranked, frames[:, None])
         valid = (merged > self.score_threshold) & (sides(ranked) >= self.smallest).all(-1)
         return Ranked(ranked, merged, labels, valid, prior, priors)
+
+
+def _of_best_class(scores: Tensor) -> Tensor:
+    """Scores [B, N, C], zero for all classes of a prior but its best one."""
+    classes = torch.arange(scores.shape[-1], device=scores.device)
+    return scores.masked_fill(classes != scores.argmax(-1, keepdim=True), 0.0)
 
 
 def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
-from detectors.coders import CenterOffset, Delta, Distance, Yolo
+from detectors.coders import CellOffset, CenterOffset, Delta, Distance, Yolo
 from detectors.ops.boxes import centers, sides
 from detectors.ops.selection import gather_rows
 from detectors.structures import PriorRows, Priors
@@ -40,6 +40,7 @@ CASES = {
     "yolo of a scale per level": (Yolo([1.2, 1.05]), shapes([8, 16], SIDES)),
     "yolo with reach": (Yolo(reach=0.8), shapes([8, 16], SIDES)),
     "center offset": (CenterOffset(), points([4])),
+    "cell offset": (CellOffset(), points([8, 16])),
 }
 
 
@@ -129,6 +130,15 @@ def test_distance_by_hand() -> None:
     priors = points([8], height=8, width=16)
     deltas = Distance().encode(torch.tensor([[[0.0, 0, 16, 16]]]), priors)
     assert deltas[0, 1].tolist() == [1.5, 0.5, 0.5, 1.5]
+
+
+def test_cell_offset_by_hand() -> None:
+    """YOLOX: `(p + cell) * stride` for the centre, `exp(p) * stride` for the sides."""
+    priors = points([8], height=8, width=16)
+    deltas = torch.tensor([[[0.25, 0.5, 0.0, math.log(2)], [-1.0, 0.0, math.log(3), 0.0]]])
+    boxes = torch.tensor([[[-2.0, -4, 6, 12], [-12, -4, 12, 4]]])
+    torch.testing.assert_close(CellOffset().decode(deltas, priors), boxes)
+    torch.testing.assert_close(CellOffset().encode(boxes, priors), deltas)
 
 
 def test_distance_is_negative_outside() -> None:

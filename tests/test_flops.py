@@ -27,6 +27,7 @@ LAYERS = "multiply-adds, layer by layer, of the released "
 VGG = "VGG16 end to end, 300 regions, counted with 37 x 62 cells"
 NAS_FPN = "convolutions of mmdet 3.3.0, which rounds the last two levels down"
 EFFDET = "convolutions of effdet 0.4.1's tf_efficientdet_*, counted by torch"
+YOLOX = "multiply-adds of the convolutions of yolox 0.3.0"
 DLA = "pose_dla_dcn.py, with 0.067 of projections that nothing reads and we leave out"
 
 # family, classes, (height, width), further overrides, figure, its unit, source
@@ -89,6 +90,13 @@ PUBLISHED = [
     ("efficientdet_d6", 90, (1280, 1280), [], 224.12, ADDS, EFFDET),
     ("efficientdet_d7", 90, (1536, 1536), [], 322.73, ADDS, EFFDET),
     ("efficientdet_d7x", 90, (1536, 1536), [], 407.63, ADDS, EFFDET),
+    ("yolox_nano", 80, (416, 416), [], 0.5226, ADDS, YOLOX),
+    ("yolox_tiny", 80, (416, 416), [], 3.206, ADDS, YOLOX),
+    ("yolox_s", 80, (640, 640), [], 13.343, ADDS, YOLOX),
+    ("yolox_m", 80, (640, 640), [], 36.765, ADDS, YOLOX),
+    ("yolox_l", 80, (640, 640), [], 77.646, ADDS, YOLOX),
+    ("yolox_x", 80, (640, 640), [], 140.70, ADDS, YOLOX),
+    ("yolox_darknet53", 80, (640, 640), [], 92.340, ADDS, YOLOX),
 ]
 
 

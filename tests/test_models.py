@@ -25,8 +25,9 @@ HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes fo
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
 ALIKE |= SCALED | {"efficientdet_d7x", "retinanet_nas_fpn"}
-# As centernet, yolov3 and yolov4 from the features on.
-SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny"}
+ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
+# As centernet, yolov3, yolov4 and yolox_s from the features on.
+SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 

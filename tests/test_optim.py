@@ -84,6 +84,17 @@ def test_cosine_by_hand() -> None:
     assert [found[i] for i in (0, 1, 2, 4, 6)] == pytest.approx([0.5, 0.75, 1.0, half, 0.2])
 
 
+def test_cosine_may_end_before_the_run() -> None:
+    """YOLOX: quadratic warm-up, half a cosine, and the final rate from there on."""
+    warmup = optim.Warmup(length=2, power=2)
+    found = rates(optim.cosine, 10, warmup=warmup, final=0.05, tail=0.4)
+    half = 0.05 + 0.95 * 0.5
+    assert [found[i] for i in (0, 1, 2, 4)] == pytest.approx([0, 0.25, 1, half])
+    assert found[6:] == pytest.approx([0.05] * len(found[6:]))
+    with pytest.raises(ValueError, match=r"last 9 of 10 steps .* the warm-up takes 2"):
+        optim.cosine(SGD([nn.Parameter(torch.zeros(1))], lr=1.0), 10, warmup, tail=9)
+
+
 def test_poly_by_hand() -> None:
     assert rates(optim.poly, 4, power=2.0) == pytest.approx([1, 9 / 16, 1 / 4, 1 / 16, 0])
 

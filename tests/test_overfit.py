@@ -55,6 +55,7 @@ RECIPES = {
         ],
     ),
     "yolov4": Recipe(steps=120, rate=1e-3, words=[STEADY, "part.backbone.width=16", SHAPES]),
+    "yolox_s": Recipe(steps=120, rate=1e-3, words=[STEADY]),
     "ssd300": Recipe(steps=120, rate=1e-3, words=[], side=300),
     "retinanet": Recipe(
         steps=120,

@@ -16,6 +16,7 @@ from detectors.backbones.csp_darknet import CSPDarknet
 from detectors.backbones.darknet import Darknet
 from detectors.backbones.darknet19 import Darknet19
 from detectors.backbones.extraction import Extraction
+from detectors.backbones.timm import TimmBackbone
 
 YOLOV1 = "YOLOv1, Fig. 3: 60,155,968 of 24 convolutions, 211,547,582 of two connected layers"
 FILTERS = "the same, two numbers for each of 13,184 filters but no bias"
@@ -29,6 +30,7 @@ PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CENTERNET = "layers of CenterNet's released networks/"
 MMDET = "parameters of mmdet 3.3.0's retinanet_r50_nasfpn_crop640, built without weights"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
+YOLOX = "parameters of yolox 0.3.0, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
 UNREAD = 64 * 128 + 2 * 128 + 128 * 256 + 2 * 256
@@ -100,6 +102,20 @@ PUBLISHED = [
     ("efficientdet_d7x", 90, [], 77_147_166, EFFDET),
     ("efficientdet_d7x", 80, [], 77_112_516, EFFDET),
     ("efficientdet_d7x", 20, [], 76_904_616, EFFDET),
+    ("yolox_nano", 80, [], 912_159, YOLOX),
+    ("yolox_nano", 20, [], 900_459, YOLOX),
+    ("yolox_tiny", 80, [], 5_055_855, YOLOX),
+    ("yolox_tiny", 20, [], 5_038_395, YOLOX),
+    ("yolox_s", 80, [], 8_968_255, YOLOX),
+    ("yolox_s", 20, [], 8_945_035, YOLOX),
+    ("yolox_m", 80, [], 25_326_495, YOLOX),
+    ("yolox_m", 20, [], 25_291_755, YOLOX),
+    ("yolox_l", 80, [], 54_208_895, YOLOX),
+    ("yolox_l", 20, [], 54_162_635, YOLOX),
+    ("yolox_x", 80, [], 99_071_455, YOLOX),
+    ("yolox_x", 20, [], 99_013_675, YOLOX),
+    ("yolox_darknet53", 80, [], 63_724_767, YOLOX),
+    ("yolox_darknet53", 20, [], 63_678_507, YOLOX),
 ]
 
 
@@ -156,6 +172,37 @@ def test_classifiers_as_published(
         network = backbone(nn.BatchNorm2d, act)
     assert _count(network) == bare, source
     assert _count(network) + CLASSIFIER == count, source
+
+
+# of backbone, neck and tower for 80 classes, yolox 0.3.0
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [
+        ("yolox_nano", (459_968, 347_424, 104_767)),
+        ("yolox_s", (4_212_672, 2_834_688, 1_920_895)),
+        ("yolox_x", (50_301_600, 36_902_400, 11_867_455)),
+    ],
+)
+def test_parts_of_yolox(family: str, counts: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        detector = detectors.build(family, num_classes=80)
+    parts = detector.backbone, detector.neck, detector.head
+    assert tuple(_count(part) for part in parts) == counts
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("cspresnext50", 18_520_896),
+        ("densenet121", 6_953_856),
+        ("inception_v3", 21_785_568),
+        ("resnest50d", 25_434_240),
+    ],
+)
+def test_backbones_of_timm(name: str, count: int) -> None:
+    """As timm 1.0.31 counts those of `features_only`."""
+    with torch.device("meta"):
+        assert _count(TimmBackbone(name)) == count
 
 
 def test_extraction() -> None:

@@ -111,6 +111,17 @@ def test_a_score_of_just_the_threshold_is_too_low() -> None:
     assert listed(simple(0.5)(given, WHOLE)) == [(0, 0.75, FAR)]
 
 
+def test_only_the_best_class_of_a_prior_counts_where_the_family_says_so() -> None:
+    """Of three priors the second has two classes above the threshold, the third two alike."""
+    boxes = [[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]]
+    given = few(boxes, [[0.9, 0.1], [0.6, 0.7], [0.5, 0.5]])
+    part = Suppression(Greedy(0.5), 0.3, per_level=9, detections=9, one_class=True)
+    found = part(given, WHOLE)
+    assert found.valid.sum() == 3
+    assert found.labels[0, :3].tolist() == [0, 1, 0]
+    assert simple(0.3)(given, WHOLE).valid.sum() == 5
+
+
 def test_each_level_has_its_own_share() -> None:
     """The fine level's many good candidates do not crowd out the coarse one's."""
     given, size = candidates(1), PRIORS.level_sizes[0]
@@ -155,7 +166,7 @@ def test_whole_boxes_meet_where_the_family_says_so_and_are_then_cut(
 @pytest.mark.parametrize(
     ("families", "clip_first"),
     [
-        (["yolov1", "yolov2", "yolov3", "yolov4", "centernet"], False),
+        (["yolov1", "yolov2", "yolov3", "yolov4", "centernet", "yolox_s"], False),
         (["ssd300", "retinanet", "faster_rcnn", "fcos"], True),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
@@ -22,7 +23,9 @@ from detectors.structures import FeatureSpec
 class TimmBackbone(Backbone):
     """Levels of a timm model, named by their stride.
 
-    timm's `resnet18` to `resnet152` are torchvision's to the bit, parameter names included.
+    timm's `resnet18` to `resnet152` are torchvision's to the bit, parameter names included. Where a
+    network rounds sizes down or has convolutions without padding (DenseNet, Inception), its levels
+    are smaller than promised: see `grown`.
 
     Args:
         name: what `timm.create_model` knows, "resnet50" or "resnet50.a1_in1k".
@@ -74,8 +77,25 @@ class TimmBackbone(Backbone):
         """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per spec."""
         features = list(self.body(images))
         if self.channels_last:  # Swin and its kin
-            return [feature.permute(0, 3, 1, 2) for feature in features]
-        return features
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        return [
+            grown(feature, images, spec.stride)
+            for feature, spec in zip(features, self.specs, strict=True)
+        ]
+
+
+def grown(feature: Tensor, images: Tensor, stride: int) -> Tensor:
+    """The feature with its border repeated until it has ceil(side / stride) cells of the images.
+
+    Half of what is missing, rounded down, comes before the first cell: so cells lie within one cell
+    of where their stride says.
+    """
+    sides = zip(images.shape[-2:], feature.shape[-2:], strict=True)
+    down, across = (max(-(-side // stride) - cells, 0) for side, cells in sides)
+    if not down and not across:
+        return feature
+    pad = (across // 2, across - across // 2, down // 2, down - down // 2)
+    return F.pad(feature, pad, mode="replicate").to(feature.dtype)  # autocast widens it on a CPU
 
 
 def _offered(name: str, kwargs: dict) -> list[int]:

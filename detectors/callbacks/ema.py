@@ -1,5 +1,6 @@
 """Averages weights over training."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
-from detectors.ranges import Count
+from detectors.ranges import Count, Positive
 
 
 class EMA(WeightAveraging):
@@ -22,15 +23,18 @@ class EMA(WeightAveraging):
     Args:
         decay: the decay reached, in [0, 1).
         every: optimiser steps from one update to the next.
+        ramp: the n-th update decays by `decay * (1 - exp(-n / ramp))` instead; 2000 in YOLOX.
     """
 
-    def __init__(self, decay: float = 0.9998, every: Count = 1) -> None:
+    def __init__(
+        self, decay: float = 0.9998, every: Count = 1, ramp: Positive | None = None
+    ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"decay is {decay}, expected a number in [0, 1)")
         if every < 1:
             raise ValueError(f"every is {every}, expected at least one step")
         super().__init__(multi_avg_fn=self._update)
-        self.decay, self.every = decay, every
+        self.decay, self.every, self.ramp = decay, every, ramp
         self.swapped = False  # the average stands in the module, and the weights in its place
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
@@ -74,5 +78,7 @@ class EMA(WeightAveraging):
 
     def _current_decay(self) -> float:
         assert self._average_model is not None
-        updates = int(self._average_model.n_averaged)
+        updates = int(self._average_model.n_averaged)  # before this one
+        if self.ramp is not None:
+            return self.decay * (1 - math.exp(-(updates + 1) / self.ramp))
         return min(self.decay, (1 + updates) / (10 + updates))

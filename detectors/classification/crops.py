@@ -56,5 +56,8 @@ class CenterSquare:
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas
 
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        return 0, 0
+
     def sized(self, side: int) -> "CenterSquare":
         return CenterSquare(side)

@@ -8,7 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from detectors.data.augment.transforms import FILL, Letterbox, Resize, ShorterEdge, Stretch
+from detectors.data.augment.transforms import (
+    FILL,
+    Letterbox,
+    LetterboxCorner,
+    Resize,
+    ShorterEdge,
+    Stretch,
+)
 
 FORMAT = "detectors-export-1"
 _INTO_THE_MIDDLE = (
@@ -20,6 +27,12 @@ RULES = {
         "letterbox",
         "scale = min(H / height, W / width); resize the picture to h = round(height * scale) and "
         f"w = round(width * scale), at least 1. {_INTO_THE_MIDDLE}",
+    ),
+    LetterboxCorner: (
+        "letterbox_corner",
+        "scale = min(H / height, W / width); resize the picture to h = floor(height * scale) and "
+        f"w = floor(width * scale), at least 1. Put it onto a canvas of grey {FILL}, in its upper "
+        "left corner.",
     ),
     ShorterEdge: (
         "shorter_edge",

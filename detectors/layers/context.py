@@ -1,5 +1,7 @@
 """Blocks with a large receptive field: [B, C, H, W] -> [B, C, H, W]."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,16 +10,24 @@ from detectors.layers.pool import SpatialPyramid
 from detectors.ranges import Count, Positive
 
 
-def spp(channels: int, norm: Norm | None, act: Activation | None) -> nn.Sequential:
+def spp(
+    channels: int,
+    norm: Norm | None,
+    act: Activation | None,
+    pyramid: Callable[[], nn.Module] = SpatialPyramid,
+) -> nn.Sequential:
     """A spatial pyramid between two 1x1 convolutions (YOLOv4, sec. 3.4; He et al. 2015).
 
     It has windows of 13, 9 and 5 cells and half the channels inside, as in `cfg/yolov4.cfg`, layers
     107 to 114.
+
+    Args:
+        pyramid: makes four times the channels: `SpatialPyramid` or the faster `StackedPyramid`.
     """
     half = channels // 2
     return nn.Sequential(
         ConvNormAct(channels, half, 1, norm=norm, act=act),
-        SpatialPyramid(),
+        pyramid(),
         ConvNormAct(4 * half, channels, 1, norm=norm, act=act),
     )
 

@@ -57,3 +57,32 @@ class ConvNormAct(nn.Sequential):
             self.norm = norm(out_channels)
         if act is not None:
             self.act = activation(act, out_channels)
+
+
+class SeparableConv(nn.Sequential):
+    """A depthwise k x k and a pointwise 1 x 1 convolution, each with norm and activation.
+
+    Made like `ConvNormAct` and of the same output size. MobileNet (Howard et al. 2017), fig. 3;
+    YOLOX-Nano's `DWConv`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        norm: Norm | None,
+        act: Activation | None,
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            in_channels, in_channels, kernel, stride, norm=norm, act=act, groups=in_channels
+        )
+        self.pointwise = ConvNormAct(in_channels, out_channels, 1, norm=norm, act=act)
+
+
+def spatial(depthwise: bool) -> type[ConvNormAct] | type[SeparableConv]:
+    """What a network takes for its convolutions of more than one cell."""
+    return SeparableConv if depthwise else ConvNormAct

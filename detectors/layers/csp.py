@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, spatial
 from detectors.layers.dark import DarkBlock
 
 
@@ -69,3 +69,55 @@ class TinyCSPStage(nn.Module):
         first = self.first(whole.chunk(2, dim=1)[1])
         merged = self.merge(torch.cat([self.second(first), first], dim=1))
         return torch.cat([whole, merged], dim=1), merged
+
+
+class CSPBlock(nn.Module):
+    """Blocks on one of two branches of half the channels, between three 1x1 convolutions.
+
+    YOLOX's `CSPLayer` (released `network_blocks.py`). Unlike `CSPStage` it keeps the size, and no
+    convolution follows the blocks before the branches meet.
+
+    Args:
+        in_channels, channels: of the input and the output.
+        depth: number of blocks, each a 1x1 and a 3x3 convolution of the branch's width.
+        residual: whether a block adds its input.
+        depthwise: whether the 3x3 convolutions are separable.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        depth: int,
+        norm: Norm | None,
+        act: Activation | None,
+        residual: bool = True,
+        depthwise: bool = False,
+    ) -> None:
+        super().__init__()
+        half = channels // 2
+        kind = DarkBlock if residual else PlainBlock
+        self.enter = ConvNormAct(in_channels, half, 1, norm=norm, act=act)
+        self.aside = ConvNormAct(in_channels, half, 1, norm=norm, act=act)
+        self.blocks = nn.Sequential(*(kind(half, norm, act, half, depthwise) for _ in range(depth)))
+        self.merge = ConvNormAct(2 * half, channels, 1, norm=norm, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] -> [B, channels, H, W]."""
+        return self.merge(torch.cat([self.blocks(self.enter(x)), self.aside(x)], dim=1))
+
+
+class PlainBlock(nn.Sequential):
+    """The two convolutions of a `DarkBlock` without the sum; made with the same arguments."""
+
+    def __init__(
+        self,
+        channels: int,
+        norm: Norm | None,
+        act: Activation | None,
+        hidden: int,
+        depthwise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.squeeze = ConvNormAct(channels, hidden, 1, norm=norm, act=act)
+        self.expand = spatial(depthwise)(hidden, channels, 3, norm=norm, act=act)

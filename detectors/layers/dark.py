@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from detectors.layers.conv import Activation, ConvNormAct, Norm
+from detectors.layers.conv import Activation, ConvNormAct, Norm, spatial
 
 
 class DarkBlock(nn.Module):
@@ -16,15 +16,21 @@ class DarkBlock(nn.Module):
     Args:
         channels: of the input and the output.
         hidden: channels between the two convolutions; None: half of `channels`.
+        depthwise: whether the second one is separable.
     """
 
     def __init__(
-        self, channels: int, norm: Norm | None, act: Activation | None, hidden: int | None = None
+        self,
+        channels: int,
+        norm: Norm | None,
+        act: Activation | None,
+        hidden: int | None = None,
+        depthwise: bool = False,
     ) -> None:
         super().__init__()
         hidden = hidden or channels // 2
         self.squeeze = ConvNormAct(channels, hidden, 1, norm=norm, act=act)
-        self.expand = ConvNormAct(hidden, channels, 3, norm=norm, act=act)
+        self.expand = spatial(depthwise)(hidden, channels, 3, norm=norm, act=act)
         self.drop: nn.Module = nn.Identity()
         self.join: nn.Module = Sum()
 

@@ -56,6 +56,23 @@ class SpatialPyramid(nn.Module):
         return torch.cat([*(pool(x) for pool in self.pools), x], dim=1)
 
 
+class StackedPyramid(nn.Module):
+    """The values of a `SpatialPyramid`, each window over the maxima of the one before.
+
+    SPPF: three windows of 5 cells see 5, 9 and 13. Where cells are equal the gradient may go to
+    another one of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = DarkPool(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = self.pool(x)
+        far = self.pool(near)
+        return torch.cat([self.pool(far), far, near, x], dim=1)
+
+
 def pyramid_set(
     in_channels: int, width: int, norm: Norm | None, act: Activation | None
 ) -> nn.Sequential:

@@ -42,18 +42,27 @@ class IoULoss(LossTerm):
     Args:
         kind: "iou", "giou", "diou", "ciou" or "eiou", see `ops.boxes.aligned_iou`.
         weight: of the whole term.
+        power: of the overlap, for "iou" only (alpha-IoU, He et al. 2021, eq. 3); YOLOX squares it.
+
+    Raises:
+        ValueError: there is a power beside another kind, which may be negative.
     """
 
     counts = "objects"
 
-    def __init__(self, kind: IoUKind, weight: Positive = 1.0) -> None:
+    def __init__(self, kind: IoUKind, weight: Positive = 1.0, power: Positive = 1.0) -> None:
         super().__init__()
-        self.kind, self.weight = kind, weight
+        if power != 1 and kind != "iou":
+            raise ValueError(
+                f"power {power} of {kind!r}, which may be negative: choose kind=iou, or power=1"
+            )
+        self.kind, self.weight, self.power = kind, weight, power
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""
         objects, weight = paired_objects(matched)
-        loss = 1 - aligned_iou(paired(matched.boxes, matched), objects, self.kind)
+        overlap = aligned_iou(paired(matched.boxes, matched), objects, self.kind)
+        loss = 1 - (overlap if self.power == 1 else overlap.pow(self.power))
         return self.weight * of_priors(loss * weight, matched)
 
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm
+from detectors.ops.boxes import aligned_iou
 from detectors.ops.denying import denying, sum_of_denying
 from detectors.ranges import Inner, Positive, Share, Weight
 from detectors.structures import Matched
@@ -56,6 +57,30 @@ class BinaryCrossEntropy(LossTerm):
         )
         mask = matched.counted if self.background else matched.positive
         return self.weight * loss.sum(-1) * mask
+
+
+class OverlapCrossEntropy(LossTerm):
+    """Independent logistic classes over positives, whose own class learns the IoU of their box.
+
+    YOLOX (released `yolo_head.py`, `get_losses`): cross-entropy with the class target times the IoU
+    of the decoded box with its object, a constant for the gradient.
+
+    Args:
+        weight: of the whole term.
+        smoothing: see `smoothed`; the target is smoothed first.
+    """
+
+    def __init__(self, weight: Positive = 1.0, smoothing: Share = 0.0) -> None:
+        super().__init__()
+        self.weight, self.smoothing = weight, smoothing
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        fit = aligned_iou(matched.boxes, matched.target_boxes).detach()
+        target = smoothed(matched, self.smoothing) * fit[..., None]
+        logits = matched.predictions.logits
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return self.weight * loss.sum(-1) * matched.positive
 
 
 class Focal(LossTerm):

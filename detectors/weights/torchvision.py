@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detectors.weights.darknet import read_weights
 from detectors.weights.effdet import from_effdet
+from detectors.weights.yolox import from_yolox
 
 State = dict[str, Tensor]
 
@@ -31,6 +32,7 @@ def load_weights(detector: nn.Module, source: str, original: nn.Module | None = 
             is the background.
             The released v1 of RetinaNet and Faster R-CNN expect `norm=frozen part.norm.eps=0.0`.
             `effdet:PATH` for a state dict of effdet's EfficientDet, of 90 classes as published.
+            `yolox:PATH` for a state dict or a checkpoint of YOLOX, or of a fork of it.
             `darknet:PATH` for a `.weights` file, which may end early, see `weights.darknet`.
         original: the same detector with as many classes as the file has. It is filled, and what
             does not depend on the number of classes goes from there to `detector`; the rest stays
@@ -146,7 +148,7 @@ TORCHVISION = [
     (r"^head\.regression_head\.module_list\.(\d)\.", r"head.tower.deltas.\1."),
 ]
 
-READERS = {"torchvision": from_torchvision, "effdet": from_effdet}
+READERS = {"torchvision": from_torchvision, "effdet": from_effdet, "yolox": from_yolox}
 REMEDY = (
     "Choose the model, size and num_classes that the file was made for; or set weights_classes to "
     "the file's number of classes to leave out what depends on it"

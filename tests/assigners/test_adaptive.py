@@ -1,4 +1,4 @@
-"""ATSS, SimOTA and PAA equal their algorithms written as loops."""
+"""ATSS, both SimOTA and PAA equal their algorithms written as loops."""
 
 import math
 import statistics
@@ -12,9 +12,9 @@ from torchvision.ops import box_iou, generalized_box_iou
 import detectors
 from detectors.assigners.atss import ATSS
 from detectors.assigners.paa import PAA, below_peak, fitted
-from detectors.assigners.sim_ota import SimOTA
+from detectors.assigners.sim_ota import SharedSimOTA, SimOTA
 from detectors.layers.progress import tell
-from detectors.scores import ClassAlone, RootOfClassTimesQuality
+from detectors.scores import ClassAlone, ClassTimesQuality, RootOfClassTimesQuality
 from detectors.structures import Predictions, Priors, Targets
 from tests.examples import (
     START,
@@ -161,6 +161,71 @@ def test_sim_ota_takes_more_priors_where_more_fit() -> None:
     raw = predictions(priors, 1, 1)
     assert SimOTA(ClassAlone())(raw, right, objects).positive.sum() == 9
     assert SimOTA(ClassAlone())(raw, right + 100, objects).positive.sum() == 1
+
+
+def shared_sim_ota_by_loop(
+    scores: Tensor, boxes: Tensor, priors: Priors, objects: Targets
+) -> list[dict[int, int]]:
+    """As `get_geometry_constraint` and `simota_matching` of YOLOX, prior by prior."""
+    center, result = middles(priors.boxes[0]), []
+    for image in range(len(objects.boxes)):
+        rows, cost, iou = assignable_rows(objects, image), {}, {}
+        away = {
+            row: (center - middles(objects.boxes[image, row][None])).abs().amax(1) for row in rows
+        }
+        near = {row: (away[row] < 1.5 * priors.stride).tolist() for row in rows}
+        candidates = [n for n in range(len(center)) if any(near[row][n] for row in rows)]
+        for row in rows:
+            truth = F.one_hot(objects.labels[image, row], CLASSES).float()
+            overlap = box_iou(boxes[image], objects.boxes[image, row][None])[:, 0]
+            for n in candidates:
+                root = scores[image, n].sqrt()
+                entropy = F.binary_cross_entropy(root, truth, reduction="sum").item()
+                outside = 0 if near[row][n] else 1e6
+                iou[row, n] = overlap[n].item()
+                cost[row, n] = entropy - 3 * math.log(iou[row, n] + 1e-8) + outside
+        taken: dict[int, list[int]] = {}
+        for row in rows:
+            best = sorted((iou[row, n] for n in candidates), reverse=True)[:10]
+            for n in sorted(candidates, key=lambda n: cost[row, n])[: max(1, int(sum(best)))]:
+                taken.setdefault(n, []).append(row)
+        result.append(
+            {
+                n: of[0] if len(of) == 1 else min(rows, key=lambda row: cost[row, n])
+                for n, of in taken.items()
+            }
+        )
+    return result
+
+
+@pytest.mark.parametrize("grid", ["anchors", "points"])
+@seeds
+@pytest.mark.parametrize("score", [ClassAlone(), ClassTimesQuality()])
+def test_shared_sim_ota_is_its_algorithm(grid: str, seed: int, score) -> None:
+    priors = GRIDS[grid]
+    raw, boxes, objects = example(priors, seed)
+    objects.boxes[:, 2] = torch.tensor([28.0, 28.0, 36.0, 36.0])  # two that share surroundings
+    objects.boxes[:, 4] = torch.tensor([20.0, 24.0, 48.0, 44.0])
+    expected = shared_sim_ota_by_loop(score(raw.logits, raw.quality), boxes, priors, objects)
+    assert sum(map(len, expected)) > 0
+    check(SharedSimOTA(score)(raw, boxes, objects), expected)
+
+
+def test_shared_sim_ota_looks_beyond_the_surroundings_of_an_object() -> None:
+    """Of nine points the object in a corner is near four; the one in the middle brings the others.
+
+    All boxes fit the first object, so that it wants nine; without the second one it gets four.
+    """
+    priors = points([8], 24, 24)
+    first, second = (0, 0, 0, 8, 8), (1, 8, 8, 16, 16)
+    boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]]).expand(1, 9, 4)
+    raw = predictions(priors, 1, 2)
+    rule = SharedSimOTA(ClassAlone())
+    alone = rule(raw, boxes, targets([first]))
+    assert alone.positive[0].nonzero().flatten().tolist() == [0, 1, 3, 4]
+    both = rule(raw, boxes, targets([first, second]))
+    assert both.positive.all()
+    assert (both.matched == 0).sum() >= 8  # the second one wants a single one
 
 
 def mixture_by_loop(losses: list[float], steps: int) -> set[int]:

@@ -119,3 +119,12 @@ def test_unknown_stride_is_refused_with_those_offered() -> None:
 def test_unknown_model_is_refused() -> None:
     with pytest.raises(ValueError, match="no model 'resnet19'"):
         TimmBackbone("resnet19")
+
+
+def test_a_level_that_is_too_small_repeats_its_border() -> None:
+    """Half of what is missing comes first, rounded down; a level of the promised size is left."""
+    images, feature = torch.empty(1, 3, 100, 65), torch.arange(6.0).view(1, 1, 2, 3)
+    found = timm_backbones.grown(feature, images, 20)  # 5 x 4 cells promised
+    rows, columns = [0, 0, 1, 1, 1], [0, 1, 2, 2]
+    assert torch.equal(found[0, 0], feature[0, 0][rows][:, columns])
+    assert timm_backbones.grown(feature, images[..., :40, :50], 20) is feature

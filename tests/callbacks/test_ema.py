@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -62,6 +64,15 @@ def test_average_by_hand() -> None:
     second = 1 * 2 / 11 + 2 * 9 / 11
     third = second * 0.2 + 3 * 0.8
     module = averaged(EMA(decay=0.2), 3)
+    torch.testing.assert_close(module.weight.detach(), torch.tensor([third]))
+
+
+def test_ramp_by_hand() -> None:
+    """The first update copies, the second and third decay by YOLOX's rule with n = 2 and 3."""
+    decays = [0.9 * (1 - math.exp(-n / 4)) for n in (2, 3)]
+    second = 1 * decays[0] + 2 * (1 - decays[0])
+    third = second * decays[1] + 3 * (1 - decays[1])
+    module = averaged(EMA(decay=0.9, ramp=4), 3)
     torch.testing.assert_close(module.weight.detach(), torch.tensor([third]))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detectors.layers.pool import DarkPool, SpatialPyramid, pyramid_set
+from detectors.layers.pool import DarkPool, SpatialPyramid, StackedPyramid, pyramid_set
 
 
 def _darknet(x: Tensor, size: int, stride: int) -> Tensor:
@@ -48,3 +48,9 @@ def test_the_set_of_yolov4_has_the_published_parameters() -> None:
     with torch.device("meta"):
         block = pyramid_set(1024, 512, nn.BatchNorm2d, nn.ReLU)
     assert sum(p.numel() for p in block.parameters()) == 12_066_816  # layers 105 to 116
+
+
+@pytest.mark.parametrize("side", [(20, 17), (3, 5)])
+def test_windows_one_after_another_see_what_larger_ones_see(side: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *side)
+    assert torch.equal(StackedPyramid()(x), SpatialPyramid()(x))

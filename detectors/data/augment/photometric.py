@@ -152,3 +152,37 @@ def _through_hsv(image: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def _rounded(levels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+class HSVShift(Transform):
+    """Adds to hue, saturation and value, each with a probability of its own.
+
+    YOLOX, released `data_augment.py`, `augment_hsv`, its numbers the defaults. Whole levels are
+    added; hue goes round, the others are cut to 0..255.
+
+    Args:
+        hue: most that is added or taken, in OpenCV's units, half degrees of the colour circle.
+        saturation, value: the same in levels.
+        probability: of each of the three.
+    """
+
+    scale_free = True
+
+    def __init__(
+        self,
+        hue: float = 5.0,
+        saturation: float = 30.0,
+        value: float = 30.0,
+        probability: float = 0.5,
+    ) -> None:
+        check("HSV shift", chance(probability))
+        self.most, self.probability = np.array([hue, saturation, value]), probability
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        amounts = rng.uniform(-self.most, self.most).astype(int)  # towards zero, as there
+        hue, saturation, value = amounts * (rng.random(3) < self.probability)
+        levels, table = np.arange(256), SAME.copy()
+        table[0, :, 0] = (levels + hue) % 180
+        table[0, :, 1] = np.clip(levels + saturation, 0, 255)
+        table[0, :, 2] = np.clip(levels + value, 0, 255)
+        return sample._replace(image=_through_hsv(sample.image, table))

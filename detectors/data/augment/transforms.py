@@ -23,7 +23,7 @@ FILL = 114  # grey level where a canvas shows no picture; near the mean of natur
 
 
 class Resize(Protocol):
-    """Brings a picture of any size onto the canvas of the network, into its middle."""
+    """Brings a picture of any size onto the canvas of the network."""
 
     canvas: tuple[int, int]  # (height, width)
 
@@ -31,6 +31,10 @@ class Resize(Protocol):
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of this size has on the canvas."""
+        ...
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        """(top, left) at which a picture that has this size on the canvas lies there."""
         ...
 
     def sized(self, side: int) -> "Resize":
@@ -51,8 +55,34 @@ class Letterbox:
         scale = min(self.canvas[0] / height, self.canvas[1] / width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        return middle(self.canvas, height, width)
+
     def sized(self, side: int) -> "Letterbox":
         return Letterbox(side)
+
+
+class LetterboxCorner:
+    """Resizes with the sides in proportion, in the upper left corner of the grey canvas.
+
+    YOLOX, released `data_augment.py`, `preproc`: sides are rounded down.
+    """
+
+    def __init__(self, size: int | list[int]) -> None:
+        self.canvas = canvas_size(size)
+
+    def __call__(self, sample: Sample) -> Sample:
+        return on_canvas(sample, self)
+
+    def picture_size(self, height: int, width: int) -> tuple[int, int]:
+        scale = min(self.canvas[0] / height, self.canvas[1] / width)
+        return max(1, int(height * scale)), max(1, int(width * scale))
+
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        return 0, 0
+
+    def sized(self, side: int) -> "LetterboxCorner":
+        return LetterboxCorner(side)
 
 
 class ShorterEdge:
@@ -82,6 +112,9 @@ class ShorterEdge:
         scale = min(self.size / min(height, width), self.longest / max(height, width))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        return middle(self.canvas, height, width)
+
     def sized(self, side: int) -> "ShorterEdge":
         return ShorterEdge(side, self.ratio)
 
@@ -98,18 +131,26 @@ class Stretch:
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         return self.canvas
 
+    def corner(self, height: int, width: int) -> tuple[int, int]:
+        return 0, 0
+
     def sized(self, side: int) -> "Stretch":
         return Stretch(side)
 
 
+def middle(canvas: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """(top, left) of a picture in the middle of a canvas."""
+    return (canvas[0] - height) // 2, (canvas[1] - width) // 2
+
+
 def on_canvas(sample: Sample, resize: Resize) -> Sample:
-    """The picture resized, in the middle of the canvas."""
+    """The picture resized, at its place on the canvas."""
     size = sample.image.shape[:2]
     return placed(sample, canvas_of(sample.image, size, resize), size, resize)
 
 
 def canvas_of(image: np.ndarray, size: tuple[int, int], resize: Resize) -> np.ndarray:
-    """[*canvas, 3] a picture of (height, width) in the middle, the rest grey.
+    """[*canvas, 3] a picture of (height, width) at its place, the rest grey.
 
     Args:
         image: the picture, in this size or decoded at a part of it.
@@ -117,7 +158,7 @@ def canvas_of(image: np.ndarray, size: tuple[int, int], resize: Resize) -> np.nd
     height, width = resize.picture_size(*size)
     if (height, width) == resize.canvas:
         return resized(image, height, width)
-    top, left = (resize.canvas[0] - height) // 2, (resize.canvas[1] - width) // 2
+    top, left = resize.corner(height, width)
     canvas = np.full((*resize.canvas, 3), FILL, np.uint8)
     canvas[top : top + height, left : left + width] = resized(image, height, width)
     return canvas
@@ -126,8 +167,9 @@ def canvas_of(image: np.ndarray, size: tuple[int, int], resize: Resize) -> np.nd
 def placed(sample: Sample, canvas: np.ndarray, size: tuple[int, int], resize: Resize) -> Sample:
     """The sample of a picture of this size on the canvas that `resize` made of it."""
     height, width = resize.picture_size(*size)
-    shift = np.array([(canvas.shape[1] - width) // 2, (canvas.shape[0] - height) // 2])
-    return mapped(sample, canvas, np.array([width / size[1], height / size[0]]), shift)
+    top, left = resize.corner(height, width)
+    scale = np.array([width / size[1], height / size[0]])
+    return mapped(sample, canvas, scale, np.array([left, top]))
 
 
 def scale_free(transforms: Mapping[str, Transform]) -> bool:
