@@ -2,7 +2,7 @@
 
 from math import sqrt
 
-from torch import nn
+from torch import Tensor, nn
 
 from detectors.ranges import Count
 
@@ -25,11 +25,11 @@ class SeparableConv(nn.Sequential):
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
         for conv in (self.depthwise, self.pointwise):
             nn.init.normal_(conv.weight, std=1 / sqrt(conv.weight[0].numel()))
-        if bias:
+        if self.pointwise.bias is not None:
             nn.init.zeros_(self.pointwise.bias)
 
     @property
-    def bias(self) -> nn.Parameter | None:
+    def bias(self) -> Tensor | None:
         """That of the 1x1 convolution."""
         return self.pointwise.bias
 
