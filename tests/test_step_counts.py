@@ -45,6 +45,7 @@ LIMITS = {
     "yolov2": Costs(Cost(708, 27.0), Cost(208, 6.0)),
     "yolov3": Costs(Cost(1031, 35.7), Cost(376, 10.6)),
     "yolov4": Costs(Cost(1736, 60.0), Cost(504, 22.0)),
+    "yolox_s": Costs(Cost(1434, 37.7), Cost(479, 13.8)),
     "ssd300": Costs(Cost(929, 63.3), Cost(338, 16.9)),
     "retinanet": Costs(Cost(861, 87.4), Cost(403, 14.0)),
     "faster_rcnn": Costs(Cost(1406, 168.2), Cost(659, 61.8)),

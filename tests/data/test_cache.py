@@ -13,6 +13,7 @@ from detectors.data.augment.photometric import PhotometricDistortion
 from detectors.data.augment.transforms import (
     HorizontalFlip,
     Letterbox,
+    LetterboxCorner,
     ShorterEdge,
     Stretch,
     Translate,
@@ -45,7 +46,9 @@ class Wide:
 
 
 @pytest.mark.parametrize("transforms", [{}, FREE, WINDOWED])
-@pytest.mark.parametrize("resize", [Stretch(32), Letterbox(32), ShorterEdge(24)])
+@pytest.mark.parametrize(
+    "resize", [Stretch(32), Letterbox(32), LetterboxCorner(32), ShorterEdge(24)]
+)
 def test_samples_are_the_same_with_and_without(transforms: dict, resize) -> None:
     source = Wide()
     build = partial(DetectionDataset, source, transforms, resize, 3, {"mosaic": Mosaic()})

@@ -2,12 +2,24 @@
 
 import pytest
 
-from detectors.data.augment.transforms import Letterbox, ShorterEdge, Stretch
+from detectors.data.augment.transforms import (
+    Letterbox,
+    LetterboxCorner,
+    ShorterEdge,
+    Stretch,
+)
 from detectors.export.description import Description, described, texts
 
 
 @pytest.mark.parametrize(
-    "resize", [Letterbox([96, 128]), Stretch(64), ShorterEdge(600, 1.66667), ShorterEdge(50)]
+    "resize",
+    [
+        LetterboxCorner([96, 128]),
+        Letterbox([96, 128]),
+        Stretch(64),
+        ShorterEdge(600, 1.66667),
+        ShorterEdge(50),
+    ],
 )
 def test_the_same_resize_is_made_again(resize) -> None:
     told = Description(("a cat", "dog"), (3, 90), resize, True, 16)

@@ -9,6 +9,7 @@ from detectors.data.augment.transforms import (
     FILL,
     HorizontalFlip,
     Letterbox,
+    LetterboxCorner,
     ScaleJitter,
     ShorterEdge,
     Stretch,
@@ -72,8 +73,27 @@ def test_stretch_by_hand() -> None:
     np.testing.assert_allclose(result.to_original, [0.5, 2, 0, 0])
 
 
+def test_letterbox_in_the_corner_by_hand() -> None:
+    """48 x 80 on 70 x 70: scale 0.875 gives 42 x 70; YOLOX cuts 61 x 80 at 0.875 to 53 x 70."""
+    result = LetterboxCorner(70)(sample())
+    assert result.frame.tolist() == [0, 0, 70, 42]
+    assert (result.image[42:] == FILL).all()
+    np.testing.assert_allclose(
+        result.boxes[0], 0.7 * Letterbox(100)(sample()).boxes[0] - [0, 14] * 2
+    )
+    assert LetterboxCorner(70).picture_size(61, 80) == (53, 70)
+
+
 @pytest.mark.parametrize(
-    "resize", [Letterbox([64, 96]), Letterbox(32), Stretch(40), Stretch([96, 64]), ShorterEdge(40)]
+    "resize",
+    [
+        Letterbox([64, 96]),
+        Letterbox(32),
+        LetterboxCorner([64, 96]),
+        Stretch(40),
+        Stretch([96, 64]),
+        ShorterEdge(40),
+    ],
 )
 @pytest.mark.parametrize("size", [(48, 80), (80, 61), (33, 97), (64, 96)])
 def test_resizes_lead_back_to_the_original(resize, size) -> None:
