@@ -26,6 +26,7 @@ SSD = "num_params of torchvision's SSD300_VGG16 COCO_V1; class 0 is the backgrou
 CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 reduced"
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
+MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -58,6 +59,8 @@ PUBLISHED = [
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
+    ("gfl", 80, [], 32_440_537, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
+    ("gfl", 20, [], 32_302_237, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),

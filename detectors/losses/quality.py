@@ -1,11 +1,10 @@
 """Loss terms on the quality logit of a prior, and a weight by centre-ness, [B, N]."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm, LossWeight
-from detectors.losses.reduction import mean_over_devices
+from detectors.losses.reduction import over_mean
 from detectors.ops.boxes import aligned_iou, centers
 from detectors.ranges import Positive
 from detectors.structures import Matched
@@ -63,9 +62,7 @@ class CenternessWeight(LossWeight):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N], mean one over positives."""
         central = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
-        weights, count = central * matched.positive, mean_over_devices(matched.positive.sum())
-        mean = mean_over_devices(weights.sum(), least=1e-6) / count
-        return torch.where(matched.positive > 0, weights / mean, 1.0)
+        return over_mean(central, matched.positive, least=1e-6)
 
 
 class Centerness(LossTerm):

@@ -23,6 +23,20 @@ def mean_over_devices(count: Tensor, least: float = 1.0) -> Tensor:
     return count.clamp(min=least) / dist.get_world_size()
 
 
+def over_mean(weights: Tensor, positive: Tensor, least: float) -> Tensor:
+    """Weights [B, N] over their mean among positives, on all devices; 1 for all others.
+
+    So a sum over positives that is divided by their number becomes a mean with these weights.
+
+    Args:
+        positive: [B, N] float 0 or 1.
+        least: of the sum of the weights of positives.
+    """
+    count = mean_over_devices(positive.sum())
+    mean = mean_over_devices((weights * positive).sum(), least) / count
+    return torch.where(positive > 0, weights / mean, 1.0)
+
+
 def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
     """Number of positives in the batch, on all devices (FCOS, eq. 2).
 
