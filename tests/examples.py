@@ -15,6 +15,7 @@ START = Progress(images_seen=1, step=0, steps=1)  # of a run, for losses without
 THIN = {  # words for fewer channels and layers, by family, where size=small leaves the published
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
+    "atss": ["part.neck.channels=64", "part.tower.depth=1"],
     "gfl": ["part.neck.channels=64", "part.tower.depth=1"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "centernet": ["part.neck.channels=64"],

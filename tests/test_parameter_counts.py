@@ -27,6 +27,8 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
+ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
+NO_BIAS = ["+part.tower.bias=false"]
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -61,6 +63,10 @@ PUBLISHED = [
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
     ("gfl", 80, [], 32_440_537, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
     ("gfl", 20, [], 32_302_237, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
+    ("atss", 80, [], 32_297_370, ATSS),
+    ("atss", 20, [], 32_159_070, ATSS),
+    ("atss", 80, NO_BIAS, 32_295_322, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
+    ("atss", 20, NO_BIAS, 32_157_022, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),

@@ -139,6 +139,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "ssd512_coco": (32, 400_000, {0: 1e-3, 279_999: 1e-3, 280_000: 1e-4, 360_000: 1e-5}),
     "retinanet_coco": (16, 90_000, {0: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
     "fcos_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "atss_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
     "gfl_coco": (16, 12 * PER_EPOCH, EPOCHS_1X),
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
@@ -154,7 +155,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     ),
 }
 DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet": 0.0}
-DECAY |= {"gfl": 1e-4}
+DECAY |= {"atss": 1e-4, "gfl": 1e-4}
 DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4}
 
 

@@ -50,6 +50,7 @@ LIMITS = {
     "faster_rcnn": Costs(Cost(1406, 168.2), Cost(659, 61.8)),
     "centernet": Costs(Cost(683, 87.1), Cost(230, 62.0)),
     "fcos": Costs(Cost(1143, 81.5), Cost(433, 12.5)),
+    "atss": Costs(Cost(1372, 81.9), Cost(452, 12.5)),
     "gfl": Costs(Cost(1279, 85.3), Cost(412, 13.2)),
 }
 SLACK = 1.02  # versions of torch differ by a few

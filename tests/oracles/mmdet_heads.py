@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from detectors.structures import Targets
 
 STRIDES = [8, 16, 32, 64, 128]
-TEST = {"nms_pre": 1000, "score_thr": 0.05, "min_bbox_size": 0, "max_per_img": 100}
+TEST = {"nms_pre": 10_000, "score_thr": 0.05, "min_bbox_size": -1, "max_per_img": 100}
 
 
 class _Absent(ModuleType):
@@ -112,7 +112,29 @@ def gfl(classes: int, channels: int) -> Theirs:
     return Theirs(head, {"logits": "gfl_cls", "deltas": "gfl_reg"})
 
 
+def atss(classes: int, channels: int) -> Theirs:
+    """configs/atss/atss_r50_fpn_1x_coco.py."""
+    from mmdet.models.dense_heads import ATSSHead
+    from mmengine.config import ConfigDict
+
+    head = ATSSHead(
+        num_classes=classes,
+        in_channels=channels,
+        feat_channels=channels,
+        anchor_generator=anchors(),
+        bbox_coder=CODER,
+        loss_cls=FOCAL,
+        loss_bbox={"type": "GIoULoss", "loss_weight": 2.0},
+        loss_centerness={"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 1.0},
+        train_cfg=ConfigDict(assigner=ATSS, allowed_border=-1, pos_weight=-1),
+        test_cfg=ConfigDict(TEST),
+    )
+    return Theirs(head, {"logits": "atss_cls", "deltas": "atss_reg", "quality": "atss_centerness"})
+
+
 ATSS = {"type": "ATSSAssigner", "topk": 9}
+FOCAL = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0}
+CODER = {"type": "DeltaXYWHBBoxCoder", "target_stds": [0.1, 0.1, 0.2, 0.2]}
 
 
 def copied(theirs: Theirs, tower: nn.Module) -> Theirs:
