@@ -63,6 +63,8 @@ RECIPES = {
     ),
     "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
     "atss": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
     "gfl": Recipe(steps=120, rate=1e-3, words=SLIM),
     "yolov3": Recipe(
         steps=120,

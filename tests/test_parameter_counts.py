@@ -28,6 +28,7 @@ DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of no
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
 ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
+OTA = "layers of the release's fcos.py, which are those of ATSS and PAA"
 NO_BIAS = ["+part.tower.bias=false"]
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
@@ -67,6 +68,11 @@ PUBLISHED = [
     ("atss", 20, [], 32_159_070, ATSS),
     ("atss", 80, NO_BIAS, 32_295_322, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
     ("atss", 20, NO_BIAS, 32_157_022, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
+    ("paa", 80, [], 32_297_370, ATSS),
+    ("paa", 20, [], 32_159_070, ATSS),
+    ("paa", 80, NO_BIAS, 32_295_322, MMDET.format("paa/paa_r50_fpn_1x_coco.py")),
+    ("ota", 80, [], 32_297_370, OTA),
+    ("ota", 20, [], 32_159_070, OTA),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),

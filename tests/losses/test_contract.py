@@ -39,7 +39,9 @@ def configured(group: str) -> dict[str, nn.Module]:
 
 BOX_TERMS = configured("box_loss")
 TERMS = configured("class_loss") | BOX_TERMS | configured("quality_loss")
-ONLY_POSITIVES = BOX_TERMS | {"quality_loss=centerness": TERMS["quality_loss=centerness"]}
+ONLY_POSITIVES = BOX_TERMS | {
+    name: TERMS[name] for name in ("quality_loss=centerness", "quality_loss=iou")
+}
 CODERS = {
     "delta": (Delta(), shapes([8], [[(10.0, 13.0)]])),
     "distance": (Distance(), points([8])),
