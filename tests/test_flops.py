@@ -62,6 +62,7 @@ PUBLISHED = [
     ("atss", 80, (800, 1344), [], 214.73, ADDS, LAYERS + "mmdetection's ATSS R50-FPN"),
     ("paa", 80, (800, 1344), [], 214.73, ADDS, LAYERS + "mmdetection's PAA R50-FPN"),
     ("ota", 80, (800, 1344), [], 214.73, ADDS, LAYERS + "OTA R50-FPN, as of ATSS"),
+    ("foveabox", 80, (800, 1344), [], 215.81, ADDS, LAYERS + "mmdetection's FoveaBox R50-FPN"),
     ("faster_rcnn", 90, (800, 800), [], 134.38, ADDS, OPS + ", 1000 regions"),
     ("faster_rcnn_v2", 90, (800, 800), [], 280.37, ADDS, OPS + ", 1000 regions"),
     ("faster_rcnn", 90, (800, 1344), [], 215.99, ADDS, LAYERS + "R50-FPN, 1000 regions"),

@@ -65,6 +65,7 @@ RECIPES = {
     "atss": Recipe(steps=120, rate=1e-3, words=SLIM),
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
     "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
     "gfl": Recipe(steps=120, rate=1e-3, words=SLIM),
     "yolov3": Recipe(
         steps=120,

@@ -29,6 +29,7 @@ PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
 ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
 OTA = "layers of the release's fcos.py, which are those of ATSS and PAA"
+FOVEA_ALIGN = "foveabox/fovea_r50_fpn_gn-head-align_4xb4-2x_coco.py"
 NO_BIAS = ["+part.tower.bias=false"]
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
@@ -73,6 +74,10 @@ PUBLISHED = [
     ("paa", 80, NO_BIAS, 32_295_322, MMDET.format("paa/paa_r50_fpn_1x_coco.py")),
     ("ota", 80, [], 32_297_370, OTA),
     ("ota", 20, [], 32_159_070, OTA),
+    ("foveabox", 80, [], 36_419_732, MMDET.format("foveabox/fovea_r50_fpn_4xb4-1x_coco.py")),
+    ("foveabox", 20, [], 36_281_432, MMDET.format("foveabox/fovea_r50_fpn_4xb4-1x_coco.py")),
+    ("foveabox_align", 80, [], 38_615_476, MMDET.format(FOVEA_ALIGN)),
+    ("foveabox_align", 20, [], 38_062_456, MMDET.format(FOVEA_ALIGN)),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),

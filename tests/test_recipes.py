@@ -142,6 +142,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "atss_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
     "ota_coco": (16, 90_000, {0: 1e-5, 1000: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
     "paa_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "foveabox_coco": (16, 12 * PER_EPOCH, {**EPOCHS_1X, 0: 1e-5}),
     "gfl_coco": (16, 12 * PER_EPOCH, EPOCHS_1X),
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
@@ -157,7 +158,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     ),
 }
 DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet": 0.0}
-DECAY |= dict.fromkeys(("atss", "ota", "paa", "gfl"), 1e-4)
+DECAY |= dict.fromkeys(("atss", "ota", "paa", "gfl", "fovea"), 1e-4)
 DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4}
 
 

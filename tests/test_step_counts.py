@@ -53,6 +53,8 @@ LIMITS = {
     "atss": Costs(Cost(1372, 81.9), Cost(452, 12.5)),
     "ota": Costs(Cost(1759, 84.1), Cost(439, 12.5)),
     "paa": Costs(Cost(3148, 87.9), Cost(532, 28.1)),
+    "foveabox": Costs(Cost(866, 81.7), Cost(395, 12.2)),
+    "foveabox_align": Costs(Cost(1116, 95.5), Cost(470, 14.6)),
     "gfl": Costs(Cost(1279, 85.3), Cost(412, 13.2)),
 }
 SLACK = 1.02  # versions of torch differ by a few

@@ -45,6 +45,11 @@ def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
     return mean_over_devices(positive.sum()).expand(len(positive))
 
 
+def per_batch_positives_and_images(positive: Tensor, counted: Tensor) -> Tensor:
+    """Number of positives and of images of the batch, on all devices (FoveaBox's fovea_head.py)."""
+    return mean_over_devices(positive.sum() + positive.shape[0]).expand(len(positive))
+
+
 def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:
     """Number of positives of each image, times the batch size: a mean over images (torchvision)."""
     return positive.sum(dim=1).clamp(min=1) * len(positive)

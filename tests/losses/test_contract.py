@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import detectors
-from detectors.coders import CenterOffset, Delta, Distance, Yolo
+from detectors.coders import CenterOffset, Delta, Distance, LogDistance, Yolo
 from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.losses.reduction import per_batch_positives
@@ -47,6 +47,7 @@ CODERS = {
     "distance": (Distance(), points([8])),
     "yolo": (Yolo(1.2), shapes([8], [[(373.0, 326.0)]])),
     "center offset": (CenterOffset(), points([8])),
+    "log distance": (LogDistance(), points([8])),
 }
 
 terms = partial(pytest.mark.parametrize, "term")

@@ -132,6 +132,28 @@ def atss(classes: int, channels: int) -> Theirs:
     return Theirs(head, {"logits": "atss_cls", "deltas": "atss_reg", "quality": "atss_centerness"})
 
 
+def foveabox(classes: int, channels: int) -> Theirs:
+    """configs/foveabox/fovea_r50_fpn_4xb4-1x_coco.py."""
+    from mmdet.models.dense_heads import FoveaHead
+    from mmengine.config import ConfigDict
+
+    head = FoveaHead(
+        num_classes=classes,
+        in_channels=channels,
+        feat_channels=channels,
+        strides=STRIDES,
+        base_edge_list=[16, 32, 64, 128, 256],
+        scale_ranges=((1, 64), (32, 128), (64, 256), (128, 512), (256, 2048)),
+        sigma=0.4,
+        with_deform=False,
+        loss_cls=FOCAL | {"gamma": 1.5, "alpha": 0.4},
+        loss_bbox={"type": "SmoothL1Loss", "beta": 0.11, "loss_weight": 1.0},
+        train_cfg=ConfigDict(),
+        test_cfg=ConfigDict(TEST),
+    )
+    return Theirs(head, {"logits": "conv_cls", "deltas": "conv_reg"})
+
+
 ATSS = {"type": "ATSSAssigner", "topk": 9}
 FOCAL = {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0}
 CODER = {"type": "DeltaXYWHBBoxCoder", "target_stds": [0.1, 0.1, 0.2, 0.2]}

@@ -23,15 +23,16 @@ FRAMES = torch.tensor([0.0, 0.0, CANVAS[1], CANVAS[0]]).repeat(2, 1)
 WORDS = [
     "size=small",
     f"part.neck.channels={CHANNELS}",
-    "part.priors.offset=0",
     "part.postprocess.per_level=10000",  # theirs takes the best of each level before multiplying
 ]
 TERMS = {  # names of theirs by ours
     "gfl": {"class": "loss_cls", "box": "loss_bbox", "distribution": "loss_dfl"},
     "atss": {"class": "loss_cls", "box": "loss_bbox", "quality": "loss_centerness"},
+    "foveabox": {"class": "loss_cls", "box": "loss_bbox"},
 }
-NO_BIAS = ["+part.tower.bias=false"]  # of convolutions before a norm, unlike in the releases
-MORE = {"atss": NO_BIAS}
+IN_CORNERS = "part.priors.offset=0"
+NO_BIAS = "+part.tower.bias=false"  # of convolutions before a norm, unlike in the releases
+MORE = {"gfl": [IN_CORNERS], "atss": [IN_CORNERS, NO_BIAS]}
 ROOTS = {"atss"}  # families whose scores are roots of theirs
 
 
