@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.ops.boxes import centers, from_center, sides
-from detectors.ranges import Count, Weight
+from detectors.ranges import Count, Positive, Weight
 from detectors.structures import PriorRows, Priors
 
 EPSILON = 1e-6
@@ -88,6 +88,33 @@ class Distance(Coder):
         center = centers(priors.boxes)
         distances = deltas.relu() * priors.stride[..., None]
         return torch.cat([center - distances[..., :2], center + distances[..., 2:]], dim=-1)
+
+
+class LogDistance(Coder):
+    """Logarithms of distances to the four sides over the side of a level (FoveaBox, sec. 3).
+
+    Distances that are encoded are cut to [1/16, 16] of the level's side, as in the release, so that
+    they are finite for points outside.
+
+    Args:
+        side: of a level, in strides; 2 is the release's 16 pixels at stride 8.
+    """
+
+    reach = 16.0
+    limit = math.log(1e4)  # keeps a runaway side finite
+
+    def __init__(self, side: Positive = 2.0) -> None:
+        super().__init__()
+        self.side = side
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """Logarithms [..., N, 4]."""
+        distances = Distance().encode(boxes, priors) / self.side
+        return distances.clamp(1 / self.reach, self.reach).log()
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]."""
+        return Distance().decode(self.side * deltas.clamp(max=self.limit).exp(), priors)
 
 
 class DistanceDistribution(Coder):

@@ -331,6 +331,51 @@ class Fusion(Suppressor):
         return ranked._replace(boxes=boxes, scores=scores * share, valid=members > 0)
 
 
+class ScoreVoting(Suppressor):
+    """Boxes that another suppressor leaves become means of all that they overlap (PAA, sec. 3.3).
+
+    Those of the same class whose IoU is above `overlap` vote, with their scores times
+    `exp(-(1 - IoU)^2 / sigma)` (Kim and Lee 2020, "Score Voting"); scores stay. All candidates
+    vote, also those that were suppressed.
+
+    Args:
+        suppressor: what leaves the boxes.
+        sigma, overlap: 0.025 and 0.01 in the release's inference.py.
+        most: boxes of an image that are voted on, the best ones; the others stay as they are.
+    """
+
+    def __init__(
+        self,
+        suppressor: Suppressor,
+        sigma: Positive = 0.025,
+        overlap: Share = 0.01,
+        most: Count = 100,
+    ) -> None:
+        super().__init__()
+        self.suppressor, self.most = suppressor, most
+        self.sigma, self.overlap = sigma, overlap
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """The same rows, other boxes."""
+        left = self.suppressor(ranked)
+        standing = left.scores.masked_fill(~left.valid, -1.0)
+        _, rows = _stable_top(standing, min(self.most, standing.shape[1]))
+        voted = self._voted(gather_rows(left.boxes, rows), left.labels.gather(1, rows), ranked)
+        boxes = left.boxes.scatter(1, rows[..., None].expand_as(voted), voted)
+        return left._replace(boxes=torch.where(left.valid[..., None], boxes, left.boxes))
+
+    def _voted(self, boxes: Tensor, labels: Tensor, ranked: Ranked) -> Tensor:
+        """Means for boxes [B, m, 4] of labels [B, m]; a box that nothing overlaps stays."""
+        iou = pairwise_iou(boxes, ranked.boxes)
+        votes = (labels[:, :, None] == ranked.labels[:, None]) & (iou > self.overlap)
+        votes = votes & ranked.valid[:, None]
+        weights = (-(1 - iou).square() / self.sigma).exp() * ranked.scores[:, None] * votes
+        total = weights.sum(-1)
+        sums = [(weights * side[:, None]).sum(-1) for side in ranked.boxes.unbind(-1)]
+        means = torch.stack(sums, dim=-1) / total.clamp(min=1e-30)[..., None]
+        return torch.where((total > 1e-30)[..., None], means, boxes)
+
+
 def _higher(groups: Tensor) -> Tensor:
     """Pairs (i, j) of one group with i ranked above j, [B, K, K] bool; `groups` is [B, K]."""
     rank = torch.arange(groups.shape[1], device=groups.device)

@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor
+
+from detectors.ranges import Share
 
 ScoreActivation = Literal["logistic", "softmax", "linear"]
 
@@ -64,6 +67,23 @@ class RootOfClassTimesQuality(Score):
     def __call__(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         """[B, N, C]."""
         return ClassTimesQuality()(logits, quality).sqrt()
+
+
+@dataclass(frozen=True)
+class GatedRoot(Score):
+    """The geometric mean of class and quality where the class alone exceeds `least`, 0 elsewhere.
+
+    The releases of ATSS and PAA choose candidates so, before they multiply (`inference.py`).
+    """
+
+    least: Share = 0.05
+
+    needs_quality = True
+
+    def __call__(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+        """[B, N, C]."""
+        root = RootOfClassTimesQuality()(logits, quality)
+        return torch.where(logits.sigmoid() > self.least, root, 0.0)
 
 
 @dataclass(frozen=True)

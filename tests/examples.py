@@ -18,6 +18,12 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
     "retinanet_nas_fpn": [*("part.neck.channels=64", "part.neck.repeats=1", "part.tower.depth=1")],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
+    "atss": ["part.neck.channels=64", "part.tower.depth=1"],
+    "ota": ["part.neck.channels=64", "part.tower.depth=1"],
+    "paa": ["part.neck.channels=64", "part.tower.depth=1"],
+    "foveabox": ["part.neck.channels=64", "part.tower.depth=1"],
+    "foveabox_align": ["part.neck.channels=64", "part.tower.depth=1"],
+    "gfl": ["part.neck.channels=64", "part.tower.depth=1"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "centernet": ["part.neck.channels=64"],
 }

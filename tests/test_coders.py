@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
-from detectors.coders import CellOffset, CenterOffset, Delta, Distance, Yolo
+from detectors.coders import CellOffset, CenterOffset, Delta, Distance, LogDistance, Yolo
 from detectors.ops.boxes import centers, sides
 from detectors.ops.selection import gather_rows
 from detectors.structures import PriorRows, Priors
@@ -222,3 +222,20 @@ def test_rows_of_priors_encode_as_the_priors_do(name: str) -> None:
     rows = PriorRows(gather_rows(priors.boxes, index), priors.stride[index], priors.level[index])
     expected = gather_rows(coder.encode(boxes, priors), index)
     torch.testing.assert_close(coder.encode(gather_rows(boxes, index), rows), expected)
+
+
+def test_log_distance_by_hand() -> None:
+    """From (12, 4) on stride 8, so 16 px: 32, 4, 4 and 1000 px, the last cut to 16 times 16."""
+    priors = points([8], height=8, width=16)
+    deltas = LogDistance().encode(torch.tensor([[[-20.0, 0, 16, 1004]]]), priors)
+    expected = [math.log(2), math.log(1 / 4), math.log(1 / 4), math.log(16)]
+    torch.testing.assert_close(deltas[0, 1], torch.tensor(expected))
+    box = LogDistance().decode(deltas, priors)[0, 1]
+    torch.testing.assert_close(box, torch.tensor([-20.0, 0, 16, 4 + 256]))
+
+
+def test_log_distance_cuts_what_lies_outside() -> None:
+    """Of a side that lies on or behind the point a sixteenth of the level's side is left."""
+    priors = points([8], height=8, width=16)
+    deltas = LogDistance().encode(torch.tensor([[[6.0, 4, 16, 16]]]), priors)
+    torch.testing.assert_close(deltas[0, 0, :2], torch.full((2,), -math.log(16)))

@@ -63,6 +63,11 @@ RECIPES = {
         words=[*SLIM, "part.priors.sizes=[[10,13],[20,26],[40,52],[80,100],[160,200]]"],
     ),
     "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "atss": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "gfl": Recipe(steps=120, rate=1e-3, words=SLIM),
     "yolov3": Recipe(
         steps=120,
         rate=1e-3,

@@ -27,6 +27,11 @@ SSD = "num_params of torchvision's SSD300_VGG16 COCO_V1; class 0 is the backgrou
 CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 reduced"
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
+MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
+ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
+OTA = "layers of the release's fcos.py, which are those of ATSS and PAA"
+FOVEA_ALIGN = "foveabox/fovea_r50_fpn_gn-head-align_4xb4-2x_coco.py"
+NO_BIAS = ["+part.tower.bias=false"]
 CENTERNET = "layers of CenterNet's released networks/"
 MMDET = "parameters of mmdet 3.3.0's retinanet_r50_nasfpn_crop640, built without weights"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
@@ -64,6 +69,21 @@ PUBLISHED = [
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
+    ("gfl", 80, [], 32_440_537, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
+    ("gfl", 20, [], 32_302_237, MMDET.format("gfl/gfl_r50_fpn_1x_coco.py")),
+    ("atss", 80, [], 32_297_370, ATSS),
+    ("atss", 20, [], 32_159_070, ATSS),
+    ("atss", 80, NO_BIAS, 32_295_322, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
+    ("atss", 20, NO_BIAS, 32_157_022, MMDET.format("atss/atss_r50_fpn_1x_coco.py")),
+    ("paa", 80, [], 32_297_370, ATSS),
+    ("paa", 20, [], 32_159_070, ATSS),
+    ("paa", 80, NO_BIAS, 32_295_322, MMDET.format("paa/paa_r50_fpn_1x_coco.py")),
+    ("ota", 80, [], 32_297_370, OTA),
+    ("ota", 20, [], 32_159_070, OTA),
+    ("foveabox", 80, [], 36_419_732, MMDET.format("foveabox/fovea_r50_fpn_4xb4-1x_coco.py")),
+    ("foveabox", 20, [], 36_281_432, MMDET.format("foveabox/fovea_r50_fpn_4xb4-1x_coco.py")),
+    ("foveabox_align", 80, [], 38_615_476, MMDET.format(FOVEA_ALIGN)),
+    ("foveabox_align", 20, [], 38_062_456, MMDET.format(FOVEA_ALIGN)),
     ("faster_rcnn", 90, [], 41_808_406, BUILT),
     ("faster_rcnn", 20, [], 41_449_656, BUILT),
     ("faster_rcnn", 90, ["norm=frozen"], 41_755_286, LOADED),

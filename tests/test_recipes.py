@@ -121,6 +121,15 @@ def scenes() -> dict[str, Any]:
 
 VOC, COCO = 16551, 118287  # pictures of 07+12 trainval and of train2017
 
+PER_EPOCH = -(-(COCO // 2) // 8)  # steps of 16 pictures, in parts of 2
+EPOCHS_1X = {  # mmdetection's 1x schedule: 12 epochs, less after 8 and 11 of them
+    0: 1e-2 / 3,
+    500: 1e-2,
+    8 * PER_EPOCH - 1: 1e-2,
+    8 * PER_EPOCH: 1e-3,
+    11 * PER_EPOCH: 1e-4,
+}
+
 # The papers' numbers: effective batch, optimiser steps, and the learning rate of some steps.
 NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "yolov1_voc": (64, 40_000, {0: 1e-3, 700: 1e-2, 19_999: 1e-2, 20_000: 1e-3, 30_000: 1e-4}),
@@ -145,6 +154,11 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
         {0: 8e-3, 1000: 8e-2, 30 * 1849 - 1: 8e-2, 30 * 1849: 8e-3, 40 * 1849: 8e-4},
     ),
     "fcos_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "atss_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "ota_coco": (16, 90_000, {0: 1e-5, 1000: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "paa_coco": (16, 90_000, {0: 1e-2 / 3, 499: 1e-2 / 3, 500: 1e-2, 60_000: 1e-3, 80_000: 1e-4}),
+    "foveabox_coco": (16, 12 * PER_EPOCH, {**EPOCHS_1X, 0: 1e-5}),
+    "gfl_coco": (16, 12 * PER_EPOCH, EPOCHS_1X),
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
     "centernet_coco": (
@@ -171,6 +185,7 @@ DECAY = {
     "fcos": 1e-4,
     "centernet": 0.0,
 }
+DECAY |= dict.fromkeys(("atss", "ota", "paa", "gfl", "fovea"), 1e-4)
 DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4, "efficientdet": 4e-5}
 CLIPPED = {"efficientdet_coco": 10.0}  # no other recipe clips the whole gradient
 AVERAGED = ("efficientdet", "yolox")  # over as many steps

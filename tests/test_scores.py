@@ -9,6 +9,7 @@ import torch
 from detectors.scores import (
     ClassAlone,
     ClassTimesQuality,
+    GatedRoot,
     LinearClassTimesQuality,
     RootOfClassTimesQuality,
     Score,
@@ -20,6 +21,7 @@ SCORES: dict[Score, list[float]] = {  # of the logits 0 and ln 3, and of the qua
     ClassAlone(): [0.5, 0.75],
     ClassTimesQuality(): [0.4, 0.6],
     RootOfClassTimesQuality(): [0.4**0.5, 0.6**0.5],
+    GatedRoot(): [0.4**0.5, 0.6**0.5],
     SoftmaxWithoutBackground(): [0.75],
     SoftmaxTimesQuality(): [0.2, 0.6],
     LinearClassTimesQuality(): [0.0, 1.0],
@@ -38,3 +40,12 @@ def test_scores_by_hand(score: Score) -> None:
 def test_a_score_is_a_value(score: Score) -> None:
     assert score == type(score)() == deepcopy(score) == pickle.loads(pickle.dumps(score))
     assert [other for other in SCORES if other == score] == [score]
+
+
+def test_a_gate_looks_at_the_class_alone() -> None:
+    """Class scores below, at and above one half, beside a high quality and a low one."""
+    logits = torch.tensor([[[-0.1, 0.0, 0.1]]]).expand(1, 2, 3)
+    quality = torch.tensor([[5.0, -5.0]])
+    found = GatedRoot(least=0.5)(logits, quality)
+    assert (found[..., :2] == 0).all()
+    assert torch.equal(found[..., 2], RootOfClassTimesQuality()(logits, quality)[..., 2])

@@ -9,7 +9,15 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detectors.ops.suppression import gaussian, linear, soft_scores
-from detectors.postprocess import Fusion, Matrix, Ranked, Soft, Suppression
+from detectors.postprocess import (
+    Fusion,
+    Greedy,
+    Matrix,
+    Ranked,
+    ScoreVoting,
+    Soft,
+    Suppression,
+)
 from detectors.structures import Candidates, Priors
 from tests.examples import points, random_boxes
 
@@ -189,3 +197,61 @@ def test_is_one_graph_and_detections_fall(kind: str) -> None:
     compiled = torch.compile(whole, fullgraph=True, backend="eager")(given, frames)
     for ours, theirs in zip(compiled, found, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def voted_by_loop(given: Ranked, image: int, row: int, sigma: float, overlap: float) -> list[float]:
+    """Kim and Lee 2020, "Score Voting", of one box that was left."""
+    sums, total = [0.0] * 4, 0.0
+    iou = box_iou(given.boxes[image, row][None], given.boxes[image])[0].tolist()
+    for other in range(COUNT):
+        same = given.labels[image, other] == given.labels[image, row]
+        if given.valid[image, other] and same and iou[other] > overlap:
+            weight = math.exp(-((1 - iou[other]) ** 2) / sigma)
+            weight *= given.scores[image, other].item()
+            box = given.boxes[image, other].tolist()
+            sums = [s + weight * side for s, side in zip(sums, box, strict=True)]
+            total += weight
+    return [s / total for s in sums]
+
+
+@pytest.mark.parametrize(("sigma", "overlap"), [(0.025, 0.01), (0.5, 0.4)])
+@pytest.mark.parametrize("most", [100, 3])
+def test_voting_is_its_algorithm(sigma: float, overlap: float, most: int) -> None:
+    """Candidates that were suppressed vote too; boxes beyond the best `most` stay."""
+    given = ranked()
+    left = Greedy(0.4)(given)
+    found = ScoreVoting(Greedy(0.4), sigma, overlap, most)(given)
+    assert torch.equal(found.valid, left.valid)
+    assert torch.equal(found.scores, given.scores)
+    for image in range(2):
+        rows = left.valid[image].nonzero().flatten().tolist()
+        assert 3 < len(rows) < given.valid[image].sum()
+        for row in rows[:most]:
+            expected = torch.tensor(voted_by_loop(given, image, row, sigma, overlap))
+            torch.testing.assert_close(found.boxes[image, row], expected)
+        assert torch.equal(found.boxes[image, rows[most:]], given.boxes[image, rows[most:]])
+    assert torch.equal(found.boxes[~left.valid], given.boxes[~left.valid])
+
+
+def test_voting_alone_changes_nothing() -> None:
+    """Without candidates, and of a box that nothing overlaps, not even itself: it has no area."""
+    nothing = ranked(empty=True)
+    found = ScoreVoting(Greedy(0.6))(nothing)
+    assert torch.equal(found.boxes, nothing.boxes)
+    assert not found.valid.any()
+    given = ranked()
+    flat = given._replace(boxes=given.boxes[..., [0, 1, 0, 3]])
+    assert torch.equal(ScoreVoting(Greedy(0.6))(flat).boxes, flat.boxes)
+
+
+def test_voting_by_hand() -> None:
+    """Two boxes of IoU 1/3 and scores .8 and .4: the second one weighs exp(-(2/3)^2 / .025) / 2."""
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [5, 0, 15, 10]]])
+    priors = Priors(boxes, torch.ones(2), (2,), (64, 64))
+    labels, scores = torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0.8, 0.4]])
+    given = Ranked(boxes, scores, labels, scores > 0, torch.arange(2)[None], priors)
+    share = math.exp(-4 / 9 / 0.5) / 2
+    left = 5 * share / (1 + share)
+    found = ScoreVoting(Greedy(0.2), sigma=0.5)(given)
+    torch.testing.assert_close(found.boxes[0, 0], torch.tensor([left, 0, 10 + left, 10]))
+    assert found.valid.tolist() == [[True, False]]

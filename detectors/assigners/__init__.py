@@ -17,7 +17,8 @@ class Assigner(nn.Module, ABC):
     """Gives each prior an object, nothing, or leaves it out."""
 
     score: Annotated[
-        Score | None, "how it scores predictions, as its head must too; None if it looks at none"
+        Score | None,
+        "how it scores predictions, of logits as its head's are; None if it looks at none",
     ] = None
     own_classes: Annotated[
         bool, "whether it gives class targets of its own: soft ones, or several at a prior"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from detectors.assigners import Assigner
+from detectors.assigners.costs import focal_costs
 from detectors.assigners.max_iou import forced_matches
 from detectors.assigners.prior_boxes import prior_boxes
 from detectors.assigners.ties import assignable
@@ -78,9 +79,8 @@ class PAA(Assigner):
         self, predictions: Predictions, boxes: Tensor, targets: Targets, owner: Tensor
     ) -> Tensor:
         """Loss of each prior beside its object, [B, N]."""
-        p = self.score(predictions.logits, predictions.quality)
-        affirm = -self.alpha * (1 - p).pow(self.gamma) * p.log().clamp(min=-100)
-        deny = -(1 - self.alpha) * p.pow(self.gamma) * (1 - p).log().clamp(min=-100)
+        scores = self.score(predictions.logits, predictions.quality)
+        affirm, deny = focal_costs(scores, self.alpha, self.gamma)
         label = targets.labels.gather(1, owner)[..., None]
         of_class = deny.sum(-1) + (affirm - deny).gather(2, label).squeeze(-1)
         return of_class + 1 - aligned_iou(boxes, gather_rows(targets.boxes, owner), "giou")

@@ -27,8 +27,8 @@ the detector, its data and its optimiser, and computes the loss and the detectio
 Each file `conf/trick/NAME.yaml` says what the trick is, where its numbers come from and what gain
 was published. The words beside a trick are needed with every family.
 
-Assigners have a group of their own: `assigner=atss`, `sim_ota` and `paa` work with every family. In
-Faster R-CNN they assign the proposals; the last two then need `part.assigner.score`.
+Assigners have a group of their own: `assigner=atss`, `sim_ota`, `ota` and `paa` work with every
+family. In Faster R-CNN they assign the proposals; the last three then need `part.assigner.score`.
 """
 
 

@@ -33,19 +33,32 @@ def check_compatibility(
 
 
 def check_assigner(assigner: Assigner, losses: dict[str, LossTerm], score: Score) -> None:
-    """Refuse an assigner with other scores than its head's, or with targets of no loss's kind.
+    """Refuse an assigner that mistakes the head's logits, or gives targets of no loss's kind.
+
+    It may score otherwise than the head, as PAA looks at the class alone where its head multiplies
+    it by a quality.
 
     Raises:
         ValueError: names both, and what fits.
     """
     _check_classes(assigner, losses.values())
-    if assigner.score is None or assigner.score == score:
+    taught = any(term.needs_quality for term in losses.values())
+    if assigner.score is None or _of_one_kind(assigner.score, score, taught):
         return
     made = type(score)
     raise ValueError(
         f"{type(assigner).__name__} looks at scores by {type(assigner.score).__name__}, but the "
         f"head that it assigns for makes them by {made.__name__}: choose assigner=atss, or set "
         f"part.assigner.score={{_target_:{made.__module__}.{made.__qualname__}}}"
+    )
+
+
+def _of_one_kind(own: Score, score: Score, taught: bool) -> bool:
+    """Whether one score understands the logits that the other does."""
+    return (
+        own.score_activation == score.score_activation
+        and own.needs_background == score.needs_background
+        and (taught or not own.needs_quality)
     )
 
 

@@ -22,6 +22,7 @@ from detectors.structures import (
     Targets,
 )
 
+LossNormalizers = LossNormalizer | Mapping[str, LossNormalizer]
 LossWeights = Mapping[str, Mapping[str, LossWeight]]
 
 
@@ -32,13 +33,14 @@ class Criterion(nn.Module):
         num_classes: C.
         coder: encodes the target boxes.
         losses: named terms; an entry that is None is left out.
-        loss_normalizer: what the costs of each image are divided by.
+        loss_normalizer: what the costs of each image are divided by; one for all terms, or one for
+            each by its name.
         loss_weights: by the name of a term, named weights of its costs.
         mining: which priors count; all of them if None.
 
     Raises:
-        ValueError: a part breaks its contract, a weight is for a term that is not there, or there
-            is a mining beside a term that selects by itself.
+        ValueError: a part breaks its contract, a weight is for a term that is not there, a term has
+            no normaliser, or there is a mining beside a term that selects by itself.
     """
 
     def __init__(
@@ -46,13 +48,15 @@ class Criterion(nn.Module):
         num_classes: int,
         coder: Coder,
         losses: dict[str, LossTerm | None],
-        loss_normalizer: LossNormalizer,
+        loss_normalizer: LossNormalizers,
         loss_weights: LossWeights | None = None,
         mining: Mining | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes, self.coder, self.loss_normalizer = num_classes, coder, loss_normalizer
+        self.num_classes, self.coder = num_classes, coder
         self.losses = nn.ModuleDict(present(losses))
+        self.normalizers = _by_term(loss_normalizer, list(self.losses))
+        self.alike = _alike(present(losses), self.normalizers)
         self.loss_weights = _modules(loss_weights or {}, list(self.losses))
         self.mining = mining
         _check_mining(mining, present(losses))
@@ -81,14 +85,14 @@ class Criterion(nn.Module):
     def divisors(self, matched: Matched, kept: Tensor) -> dict[str, Tensor]:
         """What the costs of each image are divided by, [B] for each term; `kept` [B, N] is 0 or 1.
 
-        Terms that count alike share one, which asks other devices once.
+        Terms that count alike by one normaliser share one, which asks other devices once.
         """
-        kinds = dict.fromkeys(term.counts for term in self.losses.values())
-        found = {
-            kind: self.loss_normalizer(_counts(kind, matched) * kept, matched.counted * kept)
-            for kind in kinds
-        }
-        return {name: found[term.counts] for name, term in self.losses.items()}
+        found: dict[str, Tensor] = {}
+        for names in self.alike:
+            positive = _counts(self.losses[names[0]].counts, matched) * kept
+            divisor = self.normalizers[names[0]](positive, matched.counted * kept)
+            found |= dict.fromkeys(names, divisor)
+        return found
 
     def _costs(self, name: str, matched: Matched) -> Tensor:
         """What each prior costs by one term, [B, N]."""
@@ -166,6 +170,32 @@ def present(losses: Mapping[str, LossTerm | None]) -> dict[str, LossTerm]:
     for term in terms.values():
         check_contract(term, LossTerm)
     return terms
+
+
+def _by_term(normalizer: LossNormalizers, terms: list[str]) -> dict[str, LossNormalizer]:
+    """The normaliser of each term.
+
+    Raises:
+        ValueError: some have one of their own, and a term has none.
+    """
+    if not isinstance(normalizer, Mapping):
+        return dict.fromkeys(terms, normalizer)
+    lacking = [name for name in terms if name not in normalizer]
+    if lacking:
+        raise ValueError(
+            f"loss_normalizer has one for {', '.join(normalizer)} each, but none for the term "
+            f"{lacking[0]!r}: add part.loss_normalizer.{lacking[0]}, or choose one for all terms, "
+            "such as loss_normalizer=positives"
+        )
+    return {name: normalizer[name] for name in terms}
+
+
+def _alike(losses: dict[str, LossTerm], normalizers: dict[str, LossNormalizer]) -> list[list[str]]:
+    """Names of the terms, those together that count alike by one normaliser."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for name, term in losses.items():
+        groups.setdefault((id(normalizers[name]), term.counts), []).append(name)
+    return list(groups.values())
 
 
 def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:

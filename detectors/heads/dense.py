@@ -10,8 +10,8 @@ from detectors.coders import Coder
 from detectors.contracts import check_contract, made_by
 from detectors.heads import Head, Maps, Tower
 from detectors.heads.compatibility import check_assigner, check_compatibility
-from detectors.heads.criterion import Criterion, LossWeights, present
-from detectors.losses import LossNormalizer, LossTerm, Mining
+from detectors.heads.criterion import Criterion, LossNormalizers, LossWeights, present
+from detectors.losses import LossTerm, Mining
 from detectors.priors import PriorGrid, check_levels
 from detectors.scores import Score
 from detectors.structures import (
@@ -51,7 +51,7 @@ class DenseHead(Head):
         assigner: Assigner,
         losses: dict[str, LossTerm | None],
         score: Score,
-        loss_normalizer: LossNormalizer,
+        loss_normalizer: LossNormalizers,
         loss_weights: LossWeights | None = None,
         mining: Mining | None = None,
     ) -> None:

@@ -51,6 +51,8 @@ class SharedTower(Tower):
         probability: the class score before training.
         bias: of the stacks' convolutions; torchvision's RetinaNet v2 has none before its norms.
         act: behind each of them.
+        scaled: whether the deltas of each level are multiplied by a learnt number, 1 at first
+            (FCOS, sec. 3.2; its release and those after it, but not torchvision's).
         numbers: regressed for each prior, as many as the coder decodes.
     """
 
@@ -67,6 +69,7 @@ class SharedTower(Tower):
         probability: Inner = 0.01,
         bias: bool = True,
         act: Activation = RELU,
+        scaled: bool = False,
         numbers: int = 4,
     ) -> None:
         super().__init__()
@@ -77,13 +80,20 @@ class SharedTower(Tower):
         self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
         self.deltas = nn.Conv2d(channels, anchors * numbers, 3, padding=1)
         self.quality = nn.Conv2d(channels, anchors, 3, padding=1) if quality else None
+        self.scales = nn.Parameter(torch.ones(len(specs))) if scaled else None
         self.predicts_quality = quality
         normal_init(self, 0.01)
         expect(probability, self.logits)
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
         """Maps per level."""
-        return [self._level(feature) for feature in features]
+        levels = [self._level(feature) for feature in features]
+        if self.scales is None:
+            return levels
+        return [
+            (logits, deltas * scale, quality)
+            for (logits, deltas, quality), scale in zip(levels, self.scales, strict=True)
+        ]
 
     def _level(self, feature: Tensor) -> Maps:
         boxes = self.box_stack(feature)

@@ -66,6 +66,31 @@ class IoULoss(LossTerm):
         return self.weight * of_priors(loss * weight, matched)
 
 
+class LogIoU(LossTerm):
+    """Minus the logarithm of the IoU of decoded positives with their objects (UnitBox, Alg. 1).
+
+    Yu et al. 2016. An overlap counts as `least` at least, so that boxes that do not meet cost a
+    finite number; they teach nothing then, as by the IoU itself.
+
+    Args:
+        weight: of the whole term.
+    """
+
+    counts = "objects"
+    least = 1e-6
+
+    def __init__(self, weight: Positive = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        objects, weight = paired_objects(matched)
+        overlap = aligned_iou(paired(matched.boxes, matched), objects)
+        loss = -overlap.clamp(self.least, 1.0).log()
+        return self.weight * of_priors(loss * weight, matched)
+
+
 def paired(values: Tensor, matched: Matched) -> Tensor:
     """Rows [B, P, ...] of `values` [B, N, ...] that the pairs name; all of them without pairs."""
     return values if matched.pairs is None else gather_rows(values, matched.pairs.prior)

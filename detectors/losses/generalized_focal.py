@@ -1,11 +1,10 @@
 """Generalized focal loss (Li et al. 2020, "Generalized Focal Loss", sec. 3): terms and a weight."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm, LossWeight
-from detectors.losses.reduction import mean_over_devices
+from detectors.losses.reduction import over_mean
 from detectors.ops.boxes import aligned_iou
 from detectors.ranges import Positive, Weight
 from detectors.structures import Matched
@@ -73,5 +72,4 @@ class ClassScore(LossWeight):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N], a constant for the gradient; mean one over positives unless scores are low."""
         score = matched.predictions.logits.detach().sigmoid().amax(-1)
-        counts = [mean_over_devices((part * matched.positive).sum()) for part in (score, 1)]
-        return torch.where(matched.positive > 0, score * counts[1] / counts[0], 1.0)
+        return over_mean(score, matched.positive, least=1.0)

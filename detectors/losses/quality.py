@@ -1,11 +1,10 @@
 """Loss terms on the quality logit of a prior, and a weight by centre-ness, [B, N]."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.losses import LossTerm, LossWeight
-from detectors.losses.reduction import mean_over_devices
+from detectors.losses.reduction import over_mean
 from detectors.ops.boxes import aligned_iou, centers
 from detectors.ranges import Positive
 from detectors.structures import Matched
@@ -45,6 +44,24 @@ class IoUObjectness(LossTerm):
         return self.weight * _cross_entropy(matched, target) * matched.counted
 
 
+class IoUQuality(LossTerm):
+    """Cross-entropy with the IoU of its box with its object, for positives alone (PAA, sec. 3.2).
+
+    The IoU is a constant for the gradient.
+    """
+
+    needs_quality = True
+
+    def __init__(self, weight: Positive = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        target = aligned_iou(matched.boxes, matched.target_boxes).detach()
+        return self.weight * _cross_entropy(matched, target) * matched.positive
+
+
 def _cross_entropy(matched: Matched, target: Tensor) -> Tensor:
     """Of the quality logit with a target in [0, 1], both [B, N]."""
     quality = matched.predictions.quality
@@ -63,9 +80,20 @@ class CenternessWeight(LossWeight):
     def forward(self, matched: Matched) -> Tensor:
         """[B, N], mean one over positives."""
         central = centerness(centers(matched.predictions.priors.boxes), matched.target_boxes)
-        weights, count = central * matched.positive, mean_over_devices(matched.positive.sum())
-        mean = mean_over_devices(weights.sum(), least=1e-6) / count
-        return torch.where(matched.positive > 0, weights / mean, 1.0)
+        return over_mean(central, matched.positive, least=1e-6)
+
+
+class IoUWeight(LossWeight):
+    """Weights the box of a positive by its IoU with the object, relative to the mean of all.
+
+    PAA's release weights GIoU so and divides by the sum of the weights, over all devices
+    (`paa_core/modeling/rpn/paa/loss.py`). A weight of a `Criterion` that divides by positives.
+    """
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N], a constant for the gradient; mean one over positives."""
+        fit = aligned_iou(matched.boxes, matched.target_boxes).detach()
+        return over_mean(fit, matched.positive, least=1e-6)
 
 
 class Centerness(LossTerm):

@@ -28,6 +28,20 @@ def devices() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def over_mean(weights: Tensor, positive: Tensor, least: float) -> Tensor:
+    """Weights [B, N] over their mean among positives, on all devices; 1 for all others.
+
+    So a sum over positives that is divided by their number becomes a mean with these weights.
+
+    Args:
+        positive: [B, N] float 0 or 1.
+        least: of the sum of the weights of positives.
+    """
+    count = mean_over_devices(positive.sum())
+    mean = mean_over_devices((weights * positive).sum(), least) / count
+    return torch.where(positive > 0, weights / mean, 1.0)
+
+
 def per_batch_positives(positive: Tensor, counted: Tensor) -> Tensor:
     """Number of positives in the batch, on all devices (FCOS, eq. 2).
 
@@ -43,6 +57,11 @@ def per_batch_positives_and_one(positive: Tensor, counted: Tensor) -> Tensor:
     """
     count = mean_over_devices(positive.sum(), least=0.0) + 1 / devices()
     return count.expand(len(positive))
+
+
+def per_batch_positives_and_images(positive: Tensor, counted: Tensor) -> Tensor:
+    """Number of positives and of images of the batch, on all devices (FoveaBox's fovea_head.py)."""
+    return mean_over_devices(positive.sum() + positive.shape[0]).expand(len(positive))
 
 
 def per_image_positives(positive: Tensor, counted: Tensor) -> Tensor:

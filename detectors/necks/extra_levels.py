@@ -24,11 +24,17 @@ class LevelsFromOutput(nn.ModuleDict):
         inputs: levels of the backbone, not used.
         outputs: levels of the pyramid, finest first.
         priors: the grid of the dense head, which says how many levels are needed.
+        rectified: whether there is that ReLU; mmdetection has none unless asked for.
     """
 
     def __init__(
-        self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec], priors: PriorGrid
+        self,
+        inputs: Sequence[FeatureSpec],
+        outputs: Sequence[FeatureSpec],
+        priors: PriorGrid,
+        rectified: bool = True,
     ) -> None:
+        self.rectified = rectified
         self.specs = with_coarser(outputs, priors)[len(outputs) :]
         super().__init__(
             {
@@ -41,7 +47,8 @@ class LevelsFromOutput(nn.ModuleDict):
         """The added levels alone."""
         added: list[Tensor] = []
         for halve in self.values():
-            added.append(halve(added[-1].relu() if added else outputs[-1]))
+            above = added[-1] if added else outputs[-1]
+            added.append(halve(above.relu() if added and self.rectified else above))
         return added
 
 

@@ -80,10 +80,21 @@ class PooledLevel(nn.Module):
 
 
 class LevelsFromInput(nn.Module):
-    """Two more levels: P6 from C5, and P7 from P6 (RetinaNet, Lin et al. 2017, sec. 4)."""
+    """Two more levels: P6 from C5, and P7 from P6 (RetinaNet, Lin et al. 2017, sec. 4).
 
-    def __init__(self, inputs: Sequence[FeatureSpec], outputs: Sequence[FeatureSpec]) -> None:
+    Args:
+        inputs, outputs: levels of the backbone and of the pyramid, finest first.
+        rectified: whether a ReLU stands between them; mmdetection has none unless asked for.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[FeatureSpec],
+        outputs: Sequence[FeatureSpec],
+        rectified: bool = True,
+    ) -> None:
         super().__init__()
+        self.rectified = rectified
         channels, stride = outputs[-1]
         self.specs = [FeatureSpec(channels, factor * stride) for factor in (2, 4)]
         self.p6 = halving(inputs[-1].channels, channels)
@@ -91,7 +102,7 @@ class LevelsFromInput(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
         p6 = self.p6(inputs[-1])
-        return [p6, self.p7(p6.relu())]
+        return [p6, self.p7(p6.relu() if self.rectified else p6)]
 
 
 def init_pyramid(module: nn.Module) -> None:

@@ -118,7 +118,8 @@ def _share(detector: nn.Module, images: int) -> Tensor:
     """[B, 1, 1, 1] the divisor of each image's loss in a batch without objects."""
     criteria = (part for part in detector.modules() if isinstance(part, Criterion))
     none = torch.zeros(images, 1, device=next(detector.parameters()).device)
-    return next(criteria).loss_normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
+    normalizer = next(criteria).normalizers["class"]
+    return normalizer(none, torch.ones_like(none)).view(-1, 1, 1, 1)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""ATSS, both SimOTA and PAA equal their algorithms written as loops."""
+"""ATSS, both SimOTA, OTA and PAA equal their algorithms written as loops."""
 
 import math
 import statistics
@@ -11,6 +11,7 @@ from torchvision.ops import box_iou, generalized_box_iou
 
 import detectors
 from detectors.assigners.atss import ATSS
+from detectors.assigners.ota import OTA, sinkhorn
 from detectors.assigners.paa import PAA, below_peak, fitted
 from detectors.assigners.sim_ota import SharedSimOTA, SimOTA
 from detectors.layers.progress import tell
@@ -228,6 +229,98 @@ def test_shared_sim_ota_looks_beyond_the_surroundings_of_an_object() -> None:
     assert (both.matched == 0).sum() >= 8  # the second one wants a single one
 
 
+def sinkhorn_by_loop(cost: list[list[float]], supply: list[float]) -> list[list[float]]:
+    """The release's iteration in double precision, potentials not divided by epsilon."""
+    rows, columns = [1.0] * len(cost), [1.0] * len(cost[0])
+
+    def log_sum(values: list[float]) -> float:
+        top = max(values)
+        return top + math.log(sum(math.exp(value - top) for value in values))
+
+    for _ in range(50):
+        for j in range(len(columns)):
+            own = [(rows[i] + columns[j] - cost[i][j]) / 0.1 for i in range(len(rows))]
+            columns[j] += 0.1 * (math.log(1 + 1e-8) - log_sum(own))
+        for i in range(len(rows)):
+            own = [(rows[i] + columns[j] - cost[i][j]) / 0.1 for j in range(len(columns))]
+            rows[i] += 0.1 * (math.log(supply[i] + 1e-8) - log_sum(own))
+    return [
+        [math.exp((u + v - c) / 0.1) for v, c in zip(columns, line, strict=True)]
+        for u, line in zip(rows, cost, strict=True)
+    ]
+
+
+def ota_by_loop(
+    raw: Predictions, boxes: Tensor, objects: Targets, image: int
+) -> tuple[list[int], list[list[float]]]:
+    """Rows of the objects, and the shares of these and, last, of the background in each prior."""
+    priors, rows = raw.priors, assignable_rows(objects, image)
+    center = middles(priors.boxes[0])
+    cost, supply = [], []
+    p = raw.logits[image].sigmoid().double()
+    deny = -0.75 * p.square() * (1 - p).log()
+    for row in rows:
+        box, label = objects.boxes[image, row], int(objects.labels[image, row])
+        iou = box_iou(boxes[image], box[None])[:, 0].tolist()
+        x1, y1, x2, y2 = box.tolist()
+        around, own = [], []
+        for n, (x, y) in enumerate(center.tolist()):
+            reach = 2.5 * priors.stride[n].item()
+            near = abs(x - (x1 + x2) / 2) < reach and abs(y - (y1 + y2) / 2) < reach
+            around.append(near and min(x - x1, y - y1, x2 - x, y2 - y) > 0.01)
+            right = p[n, label].item()
+            focal = deny[n].sum().item() - deny[n, label].item()
+            focal -= 0.25 * (1 - right) ** 2 * math.log(right)
+            own.append(focal - 1.5 * math.log(max(iou[n], 1.1920929e-7)) + 1e6 * (not around[n]))
+        there = sorted((v for v, near in zip(iou, around, strict=True) if near), reverse=True)
+        cost.append(own)
+        supply.append(max(1, int(sum(there[:20]))))
+    cost.append(deny.sum(1).tolist())
+    supply.append(len(center) - sum(supply))
+    plan = sinkhorn_by_loop(cost, supply)
+    return rows, [[share / max(line) for share in line] for line in plan]
+
+
+@grids
+@seeds
+def test_ota_is_its_algorithm(priors: Priors, seed: int) -> None:
+    raw, boxes, objects = example(priors, seed)
+    few = priors.boxes.shape[1] < objects.valid.shape[1]  # priors than objects: nothing is left
+    found = OTA(ClassAlone())(raw, boxes, objects)
+    assert not found.ignored.any()
+    for image in range(2 if not few else 0):
+        rows, shares = ota_by_loop(raw, boxes, objects, image)
+        for n in range(len(shares[0])):
+            positive = bool(found.positive[image, n])
+            line = rows.index(int(found.matched[image, n])) if positive else len(rows)
+            best = max(share[n] for share in shares)
+            assert shares[line][n] >= best - 1e-3, "but for rounding the row of the largest share"
+        assert found.positive[image].any()
+    assert not found.positive[2].any()
+
+
+def test_a_plan_has_the_sums_that_were_asked_for() -> None:
+    """Rows that take no part get nothing, however cheap they were."""
+    cost = torch.rand(2, 4, 30)
+    cost[:, 2] = torch.inf
+    supply = torch.tensor([[3.0, 5.0, 0.0, 22.0], [1.0, 1.0, 0.0, 28.0]])
+    plan = sinkhorn(cost, supply, torch.ones(2, 4), smoothness=0.1, iterations=500).exp()
+    torch.testing.assert_close(plan.sum(2), supply, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(plan.sum(1), torch.ones(2, 30), rtol=1e-3, atol=1e-5)
+
+
+def test_ota_gives_priors_from_elsewhere_to_an_object_without_any_around() -> None:
+    """One beside the canvas; it gets the prior whose box overlaps it, the other has the rest."""
+    priors = points([8], 24, 24)
+    objects = targets([(0, 4, 4, 20, 20), (1, 40, 40, 44, 44)])
+    boxes = objects.boxes[:, :1].repeat(1, 9, 1)
+    boxes[0, 8] = objects.boxes[0, 1]
+    raw = predictions(priors, 1, 2)._replace(logits=torch.full((1, 9, 2), -3.0))
+    found = OTA(ClassAlone())(raw, boxes, objects)
+    assert found.positive[0, 8]
+    assert found.matched[0].tolist() == [0] * 8 + [1]
+
+
 def mixture_by_loop(losses: list[float], steps: int) -> set[int]:
     """Which of the losses are positive, as scikit-learn's `GaussianMixture` fits them."""
     mean, variance, weight = [min(losses), max(losses)], [1.0, 1.0], [0.5, 0.5]
@@ -319,7 +412,12 @@ def test_paa_takes_the_very_best_value_for_the_peak() -> None:
     assert below_peak(loss, 100).tolist() == [n <= best for n in range(6)]
 
 
-ASSIGNERS = {"atss": ATSS(), "sim_ota": SimOTA(ClassAlone()), "paa": PAA(ClassAlone(), steps=5)}
+ASSIGNERS = {
+    "atss": ATSS(),
+    "sim_ota": SimOTA(ClassAlone()),
+    "ota": OTA(ClassAlone(), iterations=5),
+    "paa": PAA(ClassAlone(), steps=5),
+}
 assigners = pytest.mark.parametrize("assigner", ASSIGNERS.values(), ids=ASSIGNERS.keys())
 
 
@@ -343,6 +441,9 @@ def test_is_one_graph(assigner) -> None:
         ("yolov3", "sim_ota"),
         ("yolov4", "paa"),
         ("ssd300", "paa"),
+        ("ssd300", "ota"),
+        ("yolov2", "ota"),
+        ("retinanet", "ota"),
         ("centernet", "sim_ota"),
     ],
 )

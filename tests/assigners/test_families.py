@@ -13,7 +13,7 @@ from tests.tricks.bag import FAMILIES, SIDE, given_batch
 
 FAST = {("yolov3", "sim_ota"), ("fcos", "paa")}
 ASSIGNERS = [path.stem for path in files("assigner")]
-ADAPTIVE = ("atss", "sim_ota", "paa")  # serve every family, as docs/tricks.md says
+ADAPTIVE = ("atss", "sim_ota", "ota", "paa")  # serve every family, as docs/tricks.md says
 CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
 # No prior lies inside of the picture; the shape that no level has fits every object best.
 NOTHING_FITS = {("yolov1", "max_iou_sampled_inside"), ("centernet", "shape_threshold_tiny")}

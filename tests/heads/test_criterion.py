@@ -93,3 +93,21 @@ def test_a_shape_that_would_be_broadcast_is_refused_with_the_name_of_the_part() 
     criterion = Criterion(3, Delta(), {"class": Mean()}, per_batch_counted)
     with pytest.raises(ValueError, match=r"^Mean gave \[\], expected .* \[B, N\] = \[1, 6\]"):
         criterion(raw, torch.rand(1, 6, 4), targets([]), assignment)
+
+
+def test_each_term_may_have_a_normaliser_of_its_own() -> None:
+    """Five priors count; the classes are divided by them and two more."""
+
+    def more(positive: Tensor, counted: Tensor) -> Tensor:
+        return per_batch_counted(positive, counted) + 2
+
+    terms = {"class": Cost(1.0), "box": Cost(10.0)}
+    criterion = Criterion(3, Delta(), terms, {"class": more, "box": per_batch_counted})
+    nothing = torch.zeros(1, 6, dtype=torch.bool)
+    assignment = Assignment(nothing.long(), nothing, torch.arange(6)[None] == 2)
+    given = predictions(PRIORS, 1, 3), torch.rand(1, 6, 4), targets([]), assignment
+    found = criterion(*given)
+    assert found["class"] == 5 / 7
+    assert found["box"] == 10.0
+    with pytest.raises(ValueError, match=r"none for the term 'box'.*loss_normalizer=positives"):
+        Criterion(3, Delta(), terms, {"class": more})

@@ -1,11 +1,13 @@
 """Box losses by formula, against torchvision and against darknet's deltas."""
 
+import math
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from detectors.losses.box import IoULoss, SmoothL1, YoloBox
+from detectors.losses.box import IoULoss, LogIoU, SmoothL1, YoloBox
 from detectors.losses.squares import SquaredBox, YoloV2Box
 from detectors.structures import Matched, Pairs
 from tests.examples import random_boxes
@@ -45,6 +47,22 @@ def test_iou_loss_by_hand() -> None:
         target_boxes=torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 10]]]),
     )
     assert value(IoULoss("iou", weight=2.0), given).item() == pytest.approx(2 * 1.5)
+
+
+def test_log_iou_by_hand() -> None:
+    """Half of a box found: ln 2; all of it: nothing; one that meets nothing: no slope."""
+    given = matched("+++")._replace(
+        boxes=torch.tensor(
+            [[[0.0, 0, 10, 5], [0, 0, 10, 10], [50, 50, 60, 60]]], requires_grad=True
+        ),
+        target_boxes=torch.tensor([[[0.0, 0, 10, 10]] * 3]),
+    )
+    costs = LogIoU(weight=2.0)(given)[0]
+    expected = [2 * math.log(2), 0.0, 2 * math.log(1e6)]
+    torch.testing.assert_close(costs, torch.tensor(expected), rtol=1e-5, atol=1e-6)
+    (slope,) = torch.autograd.grad(costs.sum(), given.boxes)
+    assert slope[0, 0, 3] == pytest.approx(-2 / 5)  # d of -2 ln(y2 / 10)
+    assert not slope[0, 2].any()
 
 
 @pytest.mark.parametrize("kind", TORCHVISION)

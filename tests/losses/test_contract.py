@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import detectors
-from detectors.coders import CellOffset, CenterOffset, Delta, Distance, Yolo
+from detectors.coders import CellOffset, CenterOffset, Delta, Distance, LogDistance, Yolo
 from detectors.heads.criterion import Criterion
 from detectors.layers.progress import tell
 from detectors.losses.reduction import per_batch_positives
@@ -39,13 +39,16 @@ def configured(group: str) -> dict[str, nn.Module]:
 
 BOX_TERMS = configured("box_loss")
 TERMS = configured("class_loss") | BOX_TERMS | configured("quality_loss")
-ONLY_POSITIVES = BOX_TERMS | {"quality_loss=centerness": TERMS["quality_loss=centerness"]}
+ONLY_POSITIVES = BOX_TERMS | {
+    name: TERMS[name] for name in ("quality_loss=centerness", "quality_loss=iou")
+}
 CODERS = {
     "delta": (Delta(), shapes([8], [[(10.0, 13.0)]])),
     "distance": (Distance(), points([8])),
     "yolo": (Yolo(1.2), shapes([8], [[(373.0, 326.0)]])),
     "center offset": (CenterOffset(), points([8])),
     "cell offset": (CellOffset(), points([8])),
+    "log distance": (LogDistance(), points([8])),
 }
 
 terms = partial(pytest.mark.parametrize, "term")

@@ -10,10 +10,12 @@ from detectors.losses.quality import (
     Centerness,
     CenternessWeight,
     IoUObjectness,
+    IoUQuality,
+    IoUWeight,
     Objectness,
     centerness,
 )
-from detectors.ops.boxes import centers
+from detectors.ops.boxes import aligned_iou, centers
 from tests.losses.loss_examples import gradients, matched, value
 
 STATES = ("+-i--+i-", "-++--ii-")
@@ -103,3 +105,29 @@ def test_objectness_by_overlap_is_the_iou_for_positives_and_a_constant() -> None
     term = IoUObjectness(weight=2.0)
     assert value(term, given).item() == pytest.approx(2 * expected, rel=1e-5)
     assert not gradients(term, given).boxes.any()
+
+
+def test_iou_quality_teaches_positives_how_well_they_fit() -> None:
+    given = matched(*STATES)
+    assert given.predictions.quality is not None
+    expected = 0.0
+    for image, prior in given.positive.nonzero().tolist():
+        pair = given.boxes[image, prior][None], given.target_boxes[image, prior][None]
+        fit = torchvision.ops.box_iou(*pair).item()
+        q = given.predictions.quality[image, prior].sigmoid().item()
+        expected -= fit * math.log(q) + (1 - fit) * math.log(1 - q)
+    assert value(IoUQuality(weight=0.5), given).item() == pytest.approx(expected / 2, rel=1e-4)
+    assert not gradients(IoUQuality(), given).boxes.any(), "the fit is a constant"
+
+
+def test_giou_weighted_by_iou_is_a_weighted_mean() -> None:
+    """PAA's release divides by the sum of the IoUs."""
+    given = matched(*STATES)
+    rows = given.positive > 0
+    fit = aligned_iou(given.boxes, given.target_boxes).detach()[rows]
+    costs, weight = torch.rand(2, 8) * given.positive, IoUWeight()(given)
+    assert not weight.requires_grad
+    assert (weight[~rows] == 1).all()
+    found = (costs * weight).sum() / rows.sum()
+    torch.testing.assert_close(found, (costs[rows] * fit).sum() / fit.sum())
+    assert IoUWeight()(given._replace(positive=0 * given.positive)).isfinite().all()

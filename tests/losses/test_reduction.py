@@ -10,6 +10,7 @@ from detectors.losses.reduction import (
     per_batch_counted,
     per_batch_positives,
     per_batch_positives_and_one,
+    per_batch_positives_and_images,
     per_image,
     per_image_positives,
 )
@@ -24,6 +25,7 @@ NOTHING = torch.zeros(2, 5)
     [
         (per_batch_positives, [4, 4], [1, 1]),  # FCOS, eq. 2
         (per_batch_positives_and_one, [5, 5], [1, 1]),  # EfficientDet's release
+        (per_batch_positives_and_images, [4 + 2, 4 + 2], [2, 2]),  # FoveaBox
         (per_image_positives, [3 * 2, 1 * 2], [2, 2]),  # torchvision's RetinaNet
         (per_batch_counted, [9, 9], [1, 1]),  # Faster R-CNN
         (per_image, [2, 2], [2, 2]),  # darknet

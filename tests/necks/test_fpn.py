@@ -63,3 +63,15 @@ def test_is_drawn_like_torchvisions() -> None:
             bound = (3 / layer.weight[0].numel()) ** 0.5  # kaiming_uniform_(a=1)
             assert 0.8 * bound < layer.weight.abs().max() <= bound
             assert layer.bias.count_nonzero() == 0
+
+
+def test_between_added_levels_stands_a_relu_unless_it_is_left_out() -> None:
+    torch.manual_seed(0)
+    features = _features()
+    for rectified in (True, False):
+        neck = FPN(SPECS, 8, partial(TWO_FROM_OUTPUT, rectified=rectified))
+        *_, p5, p6, p7 = neck(features)
+        p6_conv, p7_conv = neck.extra.values()
+        assert torch.equal(p6, p6_conv(p5))
+        assert torch.equal(p7, p7_conv(p6.relu() if rectified else p6))
+        assert (p6 < 0).any()
