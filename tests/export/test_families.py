@@ -13,7 +13,8 @@ from detectors.export.writing import as_onnx
 from tests.export.conftest import draw
 
 FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "faster_rcnn",
-            "centernet", "fcos", "efficientdet_d0", "atss", "ota", "paa", "gfl", "foveabox")  # fmt: skip
+            "centernet", "fcos", "efficientdet_d0", "atss", "ota", "paa", "gfl",
+            "foveabox")  # fmt: skip
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from detectors.losses import reduction
 from detectors.losses.reduction import (
     per_batch_counted,
     per_batch_positives,
-    per_batch_positives_and_one,
     per_batch_positives_and_images,
+    per_batch_positives_and_one,
     per_image,
     per_image_positives,
 )
