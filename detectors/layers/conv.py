@@ -59,7 +59,7 @@ class ConvNormAct(nn.Sequential):
             self.act = activation(act, out_channels)
 
 
-class SeparableConv(nn.Sequential):
+class SeparableConvNormAct(nn.Sequential):
     """A depthwise k x k and a pointwise 1 x 1 convolution, each with norm and activation.
 
     Made like `ConvNormAct` and of the same output size. MobileNet (Howard et al. 2017), fig. 3;
@@ -83,6 +83,6 @@ class SeparableConv(nn.Sequential):
         self.pointwise = ConvNormAct(in_channels, out_channels, 1, norm=norm, act=act)
 
 
-def spatial(depthwise: bool) -> type[ConvNormAct] | type[SeparableConv]:
+def spatial(depthwise: bool) -> type[ConvNormAct] | type[SeparableConvNormAct]:
     """What a network takes for its convolutions of more than one cell."""
-    return SeparableConv if depthwise else ConvNormAct
+    return SeparableConvNormAct if depthwise else ConvNormAct

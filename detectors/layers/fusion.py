@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detectors.ranges import Positive
 
 
-class Sum(nn.Module):
+class UnweightedSum(nn.Module):
     """The sum of tensors of one shape, made like a `WeightedSum`, whatever their number is."""
 
     def __init__(self, inputs: int) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from detectors.backbones.csp_focus import CSPFocus, Focus
-from detectors.layers.conv import ConvNormAct, SeparableConv
+from detectors.layers.conv import ConvNormAct, SeparableConvNormAct
 from detectors.layers.csp import PlainBlock
 from detectors.layers.dark import DarkBlock
 from detectors.structures import FeatureSpec
@@ -48,10 +48,10 @@ def test_nano_separates_what_sees_more_than_a_cell() -> None:
         network = CSPFocus(nn.BatchNorm2d, nn.SiLU, depth=0.33, width=0.25, depthwise=True)
     assert isinstance(network.stem.conv, ConvNormAct)
     for stage in network.stages:
-        assert isinstance(stage[0], SeparableConv)
+        assert isinstance(stage[0], SeparableConvNormAct)
         for block in stage[-1].blocks:
             assert isinstance(block.squeeze, ConvNormAct)
-            assert isinstance(block.expand, SeparableConv)
+            assert isinstance(block.expand, SeparableConvNormAct)
 
 
 def test_unknown_stride_is_refused_with_those_offered() -> None:

@@ -36,7 +36,7 @@ def test_classifier_has_the_published_parameters(backbone: str, parameters: int)
 def test_every_backbone_can_be_a_classifier(backbone: str) -> None:
     cfg = compose([f"backbone={backbone}", "data.num_classes=7"], "pretrain")
     with torch.device("meta"):
-        assert initial_model(cfg)(torch.empty(2, 3, 64, 64)).shape == (2, 7)
+        assert initial_model(cfg)(torch.empty(2, 3, 96, 96)).shape == (2, 7)
 
 
 class Plane(nn.Module):

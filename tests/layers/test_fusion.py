@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from detectors.layers.fusion import Sum, WeightedSum
+from detectors.layers.fusion import UnweightedSum, WeightedSum
 
 
 def test_fast_normalised_fusion_is_the_papers() -> None:
@@ -22,6 +22,6 @@ def test_starts_as_the_mean_and_stays_finite_without_any_weight() -> None:
 
 
 def test_a_plain_sum_learns_nothing() -> None:
-    fusion = Sum(3)
+    fusion = UnweightedSum(3)
     assert fusion([torch.tensor([1.0, 2.0]), torch.ones(2), torch.ones(2)]).tolist() == [3.0, 4.0]
     assert not list(fusion.parameters())

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from detectors.layers.fusion import Sum
+from detectors.layers.fusion import UnweightedSum
 from detectors.necks.bifpn import BiFPN
 from detectors.necks.extra_levels import halved_same
 from detectors.structures import FeatureSpec
@@ -100,7 +100,15 @@ def _windows(side: int) -> list[slice]:
 def test_levels_are_halved_and_fused_as_asked() -> None:
     """EfficientDet-D6: sums without weights, TensorFlow's padding, biases before norms."""
     neck = BiFPN(
-        SPECS, _priors(4), nn.BatchNorm2d, nn.ReLU, 4, 1, bias=True, halve=halved_same, fuse=Sum
+        SPECS,
+        _priors(4),
+        nn.BatchNorm2d,
+        nn.ReLU,
+        4,
+        1,
+        bias=True,
+        halve=halved_same,
+        fuse=UnweightedSum,
     ).eval()
     features = [
         torch.randn(1, spec.channels, 16 // 2**i, 8 // 2**i) for i, spec in enumerate(SPECS)
