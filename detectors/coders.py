@@ -100,7 +100,7 @@ class LogDistance(Coder):
         side: of a level, in strides; 2 is the release's 16 pixels at stride 8.
     """
 
-    reach = 16.0
+    span = 16.0
     limit = math.log(1e4)  # keeps a runaway side finite
 
     def __init__(self, side: Positive = 2.0) -> None:
@@ -110,7 +110,7 @@ class LogDistance(Coder):
     def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
         """Logarithms [..., N, 4]."""
         distances = Distance().encode(boxes, priors) / self.side
-        return distances.clamp(1 / self.reach, self.reach).log()
+        return distances.clamp(1 / self.span, self.span).log()
 
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4]."""
