@@ -13,7 +13,7 @@ CASES = {  # each kind of trick that changes the graph, several at once where th
     "normalised": ("yolov3_tiny", "[cmbn,spp,mish]"),
     "dropped": ("yolov3_tiny", "[dropout,se,frn]"),
     "joined": ("yolov3_tiny", "[rfb,cbam,spatial_dropout,ciou,focal]"),
-    "weighed": ("fcos", "[bifpn,quality_focal,diou]"),
+    "weighed": ("fcos", "[quality_focal,diou]"),
     "mined": ("retinanet", "[ohem,label_smoothing,distribution_focal,group_norm]"),
 }
 
