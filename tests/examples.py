@@ -16,6 +16,7 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
+    "cascade_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "centernet": ["part.neck.channels=64"],
 }
 

@@ -21,7 +21,12 @@ from detectors.postprocess import Suppression
 from detectors.structures import Detections, Targets
 from tests.examples import FAMILIES, START, THIN
 
-HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
+HEAVY = {
+    "cascade_rcnn_c4",
+    "centernet_dla",
+    "centernet_hourglass",
+    "faster_rcnn_c4",
+}  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
 # As centernet, yolov3 and yolov4 from the features on.

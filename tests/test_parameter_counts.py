@@ -26,6 +26,7 @@ SSD = "num_params of torchvision's SSD300_VGG16 COCO_V1; class 0 is the backgrou
 CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 reduced"
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
+CASCADE = "parameters of mmdetection 3.3's cascade_rcnn_r50_fpn, built"
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -67,6 +68,9 @@ PUBLISHED = [
     ("faster_rcnn_c4", 80, ["norm=frozen"], 33_791_644, DETECTRON),
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),
     ("faster_rcnn_vgg", 20, [], 137_078_239, PY_FASTER),
+    ("cascade_rcnn", 80, [], 69_394_766, CASCADE),
+    ("cascade_rcnn", 20, [], 69_210_266, CASCADE),
+    ("cascade_rcnn_c4", 80, [], 63_475_082, DETECTRON + "; three looks with one box each"),
     ("centernet", 80, ["backbone=resnet18"], 15_820_372, CENTERNET + "msra_resnet.py"),
     ("centernet", 20, ["backbone=resnet18"], 15_816_472, CENTERNET + "msra_resnet.py"),
     ("centernet_dcn", 80, ["backbone=resnet18"], 14_437_349, CENTERNET + "resnet_dcn.py"),

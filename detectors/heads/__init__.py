@@ -85,10 +85,13 @@ class RegionHead(nn.Module, ABC):
 
     predicts_quality: Annotated[bool, "whether there is a quality of each region"] = False
     predicts_background: Annotated[bool, "whether background is a class, then the first"] = True
+    one_box: Annotated[bool, "whether a region has one box, not one for each class"] = False
 
     @abstractmethod
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, R, 1 + C], background first, and deltas [B, R, C, 4], both float32.
+
+        Of `one_box` deltas are [B, R, 4].
 
         Args:
             pooled: [B, R, channels, bins, bins].

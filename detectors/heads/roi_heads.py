@@ -17,17 +17,22 @@ class BoxPredictor(nn.Module):
     Args:
         width: numbers that describe a region.
         num_classes: C.
+        one_box: predict one box, whatever the class.
     """
 
-    def __init__(self, width: Count, num_classes: int) -> None:
+    def __init__(self, width: Count, num_classes: int, one_box: bool = False) -> None:
         super().__init__()
+        self.one_box = one_box
         self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        boxes = 1 if one_box else 1 + num_classes  # the background's is not used
+        self.deltas = nn.Linear(width, 4 * boxes)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, R, 1 + C] and deltas [B, R, C, 4] of [B, R, width], float32."""
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()
+        """Logits [B, R, 1 + C] and deltas [B, R, C, 4] or [B, R, 4] of [B, R, width], float32."""
+        deltas = self.deltas(hidden).float()
+        if not self.one_box:
+            deltas = deltas.unflatten(-1, (-1, 4))[:, :, 1:]
+        return self.logits(hidden).float(), deltas
 
 
 class TwoMLPHead(RegionHead):
@@ -37,14 +42,22 @@ class TwoMLPHead(RegionHead):
         shape: of a pooled region, (channels, bins, bins).
         num_classes: C.
         width: of the hidden layers.
+        one_box: of the `BoxPredictor`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: Count = 1024) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        width: Count = 1024,
+        one_box: bool = False,
+    ) -> None:
         super().__init__()
+        self.one_box = one_box
         self.hidden = nn.Sequential(
             nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
@@ -62,6 +75,7 @@ class VGGHead(RegionHead):
         num_classes: C.
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
+        one_box: of the `BoxPredictor`.
     """
 
     def __init__(
@@ -70,12 +84,14 @@ class VGGHead(RegionHead):
         num_classes: int,
         width: Count = 4096,
         dropout: Share = 0.5,
+        one_box: bool = False,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         self.fc6 = nn.Linear(math.prod(shape), width)
         self.fc7 = nn.Linear(width, width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box)
         _draw(self.fc6, self.fc7, self.predictor.logits)
         _draw(self.predictor.deltas, std=0.001)
 
@@ -95,6 +111,7 @@ class ConvFCHead(RegionHead):
         norm: after each convolution.
         depth: convolutions.
         width: of the hidden layer.
+        one_box: of the `BoxPredictor`.
     """
 
     def __init__(
@@ -104,14 +121,16 @@ class ConvFCHead(RegionHead):
         norm: Norm | None,
         depth: Count = 4,
         width: Count = 1024,
+        one_box: bool = False,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         channels = shape[0]
         self.convs = nn.Sequential(
             *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
         )
         self.hidden = nn.Linear(math.prod(shape), width)
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box)
         for layer in self.convs.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -131,6 +150,7 @@ class Res5Head(RegionHead):
         shape: of a pooled region, with the channels that the stage takes.
         num_classes: C.
         name, pretrained, weights, norm, zero_init_last: the ResNet, as `TimmBackbone` takes them.
+        one_box: predict one box, whatever the class.
 
     Raises:
         ValueError: the stage takes another number of channels.
@@ -145,8 +165,10 @@ class Res5Head(RegionHead):
         pretrained: bool = False,
         weights: str | Path | None = None,
         zero_init_last: bool = True,
+        one_box: bool = False,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         whole = TimmBackbone(
             name, [16, 32], pretrained, weights, norm=norm, zero_init_last=zero_init_last
         )
@@ -158,14 +180,17 @@ class Res5Head(RegionHead):
             )
         self.stage = whole.body.get_submodule("layer4")
         self.logits = nn.Linear(gives, 1 + num_classes)
-        self.deltas = nn.Linear(gives, 4 * num_classes)
+        self.deltas = nn.Linear(gives, 4 if one_box else 4 * num_classes)
         _draw(self.logits)
         _draw(self.deltas, std=0.001)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         hidden = self.stage(pooled.flatten(0, 1)).mean((-2, -1)).unflatten(0, pooled.shape[:2])
-        return self.logits(hidden).float(), self.deltas(hidden).unflatten(-1, (-1, 4)).float()
+        deltas = self.deltas(hidden).float()
+        return self.logits(hidden).float(), deltas if self.one_box else deltas.unflatten(
+            -1, (-1, 4)
+        )
 
 
 def _draw(*layers: nn.Linear, std: float = 0.01) -> None:

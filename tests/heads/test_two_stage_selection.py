@@ -30,7 +30,7 @@ def test_all_proposals_are_shown_and_unreal_ones_never_count(trick: str) -> None
     losses = head.loss(output, objects)
     proposed = keep.shown[1]
     assert proposed > 512, "more than the sampler would draw"
-    assert torch.equal(keep.counted > 0, output.valid)
+    assert torch.equal(keep.counted > 0, output.looks[0].regions.valid)
     assert all(term.isfinite() for term in losses.values())
 
 
