@@ -143,13 +143,44 @@ def assigned(
     drawn = stage.sampler(found)
     rank = 2 * drawn.positive.int() + (~drawn.ignored).int()
     _, index = rank.topk(min(stage.sampler.count, boxes.shape[1]), dim=1)
-    sampled = Assignment(
-        drawn.matched.gather(1, index),
-        drawn.positive.gather(1, index),
-        drawn.ignored.gather(1, index),
+    return _rows(regions, drawn, index)
+
+
+def _rows(regions: Regions, assignment: Assignment, index: Tensor) -> tuple[Regions, Assignment]:
+    """The regions at `index` [B, S] with their assignment; real are those not ignored."""
+    chosen = Assignment(
+        assignment.matched.gather(1, index),
+        assignment.positive.gather(1, index),
+        assignment.ignored.gather(1, index),
     )
     added = regions.added.gather(1, index)
-    return Regions(gather_rows(boxes, index), ~sampled.ignored, added), sampled
+    return Regions(gather_rows(regions.boxes, index), ~chosen.ignored, added), chosen
+
+
+@torch.no_grad()
+def hardest(stage: Stage, look: RegionLook, targets: Targets) -> tuple[Regions, Assignment]:
+    """The regions that the stage's mining keeps, [B, `mining.most`], and their assignment.
+
+    Args:
+        stage: with a mining that has a `most`.
+        look: at all regions, without gradient: the "read-only" pass of OHEM (Shrivastava et al.
+            2016, sec. 4.1, Fig. 2).
+        targets: padded objects.
+    """
+    mining, assignment = stage.criterion.mining, look.assignment
+    assert mining is not None
+    assert mining.most is not None
+    assert assignment is not None
+    kept = stage.criterion.kept(*_of_own_class(stage, look, targets), targets, assignment)
+    kept = kept * ~assignment.ignored
+    _, index = kept.topk(min(mining.most, kept.shape[1]), dim=1)
+    left_out = kept == 0
+    chosen = Assignment(
+        assignment.matched * ~left_out,
+        assignment.positive & ~left_out,
+        assignment.ignored | left_out,
+    )
+    return _rows(look.regions, chosen, index)
 
 
 @torch.no_grad()
@@ -162,14 +193,19 @@ def refined(stage: Stage, look: RegionLook, frames: Tensor) -> Regions:
 def losses_of(stage: Stage, look: RegionLook, targets: Targets) -> dict[str, Tensor]:
     """The terms of a stage by name; of boxes by class, those of an object's own class count."""
     assert look.assignment is not None, "forward needs the targets to sample regions"
+    return stage.criterion(*_of_own_class(stage, look, targets), targets, look.assignment)
+
+
+def _of_own_class(stage: Stage, look: RegionLook, targets: Targets) -> tuple[Predictions, Tensor]:
+    """Predictions with one box, that of the class of a region's object, and the boxes decoded."""
+    assert look.assignment is not None
     predictions = look.predictions
     if not stage.region_head.one_box:
         labels = targets.labels.gather(1, look.assignment.matched)
         own = labels[..., None, None].expand(*labels.shape, 1, predictions.deltas.shape[-1])
         own_deltas = predictions.deltas.gather(2, own).squeeze(2)
         predictions = predictions._replace(deltas=own_deltas)
-    boxes = stage.coder.decode(predictions.deltas, predictions.priors)
-    return stage.criterion(predictions, boxes, targets, look.assignment)
+    return predictions, stage.coder.decode(predictions.deltas, predictions.priors)
 
 
 def decoded(stage: Stage, look: RegionLook) -> Tensor:

@@ -25,6 +25,7 @@ from detectors.heads.region_stage import (
     assigned,
     check_stage,
     decoded,
+    hardest,
     losses_of,
     refined,
     with_objects,
@@ -71,8 +72,9 @@ class TwoStageHead(Head):
         score: of the second stage.
         loss_normalizer: of the second stage.
         loss_weights: of the second stage's `Criterion`.
-        mining: likewise; with one, it sees all proposals, and `sampler` draws none (OHEM,
-            Shrivastava et al. 2016, sec. 4).
+        mining: likewise; with one, it sees all proposals, and `sampler` draws none. Where it keeps
+            a known number, a pass without gradient tells what all cost, and those that are kept
+            pass again (OHEM, Shrivastava et al. 2016, sec. 4). Batch norms see both passes.
         later: makes further looks by name, `(shape, num_classes=)`, in their order.
 
     Raises:
@@ -161,9 +163,24 @@ class TwoStageHead(Head):
         canvas: tuple[int, int],
     ) -> RegionLook:
         """What a stage says of the regions, in training of those that it draws."""
-        assignment = None
-        if targets is not None:
-            regions, assignment = assigned(stage, regions, targets, canvas)
+        if targets is None:
+            return self._predicted(stage, features, regions, None, canvas)
+        drawn = assigned(stage, regions, targets, canvas)
+        mining = stage.criterion.mining
+        if mining is not None and mining.most is not None:
+            with torch.no_grad():
+                every = self._predicted(stage, features, *drawn, canvas)
+            drawn = hardest(stage, every, targets)
+        return self._predicted(stage, features, *drawn, canvas)
+
+    def _predicted(
+        self,
+        stage: Stage,
+        features: list[Tensor],
+        regions: Regions,
+        assignment: Assignment | None,
+        canvas: tuple[int, int],
+    ) -> RegionLook:
         logits, deltas = stage.region_head(self.pooler(features, regions.boxes))
         predictions = Predictions(logits, deltas, None, as_priors(regions.boxes, canvas))
         return RegionLook(predictions, regions, assignment)

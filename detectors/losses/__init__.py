@@ -49,6 +49,10 @@ class LossWeight(nn.Module, ABC):
 class Mining(nn.Module, ABC):
     """Chooses which priors count by what they cost now."""
 
+    most: Annotated[
+        int | None, "how many priors of an image it keeps at most; None if it may keep any number"
+    ] = None
+
     @abstractmethod
     def forward(self, costs: Tensor, matched: Matched) -> Tensor:
         """[B, N] float32: 1 for priors that count, 0 for the others.
