@@ -28,7 +28,15 @@ HEAVY = {
     "faster_rcnn_c4",
 }  # minutes for their graphs
 # Of the parts of others, with other numbers.
-ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
+ALIKE = {
+    "faster_rcnn_kl",
+    "faster_rcnn_v2",
+    "faster_rcnn_vgg",
+    "retinanet_v2",
+    "ssd512",
+    "yolov2_voc",
+    "yolov3_spp",
+}
 # As centernet, yolov3 and yolov4 from the features on.
 SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3

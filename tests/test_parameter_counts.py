@@ -27,6 +27,7 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CASCADE = "parameters of mmdetection 3.3's cascade_rcnn_r50_fpn, built"
+KL = "faster_rcnn for 80 and one more layer of 1024 x 324 + 324, KL-Loss's bbox_pred_std"
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -68,6 +69,7 @@ PUBLISHED = [
     ("faster_rcnn_c4", 80, ["norm=frozen"], 33_791_644, DETECTRON),
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),
     ("faster_rcnn_vgg", 20, [], 137_078_239, PY_FASTER),
+    ("faster_rcnn_kl", 80, [], 42_089_256, KL),
     ("cascade_rcnn", 80, [], 69_394_766, CASCADE),
     ("cascade_rcnn", 20, [], 69_210_266, CASCADE),
     ("cascade_rcnn_c4", 80, [], 63_475_082, DETECTRON + "; three looks with one box each"),

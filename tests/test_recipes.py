@@ -133,6 +133,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
     "cascade_rcnn_coco": (16, 87_960, {0: 2e-5, 500: 2e-2, 58_640: 2e-3, 80_630: 2e-4}),
+    "faster_rcnn_kl_coco": (16, 180_000, {0: 2e-2 / 3, 500: 2e-2, 120_000: 2e-3, 160_000: 2e-4}),
     "centernet_coco": (
         128,
         230 * (COCO // 128),
@@ -145,7 +146,12 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     ),
 }
 DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet": 0.0}
-DECAY |= {"cascade_rcnn": 1e-4, "faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4}
+DECAY |= {
+    "cascade_rcnn": 1e-4,
+    "faster_rcnn_kl": 1e-4,
+    "faster_rcnn_coco": 1e-4,
+    "faster_rcnn_voc": 5e-4,
+}
 
 
 @cache

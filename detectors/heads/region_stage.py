@@ -11,7 +11,7 @@ from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
 from detectors.contracts import check_contract
 from detectors.heads import RegionHead
-from detectors.heads.compatibility import check_assigner, check_compatibility
+from detectors.heads.compatibility import check_assigner, check_compatibility, numbers_of
 from detectors.heads.criterion import Criterion, LossWeights, present
 from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.ops.boxes import clip
@@ -82,7 +82,7 @@ class RegionStage(nn.Module):
         weight: Positive = 1.0,
     ) -> None:
         super().__init__()
-        self.region_head = region_head(shape, num_classes=num_classes)
+        self.region_head = made_region_head(region_head, shape, num_classes, coder)
         check_stage(self.region_head, coder, assigner, present(losses), score)
         self.coder, self.assigner, self.score, self.weight = coder, assigner, score, weight
         self.adds_objects = sampler is not None
@@ -90,6 +90,18 @@ class RegionStage(nn.Module):
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )
+
+
+def made_region_head(
+    maker: Callable[..., RegionHead], shape: tuple[int, int, int], num_classes: int, coder: Coder
+) -> RegionHead:
+    """A region head that regresses as many numbers as the coder decodes.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    numbers = numbers_of(coder, maker, "a region head that takes numbers, such as TwoMLPHead")
+    return maker(shape, num_classes=num_classes, **numbers)
 
 
 def check_stage(

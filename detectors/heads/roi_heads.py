@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
@@ -18,20 +19,28 @@ class BoxPredictor(nn.Module):
         width: numbers that describe a region.
         num_classes: C.
         one_box: predict one box, whatever the class.
+        numbers: regressed for each box, as many as the coder decodes. Those behind the first four
+            begin near zero, from N(0, 0.0001) (He et al. 2019, "Bounding Box Regression with
+            Uncertainty", sec. 4).
     """
 
-    def __init__(self, width: Count, num_classes: int, one_box: bool = False) -> None:
+    def __init__(
+        self, width: Count, num_classes: int, one_box: bool = False, numbers: int = 4
+    ) -> None:
         super().__init__()
-        self.one_box = one_box
+        self.one_box, self.numbers = one_box, numbers
         self.logits = nn.Linear(width, 1 + num_classes)
         boxes = 1 if one_box else 1 + num_classes  # the background's is not used
-        self.deltas = nn.Linear(width, 4 * boxes)
+        self.deltas = nn.Linear(width, numbers * boxes)
+        with torch.no_grad():
+            self.deltas.weight.view(boxes, numbers, width)[:, 4:].normal_(std=0.0001)
+            self.deltas.bias.view(boxes, numbers)[:, 4:].zero_()
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, R, 1 + C] and deltas [B, R, C, 4] or [B, R, 4] of [B, R, width], float32."""
+        """Logits and deltas of [B, R, width], float32."""
         deltas = self.deltas(hidden).float()
         if not self.one_box:
-            deltas = deltas.unflatten(-1, (-1, 4))[:, :, 1:]
+            deltas = deltas.unflatten(-1, (-1, self.numbers))[:, :, 1:]
         return self.logits(hidden).float(), deltas
 
 
@@ -42,8 +51,10 @@ class TwoMLPHead(RegionHead):
         shape: of a pooled region, (channels, bins, bins).
         num_classes: C.
         width: of the hidden layers.
-        one_box: of the `BoxPredictor`.
+        one_box, numbers: of the `BoxPredictor`.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -51,13 +62,14 @@ class TwoMLPHead(RegionHead):
         num_classes: int,
         width: Count = 1024,
         one_box: bool = False,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
         self.one_box = one_box
         self.hidden = nn.Sequential(
             nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
-        self.predictor = BoxPredictor(width, num_classes, one_box)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
@@ -75,8 +87,10 @@ class VGGHead(RegionHead):
         num_classes: C.
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
-        one_box: of the `BoxPredictor`.
+        one_box, numbers: of the `BoxPredictor`.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -85,13 +99,14 @@ class VGGHead(RegionHead):
         width: Count = 4096,
         dropout: Share = 0.5,
         one_box: bool = False,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
         self.one_box = one_box
         self.fc6 = nn.Linear(math.prod(shape), width)
         self.fc7 = nn.Linear(width, width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.predictor = BoxPredictor(width, num_classes, one_box)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
         _draw(self.fc6, self.fc7, self.predictor.logits)
         _draw(self.predictor.deltas, std=0.001)
 
@@ -111,8 +126,10 @@ class ConvFCHead(RegionHead):
         norm: after each convolution.
         depth: convolutions.
         width: of the hidden layer.
-        one_box: of the `BoxPredictor`.
+        one_box, numbers: of the `BoxPredictor`.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -122,6 +139,7 @@ class ConvFCHead(RegionHead):
         depth: Count = 4,
         width: Count = 1024,
         one_box: bool = False,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
         self.one_box = one_box
@@ -130,7 +148,7 @@ class ConvFCHead(RegionHead):
             *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
         )
         self.hidden = nn.Linear(math.prod(shape), width)
-        self.predictor = BoxPredictor(width, num_classes, one_box)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
         for layer in self.convs.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

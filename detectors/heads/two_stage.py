@@ -27,6 +27,7 @@ from detectors.heads.region_stage import (
     decoded,
     hardest,
     losses_of,
+    made_region_head,
     refined,
     with_objects,
 )
@@ -106,7 +107,7 @@ class TwoStageHead(Head):
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
         self.pooler = pooler(specs)
         check_contract(self.pooler, Pooler)
-        self.region_head = region_head(self.pooler.shape, num_classes=num_classes)
+        self.region_head = made_region_head(region_head, self.pooler.shape, num_classes, coder)
         check_stage(self.region_head, coder, assigner, present(losses), score)
         self.only_canvas = self.proposal_head.only_canvas
         self.coder, self.assigner, self.score = coder, assigner, score
@@ -208,7 +209,8 @@ class TwoStageHead(Head):
         stage, last = looks[-1]
         mean = reduce(add, scores) / len(scores)
         valid = last.regions.valid[..., None]
-        return Candidates(decoded(stage, last), mean * valid, last.predictions.priors)
+        deviations = stage.coder.deviations(last.predictions.deltas)
+        return Candidates(decoded(stage, last), mean * valid, last.predictions.priors, deviations)
 
 
 def _check_boxes(stages: list[Stage]) -> None:
