@@ -110,9 +110,7 @@ def test_deviations_follow_their_boxes_through_the_ranking(by_class: bool) -> No
 
 def test_a_family_detects_by_votes_and_its_deviations_begin_at_one() -> None:
     words = ["size=small", "part.neck.channels=16", "+part.head.region_head.width=16"]
-    detector = detectors.build(
-        "faster_rcnn_kl", [*words, "postprocess=variance_voting"], num_classes=3
-    ).eval()
+    detector = detectors.build("faster_rcnn_kl", words, num_classes=3).eval()
     images, frames = torch.rand(2, 3, 96, 128) * 255, torch.tensor([[0.0, 0, 128, 96]] * 2)
     detector.postprocess.score_threshold = 0.0
     with torch.no_grad():

@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.ops import roi_pool
 
 from detectors.heads import Pooler
-from detectors.ops.pooling import roi_align_pyramid
+from detectors.ops.pooling import precise_pyramid, roi_align_pyramid
 from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
@@ -32,6 +32,25 @@ class RoIAlign(Pooler):
         """[B, R, channels, size, size]."""
         levels = [features[level] for level in self.levels]
         return roi_align_pyramid(levels, boxes, self.strides, self.size, self.sampling)
+
+
+class PreciseRoIPool(Pooler):
+    """Precise RoI pooling, with a gradient to the boxes; see `ops.pooling.precise_pyramid`.
+
+    Args:
+        specs, strides, size: as of `RoIAlign`.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], strides: list[int], size: Count = 7) -> None:
+        super().__init__()
+        self.levels = [_level(specs, stride) for stride in strides]
+        self.shape = (specs[self.levels[0]].channels, size, size)
+        self.strides, self.size = list(strides), size
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """[B, R, channels, size, size]."""
+        levels = [features[level] for level in self.levels]
+        return precise_pyramid(levels, boxes, self.strides, self.size)
 
 
 class RoIPool(Pooler):
