@@ -22,6 +22,11 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
         "+part.head.head.region_head.width=64",
         "+part.head.branch.width=64",
     ],
+    "centernet2": [
+        "part.neck.channels=64",
+        "part.tower.depth=1",
+        "+part.head.region_head.width=64",
+    ],
     "centernet": ["part.neck.channels=64"],
 }
 

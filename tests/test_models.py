@@ -30,6 +30,7 @@ HEAVY = {
 }  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {
+    "centernet2_f",
     "faster_rcnn_kl",
     "faster_rcnn_v2",
     "faster_rcnn_vgg",

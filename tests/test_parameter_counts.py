@@ -29,6 +29,7 @@ PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 CASCADE = "parameters of mmdetection 3.3's cascade_rcnn_r50_fpn, built"
 KL = "faster_rcnn for 80 and one more layer of 1024 x 324 + 324, KL-Loss's bbox_pred_std"
 IOU_NET = "faster_rcnn for 80 and 12544 x 1024, 1024 x 1024 and 1024 x 80 with biases"
+CENTERNET2 = "the release's CenterNet2(-F)_R50_1x, built with batch norms that learn"
 CENTERNET = "layers of CenterNet's released networks/"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
 # in the outer trees of levels 3 and 4 whose result nothing reads; timm's DLA leaves them out.
@@ -71,6 +72,11 @@ PUBLISHED = [
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),
     ("faster_rcnn_vgg", 20, [], 137_078_239, PY_FASTER),
     ("faster_rcnn_kl", 80, [], 42_089_256, KL),
+    ("centernet2", 80, [], 71_699_017, CENTERNET2),
+    ("centernet2", 80, ["norm=frozen"], 71_645_897, CENTERNET2 + "; frozen"),
+    ("centernet2", 20, [], 71_514_517, CENTERNET2),
+    ("centernet2_f", 80, [], 43_733_407, CENTERNET2),
+    ("centernet2_f", 20, [], 43_671_907, CENTERNET2),
     ("iou_net", 80, [], 55_734_836, IOU_NET),
     ("cascade_rcnn", 80, [], 69_394_766, CASCADE),
     ("cascade_rcnn", 20, [], 69_210_266, CASCADE),

@@ -137,6 +137,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "cascade_rcnn_coco": (16, 87_960, {0: 2e-5, 500: 2e-2, 58_640: 2e-3, 80_630: 2e-4}),
     "faster_rcnn_kl_coco": (16, 180_000, {0: 2e-2 / 3, 500: 2e-2, 120_000: 2e-3, 160_000: 2e-4}),
     "iou_net_coco": (16, 160_000, {0: 4e-3, 10_000: 1e-2, 120_000: 1e-3}),
+    "centernet2_coco": (16, 90_000, {0: 5e-6, 4000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "centernet_coco": (
         128,
         230 * (COCO // 128),
@@ -151,6 +152,7 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
 DECAY = {"yolov": 5e-4, "ssd": 5e-4, "retinanet": 1e-4, "fcos": 1e-4, "centernet_": 0.0}
 DECAY |= {
     "iou_net": 1e-4,
+    "centernet2": 1e-4,
     "cascade_rcnn": 1e-4,
     "faster_rcnn_kl": 1e-4,
     "faster_rcnn_coco": 1e-4,

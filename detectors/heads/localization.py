@@ -113,7 +113,7 @@ class Refinement(nn.Module):
     """Moves boxes up the slope of their predicted IoU (Jiang et al. 2018, sec. 3.2, Alg. 2).
 
     A step is `lambda` times the slope in pixels times the side of the box along its axis, as the
-    paper scales it.
+    paper scales it. A box that would turn inside out stays.
 
     Args:
         steps: T.
@@ -134,8 +134,9 @@ class Refinement(nn.Module):
         before, slope = _graded(judge, boxes)
         for _ in range(self.steps):
             side = sides(boxes).repeat(1, 1, 2)
-            step = self.rate * slope * side
-            boxes = torch.where(moving[..., None], boxes + step, boxes)
+            moved = boxes + self.rate * slope * side
+            moving = moving & (sides(moved) > 0).all(-1)
+            boxes = torch.where(moving[..., None], moved, boxes)
             after, slope = _graded(judge, boxes)
             change = after - before
             moving = moving & (change.abs() >= self.gain) & (change >= -self.loss)

@@ -50,6 +50,7 @@ class TwoStageOutput(NamedTuple):
 
     proposals: Predictions
     looks: tuple[RegionLook, ...]
+    proposed: Tensor | None  # [B, R] scores of the proposals, where no targets were given
 
 
 class TwoStageHead(Head):
@@ -77,10 +78,12 @@ class TwoStageHead(Head):
             a known number, a pass without gradient tells what all cost, and those that are kept
             pass again (OHEM, Shrivastava et al. 2016, sec. 4). Batch norms see both passes.
         later: makes further looks by name, `(shape, num_classes=)`, in their order.
+        joint_score: `(scores [B, R, C], proposed [B, R]) -> [B, R, C]`, one score of both stages';
+            None: that of the second stage (Zhou et al. 2021, "Probabilistic two-stage detection").
 
     Raises:
-        ValueError: a part breaks its contract, parts do not fit each other, or a look that another
-            one follows has a box for each class.
+        ValueError: a part breaks its contract, parts do not fit each other, a later look has the
+            name of another loss, or a look that another one follows has a box for each class.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class TwoStageHead(Head):
         loss_weights: LossWeights | None = None,
         mining: Mining | None = None,
         later: Mapping[str, Callable[..., RegionStage]] | None = None,
+        joint_score: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.proposal_head = proposal_head(specs, num_classes=1)
@@ -111,6 +115,7 @@ class TwoStageHead(Head):
         check_stage(self.region_head, coder, assigner, present(losses), score)
         self.only_canvas = self.proposal_head.only_canvas
         self.coder, self.assigner, self.score = coder, assigner, score
+        self.joint_score = joint_score
         self.sampler = sampler if mining is None else None
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
@@ -121,6 +126,7 @@ class TwoStageHead(Head):
                 for name, stage in (later or {}).items()
             }
         )
+        _check_names(list(self.later))
         _check_boxes(self._stages()[:-1])
 
     def _stages(self) -> list[Stage]:
@@ -132,7 +138,7 @@ class TwoStageHead(Head):
     ) -> TwoStageOutput:
         """Both stages; with targets the second one sees a sample that includes the objects."""
         proposals = self.proposal_head(features, frames)
-        regions = self._propose(proposals, frames, targets)
+        regions, proposed = self._propose(proposals, frames, targets)
         canvas = proposals.priors.canvas
         looks = [self._look(self, features, regions, targets, canvas)]
         for earlier, stage in pairwise(self._stages()):
@@ -140,20 +146,20 @@ class TwoStageHead(Head):
             if targets is not None and cast(RegionStage, stage).adds_objects:
                 regions = with_objects(regions, targets)
             looks.append(self._look(stage, features, regions, targets, canvas))
-        return TwoStageOutput(proposals, tuple(looks))
+        return TwoStageOutput(proposals, tuple(looks), proposed if targets is None else None)
 
     @torch.no_grad()
     def _propose(
         self, predictions: Predictions, frames: Tensor, targets: Targets | None
-    ) -> Regions:
-        """Proposals; in training the objects are added."""
+    ) -> tuple[Regions, Tensor]:
+        """Proposals with their scores [B, R]; in training the objects are added, without any."""
         candidates = self.proposal_head.detect(predictions)
         if targets is None:
             proposed = without_padding(self.test_proposals(candidates, frames))
         else:
             proposed = self.train_proposals(candidates, frames)
         regions = Regions(proposed.boxes, proposed.valid, torch.zeros_like(proposed.valid))
-        return regions if targets is None else with_objects(regions, targets)
+        return regions if targets is None else with_objects(regions, targets), proposed.scores
 
     def _look(
         self,
@@ -207,10 +213,23 @@ class TwoStageHead(Head):
         looks = list(zip(self._stages(), output.looks, strict=True))
         scores = [stage.score(look.predictions.logits, None) for stage, look in looks]
         stage, last = looks[-1]
-        mean = reduce(add, scores) / len(scores)
-        valid = last.regions.valid[..., None]
+        joint = reduce(add, scores) / len(scores)
+        if self.joint_score is not None:
+            assert output.proposed is not None
+            joint = self.joint_score(joint, output.proposed)
+        joint = joint * last.regions.valid[..., None]
         deviations = stage.coder.deviations(last.predictions.deltas)
-        return Candidates(decoded(stage, last), mean * valid, last.predictions.priors, deviations)
+        return Candidates(decoded(stage, last), joint, last.predictions.priors, deviations)
+
+
+def _check_names(later: list[str]) -> None:
+    """Refuse names under which losses of the first look or of the proposals would be lost."""
+    for name in later:
+        if name in ("proposal", "region"):
+            raise ValueError(
+                f"a later look is named {name!r}, as the losses of another are: choose another "
+                "name, such as 'second'"
+            )
 
 
 def _check_boxes(stages: list[Stage]) -> None:

@@ -176,6 +176,11 @@ def test_no_gradient_reaches_a_look_through_the_boxes_of_the_next(resampling: De
     assert all(part.grad is not None for part in third)
 
 
+def test_a_look_with_the_name_of_another_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="a later look is named 'region'"):
+        cascade("+part.head.later.region=${part.head.later.second}")
+
+
 def test_boxes_by_class_are_refused_where_another_look_follows() -> None:
     with pytest.raises(ValueError, match=r"TwoMLPHead gives.*set region_head\.one_box=true"):
         cascade("part.head.region_head.one_box=false")
