@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from detectors.ops.boxes import centers, from_center, sides
 from detectors.ranges import Count, Positive, Weight
 from detectors.structures import PriorRows, Priors
 
+DeltaKind = Literal["box", "distribution", "gaussian"]
 EPSILON = 1e-6
 
 
@@ -19,6 +20,9 @@ class Coder(nn.Module, ABC):
     """Turns what a network regresses into boxes, and boxes into what it is to regress."""
 
     numbers: Annotated[int, "how many numbers of each prior it decodes"] = 4
+    kind: Annotated[
+        DeltaKind, "whether these are a box, a distribution for each side, or a Gaussian for each"
+    ] = "box"
     # Parameters that another coder has, with the reason why this one has not.
     lacking = MappingProxyType(
         {
@@ -41,6 +45,10 @@ class Coder(nn.Module, ABC):
     @abstractmethod
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4] of deltas [..., N, numbers]."""
+
+    def deviations(self, deltas: Tensor) -> Tensor | None:
+        """How unsure the left, top, right and bottom side are, [..., N, 4]; None: unknown."""
+        return None
 
 
 class Delta(Coder):
@@ -126,6 +134,7 @@ class DistanceDistribution(Coder):
         bins: the last place, the largest distance in strides.
     """
 
+    kind = "distribution"
     places: Tensor
 
     def __init__(self, bins: Count = 16) -> None:
@@ -141,6 +150,39 @@ class DistanceDistribution(Coder):
         """Boxes [..., N, 4] of logits [..., N, 4 * (bins + 1)], side by side."""
         scores = deltas.unflatten(-1, (4, -1)).softmax(-1)
         return Distance().decode((scores * self.places).sum(-1), priors)
+
+
+class GaussianCorners(Coder):
+    """Each side a Gaussian: its mean is a shift in prior sides, beside it `log(sigma^2)`.
+
+    He et al. 2019, "Bounding Box Regression with Uncertainty", sec. 3.1. The eight numbers are the
+    shifts of the left, top, right and bottom side, then their `log(sigma^2)`.
+
+    Args:
+        weight: what the shifts are multiplied by, 10 in the release; deviations are in this unit.
+    """
+
+    numbers, kind = 8, "gaussian"
+    limit = 1000 / 16  # largest shift that decode believes, in prior sides
+
+    def __init__(self, weight: Positive = 10.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """Shifts [..., N, 4] of the left, top, right and bottom side."""
+        side = sides(priors.boxes).clamp(min=EPSILON)
+        return (boxes - priors.boxes) / torch.cat([side, side], dim=-1) * self.weight
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4] of deltas [..., N, 8]: the means."""
+        shifts = (deltas[..., :4] / self.weight).clamp(-self.limit, self.limit)
+        side = sides(priors.boxes)
+        return priors.boxes + shifts * torch.cat([side, side], dim=-1)
+
+    def deviations(self, deltas: Tensor) -> Tensor:
+        """Sigma of the left, top, right and bottom side, [..., N, 4]."""
+        return (deltas[..., 4:] / 2).exp()
 
 
 class Yolo(Coder):

@@ -75,7 +75,9 @@ class Detector(nn.Module):
     def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
         """Detections in pixels of the images; arguments as `loss`."""
         frames = _whole(images) if frames is None else frames
-        return self.postprocess(self.candidates(images, frames), frames)
+        output = self.head(self.features(images), frames)
+        detections = self.postprocess(self.head.detect(output), frames)
+        return self.head.refine(output, detections)
 
     def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
         """Everything that was predicted, before the post-processing."""

@@ -18,6 +18,7 @@ from detectors.ops.suppression import (
     one_round,
     soft_scores,
     too_near,
+    voted,
 )
 from detectors.ranges import Count, Positive, Share, Weight
 from detectors.structures import Candidates, Detections, Priors
@@ -32,6 +33,8 @@ class Ranked(NamedTuple):
     valid: Tensor  # [B, K] bool
     prior: Tensor  # [B, K] int64, index into priors
     priors: Priors
+    deviations: Tensor | None = None  # [B, K, 4] of each side, where these are predicted
+    iou: Tensor | None = None  # [B, K] predicted with the object, likewise
 
 
 class PostProcess(nn.Module, ABC):
@@ -92,27 +95,26 @@ class Suppression(PostProcess):
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_level` (prior, class) pairs of each level, merged and sorted by score."""
-        boxes, scores, priors = candidates
+        boxes, scores, priors, deviations, iou = candidates
         if self.one_class:
             scores = _of_best_class(scores)
         classes = scores.shape[-1]
         best, pairs, start = [], [], 0
         for size in priors.level_sizes:
-            top, pair = _top_pairs(scores[:, start : start + size], self.per_level)
+            top, pair = top_pairs(scores[:, start : start + size], self.per_level)
             best.append(top)
             pairs.append(pair + start * classes)
             start += size
         merged, order = _stable_top(torch.cat(best, 1), sum(level.shape[1] for level in best))
         pair = torch.cat(pairs, 1).gather(1, order)
         prior, labels = pair // classes, pair % classes
-        if boxes.dim() == 4:  # a class-specific head: a box per pair, not per prior
-            ranked = gather_rows(boxes.flatten(1, 2), pair)
-        else:
-            ranked = gather_rows(boxes, prior)
+        ranked = _of_pairs(boxes, prior, pair)
+        unsure = None if deviations is None else _of_pairs(deviations, prior, pair)
         if self.clip_first:
             ranked = clip(ranked, frames[:, None])
         valid = (merged > self.score_threshold) & (sides(ranked) >= self.smallest).all(-1)
-        return Ranked(ranked, merged, labels, valid, prior, priors)
+        fit = None if iou is None else iou.gather(1, prior)
+        return Ranked(ranked, merged, labels, valid, prior, priors, unsure, fit)
 
 
 def _of_best_class(scores: Tensor) -> Tensor:
@@ -121,7 +123,14 @@ def _of_best_class(scores: Tensor) -> Tensor:
     return scores.masked_fill(classes != scores.argmax(-1, keepdim=True), 0.0)
 
 
-def _top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _of_pairs(values: Tensor, prior: Tensor, pair: Tensor) -> Tensor:
+    """Rows [B, K, 4] of values [B, N, 4], or of a class-specific head's [B, N, C, 4]."""
+    if values.dim() == 4:  # a box per pair, not per prior
+        return gather_rows(values.flatten(1, 2), pair)
+    return gather_rows(values, prior)
+
+
+def top_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The best (prior, class) pairs of `scores` [B, N, C] and their indices `prior * C + class`.
 
     They lie on as many priors at most, those whose best class scores highest: a search of N and
@@ -159,24 +168,31 @@ class SuppressionByClass(PostProcess):
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
         batch = candidates.boxes.shape[0]  # `len` would fix it in an exported graph
         left = self.suppressor(self.rank(candidates, frames))
-        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:-1]]
-        return _best(Ranked._make((*by_image, left.priors)), self.detections, frames)
+        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:5]]
+        return _best(Ranked._make((*by_image, left.priors, None, None)), self.detections, frames)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
-        boxes, scores, priors = candidates
+        boxes, scores, priors, deviations, iou = candidates
         classes = scores.shape[-1]
         by_class = scores.transpose(1, 2).flatten(0, 1)
         best, prior = by_class.topk(min(self.per_class, scores.shape[1]), dim=1)
-        if boxes.dim() == 4:  # class-specific heads
-            ranked = gather_rows(boxes.transpose(1, 2).flatten(0, 1), prior)
-        else:
-            ranked = gather_rows(boxes, prior.view(boxes.shape[0], -1)).view(*prior.shape, 4)
+        ranked = _of_classes(boxes, prior)
+        unsure = None if deviations is None else _of_classes(deviations, prior)
         if self.clip_first:
             ranked = clip(ranked, frames.repeat_interleave(classes, 0)[:, None])
         labels = torch.arange(classes, device=scores.device).repeat(boxes.shape[0])
         labels = labels[:, None].expand_as(prior)
-        return Ranked(ranked, best, labels, best > self.score_threshold, prior, priors)
+        fit = None if iou is None else iou.repeat_interleave(classes, 0).gather(1, prior)
+        valid = best > self.score_threshold
+        return Ranked(ranked, best, labels, valid, prior, priors, unsure, fit)
+
+
+def _of_classes(values: Tensor, prior: Tensor) -> Tensor:
+    """Rows [B C, K, 4] of values [B, N, 4], or of a class-specific head's [B, N, C, 4]."""
+    if values.dim() == 4:
+        return gather_rows(values.transpose(1, 2).flatten(0, 1), prior)
+    return gather_rows(values, prior.view(values.shape[0], -1)).view(*prior.shape, 4)
 
 
 def _best(ranked: Ranked, detections: int, frames: Tensor) -> Detections:
@@ -360,11 +376,11 @@ class ScoreVoting(Suppressor):
         left = self.suppressor(ranked)
         standing = left.scores.masked_fill(~left.valid, -1.0)
         _, rows = _stable_top(standing, min(self.most, standing.shape[1]))
-        voted = self._voted(gather_rows(left.boxes, rows), left.labels.gather(1, rows), ranked)
-        boxes = left.boxes.scatter(1, rows[..., None].expand_as(voted), voted)
+        means = self._means(gather_rows(left.boxes, rows), left.labels.gather(1, rows), ranked)
+        boxes = left.boxes.scatter(1, rows[..., None].expand_as(means), means)
         return left._replace(boxes=torch.where(left.valid[..., None], boxes, left.boxes))
 
-    def _voted(self, boxes: Tensor, labels: Tensor, ranked: Ranked) -> Tensor:
+    def _means(self, boxes: Tensor, labels: Tensor, ranked: Ranked) -> Tensor:
         """Means for boxes [B, m, 4] of labels [B, m]; a box that nothing overlaps stays."""
         iou = pairwise_iou(boxes, ranked.boxes)
         votes = (labels[:, :, None] == ranked.labels[:, None]) & (iou > self.overlap)
@@ -374,6 +390,75 @@ class ScoreVoting(Suppressor):
         sums = [(weights * side[:, None]).sum(-1) for side in ranked.boxes.unbind(-1)]
         means = torch.stack(sums, dim=-1) / total.clamp(min=1e-30)[..., None]
         return torch.where((total > 1e-30)[..., None], means, boxes)
+
+
+class IoUGuided(Suppressor):
+    """Greedy suppression in the order of predicted IoU, class by class (Jiang et al. 2018, Alg. 1).
+
+    The best lying box stays, scores as high as the best of those that it removes, and so on.
+
+    Args:
+        threshold: IoU above which the box that lies worse goes.
+    """
+
+    def __init__(self, threshold: Share) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """The same rows; those that stay are valid, and may score higher.
+
+        Raises:
+            ValueError: no IoU is predicted.
+        """
+        if ranked.iou is None:
+            raise ValueError(
+                "IoUGuided ranks boxes by the IoU that is predicted of them, but none is: choose "
+                "model=iou_net or head=iou_net"
+            )
+        order = ranked.iou.argsort(dim=1, descending=True, stable=True)
+        boxes, labels = gather_rows(ranked.boxes, order), ranked.labels.gather(1, order)
+        scores, valid = ranked.scores.gather(1, order), ranked.valid.gather(1, order)
+        relation = (pairwise_iou(boxes, boxes) > self.threshold) & _higher(labels)
+        keep = fixed_point(relation, valid)
+        removed = relation & keep[:, :, None] & (valid & ~keep)[:, None]
+        first = removed & (removed.cumsum(1) == 1)  # each goes with the best that removes it
+        best = (first * scores[:, None]).amax(2).maximum(scores)
+        back = order.argsort(1)
+        return ranked._replace(scores=best.gather(1, back), valid=keep.gather(1, back))
+
+
+class VarianceVoting(Suppressor):
+    """Boxes that another suppressor leaves become means of all that overlap them in their class.
+
+    He et al. 2019, "Bounding Box Regression with Uncertainty", sec. 3.3: each side is the mean of
+    the sides of all ranked boxes, weighted by `exp(-(1 - IoU)^2 / sigma) / deviation^2`. In the
+    release only boxes that come later in the order vote, from IoU 0.01 on, and the deviations of
+    the top and the right side change places (`py_cpu_nms.py`, `soft`).
+
+    Args:
+        suppressor: which boxes are left, and their scores.
+        sigma: the larger, the more boxes far away count; sigma_t in the paper.
+    """
+
+    def __init__(self, suppressor: Suppressor, sigma: Positive) -> None:
+        super().__init__()
+        self.suppressor, self.sigma = suppressor, sigma
+
+    def forward(self, ranked: Ranked) -> Ranked:
+        """The rows that the suppressor gives, with other boxes.
+
+        Raises:
+            ValueError: no deviations are predicted.
+        """
+        if ranked.deviations is None:
+            raise ValueError(
+                "VarianceVoting weighs boxes by how unsure their sides are, but no deviations are "
+                "predicted: choose model=faster_rcnn_kl, or box_loss=kl and coder=gaussian_corners"
+            )
+        images = zip(ranked.boxes, ranked.labels, ranked.valid, ranked.deviations, strict=True)
+        boxes = torch.stack([voted(*image, self.sigma) for image in images])
+        return self.suppressor(ranked)._replace(boxes=boxes)
 
 
 def _higher(groups: Tensor) -> Tensor:

@@ -48,6 +48,15 @@ class ClassAlone(Score):
 
 
 @dataclass(frozen=True)
+class RootOfClass(Score):
+    """The root of independent logistic classes (CenterNet2's release): same ranking."""
+
+    def __call__(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+        """[B, N, C]."""
+        return logits.sigmoid().sqrt()
+
+
+@dataclass(frozen=True)
 class ClassTimesQuality(Score):
     """Class times objectness (YOLOv3), or class times centre-ness (FCOS, sec. 3.4)."""
 
@@ -124,6 +133,15 @@ class LinearClassTimesQuality(Score):
     def __call__(self, logits: Tensor, quality: Tensor | None) -> Tensor:
         """[B, N, C]."""
         return (logits * _present(quality)[..., None]).clamp(0, 1)
+
+
+def root_of_product(scores: Tensor, proposed: Tensor) -> Tensor:
+    """One score [B, R, C] of a second stage's [B, R, C] and of its proposals' [B, R].
+
+    Zhou et al. 2021, "Probabilistic two-stage detection", eq. 2; the release takes the root
+    (`MULT_PROPOSAL_SCORE`). For the `joint_score` of a `TwoStageHead`.
+    """
+    return (scores * proposed[..., None]).sqrt()
 
 
 def _present(quality: Tensor | None) -> Tensor:

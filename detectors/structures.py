@@ -155,6 +155,8 @@ class Candidates(NamedTuple):
     boxes: Tensor  # [B, N, 4]; class-specific heads [B, N, C, 4]
     scores: Tensor  # [B, N, C] in [0, 1]
     priors: Priors
+    deviations: Tensor | None = None  # of each side, shaped as boxes; None where none are predicted
+    iou: Tensor | None = None  # [B, N] predicted of the box with its object; None likewise
 
 
 class Pairs(NamedTuple):

@@ -25,6 +25,17 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "foveabox_align": ["part.neck.channels=64", "part.tower.depth=1"],
     "gfl": ["part.neck.channels=64", "part.tower.depth=1"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
+    "cascade_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
+    "iou_net": [
+        "part.neck.channels=64",
+        "+part.head.head.region_head.width=64",
+        "+part.head.branch.width=64",
+    ],
+    "centernet2": [
+        "part.neck.channels=64",
+        "part.tower.depth=1",
+        "+part.head.region_head.width=64",
+    ],
     "centernet": ["part.neck.channels=64"],
 }
 
@@ -86,6 +97,12 @@ def feature_maps(
     """Empty levels over a canvas, rounded up as convolutions with padding do."""
     features = [torch.empty(1, 0, -(-height // s), -(-width // s)) for s in strides]
     return features, [FeatureSpec(0, stride) for stride in strides]
+
+
+def alike(given: Targets) -> tuple[Tensor, Tensor]:
+    """The same direction and IoU for every object, in the place of what `Jitter` draws."""
+    rows = (*given.labels.shape, 2)
+    return torch.full((*rows, 4), 0.5), torch.tensor([0.6, 0.9]).expand(rows)
 
 
 def points(strides: list[int], height: int = 64, width: int = 64, offset: float = 0.5) -> Priors:

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
-from detectors.coders import CellOffset, CenterOffset, Delta, Distance, LogDistance, Yolo
+from detectors.coders import (
+    CellOffset,
+    CenterOffset,
+    Delta,
+    Distance,
+    GaussianCorners,
+    LogDistance,
+    Yolo,
+)
 from detectors.ops.boxes import centers, sides
 from detectors.ops.selection import gather_rows
 from detectors.structures import PriorRows, Priors
@@ -41,6 +49,7 @@ CASES = {
     "yolo with reach": (Yolo(reach=0.8), shapes([8, 16], SIDES)),
     "center offset": (CenterOffset(), points([4])),
     "cell offset": (CellOffset(), points([8, 16])),
+    "gaussian corners": (GaussianCorners(), shapes([8, 16], SIDES)),
 }
 
 
@@ -97,6 +106,17 @@ def test_delta_by_hand() -> None:
     priors = Priors(torch.tensor([[[0.0, 0, 10, 20]]]), torch.ones(1), (1,), (64, 64))
     deltas = Delta().encode(torch.tensor([[[5.0, -10, 15, 30]]]), priors)
     torch.testing.assert_close(deltas, torch.tensor([[[0.5, 0, 0, math.log(2)]]]))
+
+
+def test_gaussian_corners_by_hand() -> None:
+    """A tenth of a side to the right and up, and as much larger below; deviations e and 1."""
+    priors = Priors(torch.tensor([[[0.0, 0, 10, 20]]]), torch.ones(1), (1,), (64, 64))
+    coder = GaussianCorners(weight=10.0)
+    deltas = coder.encode(torch.tensor([[[1.0, -2, 11, 22]]]), priors)
+    torch.testing.assert_close(deltas, torch.tensor([[[1.0, -1, 1, 1]]]))
+    unsure = torch.cat([deltas, torch.tensor([[[2.0, 0, 0, 0]]])], dim=-1)
+    torch.testing.assert_close(coder.decode(unsure, priors), torch.tensor([[[1.0, -2, 11, 22]]]))
+    torch.testing.assert_close(coder.deviations(unsure), torch.tensor([[[math.e, 1, 1, 1]]]))
 
 
 def test_delta_decodes_a_box_of_every_class_from_one_proposal() -> None:

@@ -70,6 +70,7 @@ PUBLISHED = [
     ("faster_rcnn", 90, (800, 800), [], 134.38, ADDS, OPS + ", 1000 regions"),
     ("faster_rcnn_v2", 90, (800, 800), [], 280.37, ADDS, OPS + ", 1000 regions"),
     ("faster_rcnn", 90, (800, 1344), [], 215.99, ADDS, LAYERS + "R50-FPN, 1000 regions"),
+    ("cascade_rcnn", 80, (800, 1344), [], 243.57, ADDS, LAYERS + "R50-FPN, 1000 regions"),
     ("faster_rcnn_c4", 80, (800, 1344), [], 919.2, ADDS, LAYERS + "R50-C4, 1000 regions"),
     ("faster_rcnn_vgg", 20, (600, 1000), [], 224.6, ADDS, LAYERS + VGG),
     ("centernet", 80, (512, 512), ["backbone=resnet18"], 22.72, ADDS, LAYERS + "msra_resnet.py"),

@@ -16,16 +16,23 @@ from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
+from detectors.heads.localization import Jitter
 from detectors.layers.progress import tell
 from detectors.losses import generalized_focal, quality
 from detectors.postprocess import Suppression
 from detectors.structures import Detections, Targets
-from tests.examples import FAMILIES, SCALED, START, THIN
+from tests.examples import FAMILIES, SCALED, START, THIN, alike
 
-HEAVY = {"centernet_dla", "centernet_hourglass", "faster_rcnn_c4"}  # minutes for their graphs
+HEAVY = {
+    "cascade_rcnn_c4",
+    "centernet_dla",
+    "centernet_hourglass",
+    "faster_rcnn_c4",
+}  # minutes for their graphs
 # Of the parts of others, with other numbers.
-ALIKE = {"faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2", "ssd512", "yolov2_voc", "yolov3_spp"}
-ALIKE |= SCALED | {"efficientdet_d7x", "retinanet_nas_fpn"}
+ALIKE = {"centernet2_f", "faster_rcnn_kl", "faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2"}
+ALIKE |= {"ssd512", "yolov2_voc", "yolov3_spp", "retinanet_nas_fpn"}
+ALIKE |= SCALED | {"efficientdet_d7x"}
 ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
 # As centernet, yolov3, yolov4 and yolox_s from the features on.
 SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
@@ -44,6 +51,8 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     words = ["size=small", f"image_size=[{HEIGHT},{WIDTH}]", *THIN.get(request.param, [])]
     built = detectors.build(request.param, words, num_classes=CLASSES)
     for part in built.modules():
+        if isinstance(part, Jitter):
+            part.draw = alike  # type: ignore[method-assign]
         if isinstance(part, Sampler):
             part.count = part.most_positive = 10**6
         if isinstance(part, Suppression):

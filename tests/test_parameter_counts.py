@@ -30,10 +30,14 @@ PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
 ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
 OTA = "layers of the release's fcos.py, which are those of ATSS and PAA"
+NAS_FPN = "nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco.py"
 FOVEA_ALIGN = "foveabox/fovea_r50_fpn_gn-head-align_4xb4-2x_coco.py"
 NO_BIAS = ["+part.tower.bias=false"]
+CASCADE = "parameters of mmdetection 3.3's cascade_rcnn_r50_fpn, built"
+KL = "faster_rcnn for 80 and one more layer of 1024 x 324 + 324, KL-Loss's bbox_pred_std"
+IOU_NET = "faster_rcnn for 80 and 12544 x 1024, 1024 x 1024 and 1024 x 80 with biases"
+CENTERNET2 = "the release's CenterNet2(-F)_R50_1x, built with batch norms that learn"
 CENTERNET = "layers of CenterNet's released networks/"
-MMDET = "parameters of mmdet 3.3.0's retinanet_r50_nasfpn_crop640, built without weights"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
 YOLOX = "parameters of yolox 0.3.0, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
@@ -64,8 +68,8 @@ PUBLISHED = [
     ("retinanet", 91, ["norm=frozen"], 34_014_999, LOADED),
     ("retinanet_v2", 91, [], 38_198_935, BUILT),
     ("retinanet_v2", 20, [], 36_726_040, BUILT),
-    ("retinanet_nas_fpn", 80, [], 59_979_828, MMDET),
-    ("retinanet_nas_fpn", 20, [], 58_735_128, MMDET),
+    ("retinanet_nas_fpn", 80, [], 59_979_828, MMDET.format(NAS_FPN)),
+    ("retinanet_nas_fpn", 20, [], 58_735_128, MMDET.format(NAS_FPN)),
     ("fcos", 91, [], 32_322_720, BUILT),
     ("fcos", 20, [], 32_159_065, BUILT),
     ("fcos", 91, ["norm=frozen"], 32_269_600, LOADED),
@@ -93,6 +97,16 @@ PUBLISHED = [
     ("faster_rcnn_c4", 80, ["norm=frozen"], 33_791_644, DETECTRON),
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),
     ("faster_rcnn_vgg", 20, [], 137_078_239, PY_FASTER),
+    ("faster_rcnn_kl", 80, [], 42_089_256, KL),
+    ("centernet2", 80, [], 71_699_017, CENTERNET2),
+    ("centernet2", 80, ["norm=frozen"], 71_645_897, CENTERNET2 + "; frozen"),
+    ("centernet2", 20, [], 71_514_517, CENTERNET2),
+    ("centernet2_f", 80, [], 43_733_407, CENTERNET2),
+    ("centernet2_f", 20, [], 43_671_907, CENTERNET2),
+    ("iou_net", 80, [], 55_734_836, IOU_NET),
+    ("cascade_rcnn", 80, [], 69_394_766, CASCADE),
+    ("cascade_rcnn", 20, [], 69_210_266, CASCADE),
+    ("cascade_rcnn_c4", 80, [], 63_475_082, DETECTRON + "; three looks with one box each"),
     ("centernet", 80, ["backbone=resnet18"], 15_820_372, CENTERNET + "msra_resnet.py"),
     ("centernet", 20, ["backbone=resnet18"], 15_816_472, CENTERNET + "msra_resnet.py"),
     ("centernet_dcn", 80, ["backbone=resnet18"], 14_437_349, CENTERNET + "resnet_dcn.py"),

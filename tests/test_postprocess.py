@@ -313,7 +313,7 @@ class Detecting(nn.Module):
 )
 def test_a_graph_is_for_any_number_of_images(part: nn.Module) -> None:
     def given(batch: int) -> tuple[Tensor, ...]:
-        boxes, scores, _ = candidates(batch)
+        boxes, scores, *_ = candidates(batch)
         return boxes, scores, FRAMES[:1].expand(batch, 4).contiguous()
 
     free = {0: torch.export.Dim("batch")}

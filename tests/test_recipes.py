@@ -52,12 +52,14 @@ def thin(cfg: DictConfig) -> None:
         postprocess.per_level = 100  # soft-NMS goes through them one by one
     if isinstance(neck.get("channels"), int):
         neck.channels = 64
-    for key in {"train_proposals", "test_proposals"} & set(head):
-        head[key].update({"per_level": 200, "detections": 100})
-    region = head.get("region_head", {})
-    if "width" in region or region.get("_target_", "").endswith("TwoMLPHead"):
-        with open_dict(region):
-            region.width = 32
+    for one in (head, head.get("head", {})):
+        for key in {"train_proposals", "test_proposals"} & set(one):
+            one[key].update({"per_level": 200, "detections": 100})
+        for layers in (one.get("region_head", {}), one.get("branch", {})):
+            made = layers.get("_target_", "")
+            if "width" in layers or made.endswith(("TwoMLPHead", "IoUBranch")):
+                with open_dict(layers):
+                    layers.width = 32
 
 
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(PUBLISHED)))
@@ -161,6 +163,10 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
     "gfl_coco": (16, 12 * PER_EPOCH, EPOCHS_1X),
     "faster_rcnn_coco": (16, 90_000, {0: 2e-5, 1000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "faster_rcnn_voc": (2, 70_000, {0: 1e-3, 49_999: 1e-3, 50_000: 1e-4}),
+    "cascade_rcnn_coco": (16, 87_960, {0: 2e-5, 500: 2e-2, 58_640: 2e-3, 80_630: 2e-4}),
+    "faster_rcnn_kl_coco": (16, 180_000, {0: 2e-2 / 3, 500: 2e-2, 120_000: 2e-3, 160_000: 2e-4}),
+    "iou_net_coco": (16, 160_000, {0: 4e-3, 10_000: 1e-2, 120_000: 1e-3}),
+    "centernet2_coco": (16, 90_000, {0: 5e-6, 4000: 2e-2, 60_000: 2e-3, 80_000: 2e-4}),
     "centernet_coco": (
         128,
         230 * (COCO // 128),
@@ -183,9 +189,10 @@ DECAY = {
     "ssd": 5e-4,
     "retinanet": 1e-4,
     "fcos": 1e-4,
-    "centernet": 0.0,
+    "centernet_": 0.0,
 }
 DECAY |= dict.fromkeys(("atss", "ota", "paa", "gfl", "fovea"), 1e-4)
+DECAY |= dict.fromkeys(("iou_net", "centernet2", "cascade_rcnn", "faster_rcnn_kl"), 1e-4)
 DECAY |= {"faster_rcnn_coco": 1e-4, "faster_rcnn_voc": 5e-4, "efficientdet": 4e-5}
 CLIPPED = {"efficientdet_coco": 10.0}  # no other recipe clips the whole gradient
 AVERAGED = ("efficientdet", "yolox")  # over as many steps
@@ -211,7 +218,8 @@ def test_batch_and_length_are_those_of_the_paper(recipe: str) -> None:
         batches = pictures // cfg.data.batch_size
         per_epoch = -(-batches // cfg.trainer.accumulate_grad_batches)
         assert cfg.trainer.max_epochs * per_epoch == steps
-    assert cfg.trainer.gradient_clip_val == CLIPPED.get(recipe)
+    by_norm = cfg.trainer.get("gradient_clip_algorithm") != "value"
+    assert (cfg.trainer.gradient_clip_val if by_norm else None) == CLIPPED.get(recipe)
     averaged = cfg.callback.get("ema", {}).get("decay")
     assert averaged == (0.9998 if recipe.startswith(AVERAGED) else None)
     assert instantiate(cfg, "data").batch_size == cfg.data.batch_size

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from detectors.detector import Detector
-from detectors.postprocess import Fusion, Matrix, Soft
+from detectors.heads.localization import Refinement
+from detectors.postprocess import Fusion, Matrix, Soft, VarianceVoting
 
 DETECTED = ("boxes", "scores", "labels", "valid")  # outputs; without suppression the first two
-ONE_BY_ONE = (Soft, Matrix, Fusion)  # suppressors that are loops over images or boxes
+# Loops over images or boxes, and what needs a gradient.
+ONE_BY_ONE = (Soft, Matrix, Fusion, VarianceVoting)
 
 
 class ExportedNetwork(nn.Module):
@@ -16,7 +18,7 @@ class ExportedNetwork(nn.Module):
     Args:
         detector: in evaluation mode.
         suppression: whether detections come out, as `Detections`; else the boxes and scores of all
-            candidates, as `Candidates`, of regions with a box for each class.
+            candidates, as `Candidates`, of regions perhaps with a box for each class.
 
     Raises:
         ValueError: the suppression is one that cannot be exported.
@@ -45,13 +47,18 @@ def check_suppression(detector: Detector, suppression: bool) -> None:
     seen = detector if suppression else detector.head
     for name, module in seen.named_modules():
         if isinstance(module, ONE_BY_ONE):
-            kinds = f"{type(module).__name__} (soft-NMS, Matrix NMS and box fusion)"
+            kinds = f"{type(module).__name__} (soft-NMS, Matrix NMS, box fusion and voting)"
             remedy = (
                 "write the candidates and suppress them yourself with suppression=false"
                 if name.startswith("postprocess")
                 else "train with a greedy one"
             )
             raise ValueError(f"{name}: suppression by {kinds} cannot be exported: {remedy}")
+        if suppression and isinstance(module, Refinement):
+            raise ValueError(
+                f"{name}: refinement by a gradient cannot be exported: write the candidates with "
+                "suppression=false, or train with part.head.refinement=null"
+            )
 
 
 def example(canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:

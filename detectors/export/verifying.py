@@ -26,6 +26,7 @@ from detectors.export.agreement import (
     rounded,
 )
 from detectors.export.network import ExportedNetwork
+from detectors.heads.two_stage import TwoStageHead
 from detectors.structures import Batch, Candidates, Detections, Priors, Sample
 
 PICTURES = 6  # at most; batches of one each, and of three
@@ -103,7 +104,7 @@ def _compared(
     threshold = float(getattr(network.detector.postprocess, "score_threshold", 0.0))
     if network.suppression:
         return detections_agree(Detections(*expected), Detections(*found), threshold)
-    if expected[0].dim() == 3:
+    if not isinstance(network.detector.head, TwoStageHead):
         return candidates_agree(expected, found)
     # Regions have no order of their own where scores of proposals tie, so what they lead to counts.
     here, there = (_suppressed(network.detector, each, batch) for each in (expected, found))
@@ -115,7 +116,8 @@ def _suppressed(detector: Detector, candidates: Sequence[Tensor], batch: Batch) 
     boxes, scores = candidates
     rows = boxes.shape[1]
     height, width = batch.images.shape[-2:]
-    priors = Priors(boxes[:, :, 0], boxes.new_ones(rows), (rows,), (height, width))
+    own = boxes[:, :, 0] if boxes.dim() == 4 else boxes
+    priors = Priors(own, boxes.new_ones(rows), (rows,), (height, width))
     return detector.postprocess(Candidates(boxes, scores, priors), batch.frames)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from torch import Tensor, nn
 
-from detectors.structures import Assignment, Candidates, Priors, Targets
+from detectors.structures import Assignment, Candidates, Detections, Priors, Targets
 
 Maps = tuple[Tensor, Tensor, Tensor | None]  # logits, deltas, quality: [B, A * x, H, W] of a level
 
@@ -40,6 +40,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def detect(self, output: Any) -> Candidates:
         """Everything that was predicted, decoded and scored."""
+
+    def refine(self, output: Any, detections: Detections) -> Detections:
+        """What is detected of its candidates in the end; most heads leave it as it is."""
+        return detections
 
     def separate_levels(self) -> list[tuple[nn.Module, int]]:
         """As of a `Tower`; a head of several stages or towers has none."""
@@ -80,15 +84,20 @@ class Tower(nn.Module, ABC):
 class RegionHead(nn.Module, ABC):
     """The network of a second stage; made with `(shape, num_classes=)`.
 
-    `shape` is that of a pooled region, (channels, bins, bins).
+    `shape` is that of a pooled region, (channels, bins, bins). Where it `takes_numbers`, it is also
+    made with `numbers=`, how many it regresses for each box if these are not four.
     """
 
     predicts_quality: Annotated[bool, "whether there is a quality of each region"] = False
     predicts_background: Annotated[bool, "whether background is a class, then the first"] = True
+    takes_numbers: Annotated[bool, "whether it can regress other than four numbers"] = False
+    one_box: Annotated[bool, "whether a region has one box, not one for each class"] = False
 
     @abstractmethod
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, R, 1 + C], background first, and deltas [B, R, C, 4], both float32.
+
+        Of `one_box` deltas are [B, R, 4]; the last dimension may be `numbers`.
 
         Args:
             pooled: [B, R, channels, bins, bins].

@@ -1,12 +1,36 @@
 """Checks that the parts of a head agree on what their numbers mean."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from detectors.assigners import Assigner
 from detectors.coders import Coder
+from detectors.contracts import made_by
 from detectors.heads import RegionHead, Tower
 from detectors.losses import LossTerm
 from detectors.scores import Score
+
+
+def numbers_of(coder: Coder, maker: Callable[..., Any], remedy: str) -> dict[str, int]:
+    """What a tower or region head is told of the numbers to regress; nothing where these are four.
+
+    Args:
+        coder: what decodes them.
+        maker: makes the tower or region head.
+        remedy: which others can regress so many.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if coder.numbers == 4:
+        return {}
+    made = made_by(maker)
+    if not getattr(made, "takes_numbers", False):
+        raise ValueError(
+            f"{type(coder).__name__} decodes {coder.numbers} numbers of each prior, but "
+            f"{made.__name__} regresses four: choose another coder, or {remedy}"
+        )
+    return {"numbers": coder.numbers}
 
 
 def check_compatibility(
@@ -134,11 +158,10 @@ def _check_activation(losses: dict[str, LossTerm], score: Score) -> None:
 
 def _check_deltas(losses: dict[str, LossTerm], coder: Coder) -> None:
     """Refuse a term that looks at other deltas than the coder decodes."""
-    decoded = "box" if coder.numbers == 4 else "distribution"
     for name, term in losses.items():
-        if term.deltas not in (None, decoded):
+        if term.deltas not in (None, coder.kind):
             raise ValueError(
                 f"the {name} loss {type(term).__name__} looks at a {term.deltas}, but "
-                f"{type(coder).__name__} decodes a {decoded}: choose a loss on decoded boxes, such "
-                "as box_loss=giou, or another coder"
+                f"{type(coder).__name__} decodes a {coder.kind}: choose a loss on decoded boxes, "
+                "such as box_loss=giou, or another coder"
             )

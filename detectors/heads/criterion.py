@@ -59,6 +59,8 @@ class Criterion(nn.Module):
         self.alike = _alike(present(losses), self.normalizers)
         self.loss_weights = _modules(loss_weights or {}, list(self.losses))
         self.mining = mining
+        if mining is not None:
+            check_contract(mining, Mining)
         _check_mining(mining, present(losses))
 
     def forward(
@@ -76,11 +78,24 @@ class Criterion(nn.Module):
         costs = {name: self._costs(name, matched) for name in self.losses}
         kept = torch.ones_like(matched.counted)
         if self.mining is not None:
-            kept = self.mining(torch.stack(list(costs.values())).sum(0).detach(), matched)
-            _check_shape(kept, matched, self.mining, "which priors count")
+            kept = self._mined(self.mining, costs, matched)
             costs = {name: cost * kept for name, cost in costs.items()}
         divisors = self.divisors(matched, kept)
         return {name: total(cost, divisors[name]) for name, cost in costs.items()}
+
+    def kept(
+        self, predictions: Predictions, boxes: Tensor, targets: Targets, assignment: Assignment
+    ) -> Tensor:
+        """Which priors the mining would keep, [B, N] float32 0 or 1; arguments as `forward`."""
+        assert self.mining is not None
+        matched = self.match(predictions, boxes, targets, assignment)
+        costs = {name: self._costs(name, matched) for name in self.losses}
+        return self._mined(self.mining, costs, matched)
+
+    def _mined(self, mining: Mining, costs: dict[str, Tensor], matched: Matched) -> Tensor:
+        kept = mining(torch.stack(list(costs.values())).sum(0).detach(), matched)
+        _check_shape(kept, matched, mining, "which priors count")
+        return kept
 
     def divisors(self, matched: Matched, kept: Tensor) -> dict[str, Tensor]:
         """What the costs of each image are divided by, [B] for each term; `kept` [B, N] is 0 or 1.

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from detectors.assigners import Assigner
 from detectors.coders import Coder
-from detectors.contracts import check_contract, made_by
+from detectors.contracts import check_contract
 from detectors.heads import Head, Maps, Tower
-from detectors.heads.compatibility import check_assigner, check_compatibility
+from detectors.heads.compatibility import check_assigner, check_compatibility, numbers_of
 from detectors.heads.criterion import Criterion, LossNormalizers, LossWeights, present
 from detectors.losses import LossTerm, Mining
 from detectors.priors import PriorGrid, check_levels
@@ -62,9 +62,8 @@ class DenseHead(Head):
         check_contract(score, Score)
         check_levels(priors.per_cell, specs)
         self.specs, self.priors, self.coder, self.assigner = specs, priors, coder, assigner
-        self.tower = tower(
-            specs, num_classes=num_classes, per_cell=priors.per_cell, **_numbers(coder, tower)
-        )
+        numbers = numbers_of(coder, tower, "tower=shared or shared_quality")
+        self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **numbers)
         check_contract(self.tower, Tower)
         self.only_canvas = self.tower.only_canvas
         self.criterion = Criterion(
@@ -108,25 +107,8 @@ class DenseHead(Head):
     def detect(self, output: Predictions) -> Candidates:
         """All priors, decoded and scored."""
         boxes = self.coder.decode(output.deltas, output.priors)
-        return Candidates(boxes, self.score(output.logits, output.quality), output.priors)
-
-
-def _numbers(coder: Coder, tower: Callable[..., Tower]) -> dict[str, int]:
-    """What a tower is told of the numbers that it is to regress; nothing where these are four.
-
-    Raises:
-        ValueError: it cannot regress so many.
-    """
-    if coder.numbers == 4:
-        return {}
-    made = made_by(tower)
-    if not (isinstance(made, type) and issubclass(made, Tower) and made.takes_numbers):
-        raise ValueError(
-            f"{type(coder).__name__} decodes {coder.numbers} numbers of each prior, but "
-            f"{made.__name__} regresses four: choose another coder, or tower=shared or "
-            "shared_quality"
-        )
-    return {"numbers": coder.numbers}
+        scores = self.score(output.logits, output.quality)
+        return Candidates(boxes, scores, output.priors, self.coder.deviations(output.deltas))
 
 
 def _flatten_level(maps: Maps, numbers: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -1,12 +1,15 @@
 """Poolers: a map of fixed size for each region. Their contract is `detectors.heads.Pooler`."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_pool
 
+from detectors.contracts import check_contract
 from detectors.heads import Pooler
-from detectors.ops.pooling import roi_align_pyramid
-from detectors.ranges import Count
+from detectors.ops.pooling import precise_pyramid, roi_align_pyramid
+from detectors.ranges import Count, Positive
 from detectors.structures import FeatureSpec
 
 
@@ -32,6 +35,48 @@ class RoIAlign(Pooler):
         """[B, R, channels, size, size]."""
         levels = [features[level] for level in self.levels]
         return roi_align_pyramid(levels, boxes, self.strides, self.size, self.sampling)
+
+
+class ScaledGradient(Pooler):
+    """Another pooler, whose gradient is multiplied: detectron2's cascades divide it by their looks.
+
+    Args:
+        specs: feature levels.
+        pooler: makes the other one, `(specs)`.
+        factor: of the gradient.
+    """
+
+    def __init__(
+        self, specs: list[FeatureSpec], pooler: Callable[..., Pooler], factor: Positive
+    ) -> None:
+        super().__init__()
+        self.pooler, self.factor = pooler(specs), factor
+        check_contract(self.pooler, Pooler)
+        self.shape = self.pooler.shape
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """`[B, R, *shape]`."""
+        pooled = self.pooler(features, boxes)
+        return pooled.detach() + self.factor * (pooled - pooled.detach())
+
+
+class PreciseRoIPool(Pooler):
+    """Precise RoI pooling, with a gradient to the boxes; see `ops.pooling.precise_pyramid`.
+
+    Args:
+        specs, strides, size: as of `RoIAlign`.
+    """
+
+    def __init__(self, specs: list[FeatureSpec], strides: list[int], size: Count = 7) -> None:
+        super().__init__()
+        self.levels = [_level(specs, stride) for stride in strides]
+        self.shape = (specs[self.levels[0]].channels, size, size)
+        self.strides, self.size = list(strides), size
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """[B, R, channels, size, size]."""
+        levels = [features[level] for level in self.levels]
+        return precise_pyramid(levels, boxes, self.strides, self.size)
 
 
 class RoIPool(Pooler):

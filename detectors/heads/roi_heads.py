@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from detectors.backbones.timm import TimmBackbone
@@ -17,17 +18,30 @@ class BoxPredictor(nn.Module):
     Args:
         width: numbers that describe a region.
         num_classes: C.
+        one_box: predict one box, whatever the class.
+        numbers: regressed for each box, as many as the coder decodes. Those behind the first four
+            begin near zero, from N(0, 0.0001) (He et al. 2019, "Bounding Box Regression with
+            Uncertainty", sec. 4).
     """
 
-    def __init__(self, width: Count, num_classes: int) -> None:
+    def __init__(
+        self, width: Count, num_classes: int, one_box: bool = False, numbers: int = 4
+    ) -> None:
         super().__init__()
+        self.one_box, self.numbers = one_box, numbers
         self.logits = nn.Linear(width, 1 + num_classes)
-        self.deltas = nn.Linear(width, 4 * (1 + num_classes))  # the background's are not used
+        boxes = 1 if one_box else 1 + num_classes  # the background's is not used
+        self.deltas = nn.Linear(width, numbers * boxes)
+        with torch.no_grad():
+            self.deltas.weight.view(boxes, numbers, width)[:, 4:].normal_(std=0.0001)
+            self.deltas.bias.view(boxes, numbers)[:, 4:].zero_()
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, R, 1 + C] and deltas [B, R, C, 4] of [B, R, width], float32."""
-        deltas = self.deltas(hidden).unflatten(-1, (-1, 4))[:, :, 1:]
-        return self.logits(hidden).float(), deltas.float()
+        """Logits and deltas of [B, R, width], float32."""
+        deltas = self.deltas(hidden).float()
+        if not self.one_box:
+            deltas = deltas.unflatten(-1, (-1, self.numbers))[:, :, 1:]
+        return self.logits(hidden).float(), deltas
 
 
 class TwoMLPHead(RegionHead):
@@ -37,14 +51,25 @@ class TwoMLPHead(RegionHead):
         shape: of a pooled region, (channels, bins, bins).
         num_classes: C.
         width: of the hidden layers.
+        one_box, numbers: of the `BoxPredictor`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: Count = 1024) -> None:
+    takes_numbers = True
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        width: Count = 1024,
+        one_box: bool = False,
+        numbers: int = 4,
+    ) -> None:
         super().__init__()
+        self.one_box = one_box
         self.hidden = nn.Sequential(
             nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
         )
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
@@ -62,7 +87,10 @@ class VGGHead(RegionHead):
         num_classes: C.
         width: of the hidden layers.
         dropout: probability of a hidden unit to be left out.
+        one_box, numbers: of the `BoxPredictor`.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -70,12 +98,15 @@ class VGGHead(RegionHead):
         num_classes: int,
         width: Count = 4096,
         dropout: Share = 0.5,
+        one_box: bool = False,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         self.fc6 = nn.Linear(math.prod(shape), width)
         self.fc7 = nn.Linear(width, width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
         _draw(self.fc6, self.fc7, self.predictor.logits)
         _draw(self.predictor.deltas, std=0.001)
 
@@ -95,7 +126,10 @@ class ConvFCHead(RegionHead):
         norm: after each convolution.
         depth: convolutions.
         width: of the hidden layer.
+        one_box, numbers: of the `BoxPredictor`.
     """
+
+    takes_numbers = True
 
     def __init__(
         self,
@@ -104,14 +138,17 @@ class ConvFCHead(RegionHead):
         norm: Norm | None,
         depth: Count = 4,
         width: Count = 1024,
+        one_box: bool = False,
+        numbers: int = 4,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         channels = shape[0]
         self.convs = nn.Sequential(
             *(ConvNormAct(channels, channels, 3, norm=norm, act=nn.ReLU) for _ in range(depth))
         )
         self.hidden = nn.Linear(math.prod(shape), width)
-        self.predictor = BoxPredictor(width, num_classes)
+        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
         for layer in self.convs.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -131,6 +168,7 @@ class Res5Head(RegionHead):
         shape: of a pooled region, with the channels that the stage takes.
         num_classes: C.
         name, pretrained, weights, norm, zero_init_last: the ResNet, as `TimmBackbone` takes them.
+        one_box: predict one box, whatever the class.
 
     Raises:
         ValueError: the stage takes another number of channels.
@@ -145,8 +183,10 @@ class Res5Head(RegionHead):
         pretrained: bool = False,
         weights: str | Path | None = None,
         zero_init_last: bool = True,
+        one_box: bool = False,
     ) -> None:
         super().__init__()
+        self.one_box = one_box
         whole = TimmBackbone(
             name, [16, 32], pretrained, weights, norm=norm, zero_init_last=zero_init_last
         )
@@ -158,14 +198,17 @@ class Res5Head(RegionHead):
             )
         self.stage = whole.body.get_submodule("layer4")
         self.logits = nn.Linear(gives, 1 + num_classes)
-        self.deltas = nn.Linear(gives, 4 * num_classes)
+        self.deltas = nn.Linear(gives, 4 if one_box else 4 * num_classes)
         _draw(self.logits)
         _draw(self.deltas, std=0.001)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and deltas."""
         hidden = self.stage(pooled.flatten(0, 1)).mean((-2, -1)).unflatten(0, pooled.shape[:2])
-        return self.logits(hidden).float(), self.deltas(hidden).unflatten(-1, (-1, 4)).float()
+        deltas = self.deltas(hidden).float()
+        return self.logits(hidden).float(), deltas if self.one_box else deltas.unflatten(
+            -1, (-1, 4)
+        )
 
 
 def _draw(*layers: nn.Linear, std: float = 0.01) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detectors.heads import Maps, Tower
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.layers.dark import init_darknet
-from detectors.ranges import Count, Inner
+from detectors.ranges import Count, Inner, Weight
 from detectors.structures import FeatureSpec
 
 RELU = partial(nn.ReLU, inplace=True)
@@ -99,6 +99,49 @@ class SharedTower(Tower):
         boxes = self.box_stack(feature)
         quality = None if self.quality is None else self.quality(boxes)
         return self.logits(self.class_stack(feature)), self.deltas(boxes), quality
+
+
+class BoxTower(Tower):
+    """One stack of convolutions for classes and boxes, shared by all levels (CenterNet2).
+
+    Zhou et al. 2021, "Probabilistic two-stage detection"; the release's `centernet_head.py` with
+    `ONLY_PROPOSAL`. Each level multiplies its deltas by a number of its own.
+
+    Args:
+        specs, num_classes, per_cell, depth, norm, probability, act, numbers: as of `SharedTower`.
+        reach: bias of the deltas, in what the coder decodes; 8 strides to each side.
+    """
+
+    takes_numbers = True
+
+    def __init__(
+        self,
+        specs: list[FeatureSpec],
+        num_classes: int,
+        per_cell: list[int],
+        depth: Count = 4,
+        norm: Norm | None = None,
+        probability: Inner = 0.01,
+        act: Activation = RELU,
+        reach: Weight = 8.0,
+        numbers: int = 4,
+    ) -> None:
+        super().__init__()
+        channels = same_everywhere([spec.channels for spec in specs], "channels", "BoxTower")
+        anchors = same_everywhere(per_cell, "priors per cell", "BoxTower")
+        self.stack = _stack(channels, depth, norm, act)
+        self.logits = nn.Conv2d(channels, anchors * num_classes, 3, padding=1)
+        self.deltas = nn.Conv2d(channels, anchors * numbers, 3, padding=1)
+        self.scales = nn.Parameter(torch.ones(len(specs)))
+        normal_init(self, 0.01)
+        expect(probability, self.logits)
+        nn.init.constant_(self.deltas.get_parameter("bias"), reach)
+
+    def forward(self, features: list[Tensor]) -> list[Maps]:
+        """Maps per level, without quality."""
+        hidden = [self.stack(feature) for feature in features]
+        levels = zip(hidden, self.scales, strict=True)
+        return [(self.logits(level), self.deltas(level) * scale, None) for level, scale in levels]
 
 
 def _stack(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol
 
 from torch import Tensor, nn
 
+from detectors.coders import DeltaKind
 from detectors.scores import ScoreActivation
 from detectors.structures import Matched
 
@@ -22,9 +23,9 @@ class LossTerm(nn.Module, ABC):
         ScoreActivation, "what makes scores of the logits it teaches: logistic, softmax or linear"
     ] = "logistic"
     deltas: Annotated[
-        Literal["box", "distribution"] | None,
-        "whether the deltas it looks at are the four numbers of a box or a distribution for each "
-        "side; None if it looks at none",
+        DeltaKind | None,
+        "whether the deltas it looks at are the four numbers of a box, a distribution for each "
+        "side or a Gaussian for each; None if it looks at none",
     ] = None
     selects: Annotated[bool, "whether it chooses which priors count, so that no mining may"] = False
     counts: Annotated[
@@ -48,6 +49,10 @@ class LossWeight(nn.Module, ABC):
 
 class Mining(nn.Module, ABC):
     """Chooses which priors count by what they cost now."""
+
+    most: Annotated[
+        int | None, "how many priors of an image it keeps at most; None if it may keep any number"
+    ] = None
 
     @abstractmethod
     def forward(self, costs: Tensor, matched: Matched) -> Tensor:

@@ -12,6 +12,8 @@ from detectors.ops.selection import gather_rows
 from detectors.ranges import Positive, Weight
 from detectors.structures import Matched
 
+LARGEST = 20.0  # of an exponent; a factor of 5e8 is as good as any
+
 
 class SmoothL1(LossTerm):
     """Huber's loss over beta on the deltas of positives (Fast R-CNN, eq. 3); beta 0 is plain L1.
@@ -89,6 +91,33 @@ class LogIoU(LossTerm):
         overlap = aligned_iou(paired(matched.boxes, matched), objects)
         loss = -overlap.clamp(self.least, 1.0).log()
         return self.weight * of_priors(loss * weight, matched)
+
+
+class GaussianKL(LossTerm):
+    """`exp(-alpha) smooth L1(x - t) + alpha / 2` for each side, alpha its `log(sigma^2)`.
+
+    The divergence of a predicted Gaussian from the object's side, but for constants; linear where
+    the error exceeds one (He et al. 2019, "Bounding Box Regression with Uncertainty", eqs. 9 and
+    10). For `coders.GaussianCorners`. The release adds the first summand twice, each time a
+    constant for one of its factors, which has the same gradient (`fast_rcnn_heads.py`).
+
+    Args:
+        weight: of the whole term.
+    """
+
+    deltas, counts = "gaussian", "objects"
+
+    def __init__(self, weight: Positive = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        mean, alpha = paired(matched.predictions.deltas, matched).split(4, dim=-1)
+        target, weight = paired_deltas(matched)
+        error = F.smooth_l1_loss(mean, target, reduction="none")
+        costs = ((-alpha).clamp(max=LARGEST).exp() * error + alpha / 2).sum(-1)
+        return self.weight * of_priors(costs * weight, matched)
 
 
 def paired(values: Tensor, matched: Matched) -> Tensor:

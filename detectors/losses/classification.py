@@ -154,6 +154,44 @@ class GaussianFocal(LossTerm):
         return self.weight * loss.sum(-1) * matched.counted
 
 
+class HeatmapFocal(LossTerm):
+    """Focal loss on a heat map whose positives are told apart from its peaks (CenterNet2).
+
+    Zhou et al. 2021, "Probabilistic two-stage detection", release `heatmap_focal_loss.py`: of
+    positives `-alpha (1 - p)^gamma log p` for their class, of all priors and classes
+    `-(1 - alpha) (1 - Y)^beta p^gamma log(1 - p)`, Y the class target. Logits are used throughout,
+    where the release clamps p to [1e-4, 1 - 1e-4].
+
+    Args:
+        alpha: weight of positives, the rest has `1 - alpha`.
+        gamma, beta: exponents.
+        trust: the rest costs nothing from this p on, for it may be an object without annotation.
+        weight: of the whole term.
+    """
+
+    def __init__(
+        self,
+        alpha: Inner = 0.25,
+        gamma: Weight = 2.0,
+        beta: Weight = 4.0,
+        trust: Share = 0.85,
+        weight: Positive = 0.5,
+    ) -> None:
+        super().__init__()
+        self.alpha, self.gamma, self.beta = alpha, gamma, beta
+        self.trust, self.weight = trust, weight
+
+    def forward(self, matched: Matched) -> Tensor:
+        """[B, N]."""
+        logits, target = matched.predictions.logits, matched.target_scores
+        p = logits.sigmoid()
+        rest = (1 - target).pow(self.beta) * p.pow(self.gamma) * F.softplus(logits)
+        denied = (1 - self.alpha) * (rest * (p < self.trust)).sum(-1)
+        own = logits.gather(-1, matched.labels[..., None]).squeeze(-1)
+        affirmed = self.alpha * own.neg().sigmoid().pow(self.gamma) * F.softplus(-own)
+        return self.weight * (denied + affirmed * matched.positive) * matched.counted
+
+
 class SoftmaxCrossEntropy(LossTerm):
     """Cross-entropy over background and C classes (Fast R-CNN, sec. 2.3); logits [B, N, 1 + C]."""
 

@@ -75,11 +75,12 @@ class HardNegatives(Mining):
 class HardExamples(Mining):
     """The costliest priors of each image, positive or not: OHEM (Shrivastava et al. 2016, sec. 4).
 
-    Priors that overlap costlier ones are left out first, since they repeat the same region. This is
-    done among the `pool` costliest, so fewer than `count` may be left.
+    Priors that overlap costlier ones of the same class, or of background, are left out first, since
+    they repeat the same region; the release compares no others (`get_ohem_minibatch`). This is done
+    among the `pool` costliest, so fewer than `count` may be left.
 
     Args:
-        count: priors of an image that count.
+        count: priors of an image that count; B / N in the paper, 64.
         overlap: IoU of priors' boxes above which the cheaper one is left out.
         pool: priors that are compared.
 
@@ -91,14 +92,14 @@ class HardExamples(Mining):
         super().__init__()
         if pool < count:
             raise ValueError(f"pool={pool} priors, of which count={count} are to be kept: raise it")
-        self.count, self.overlap, self.pool = count, overlap, pool
+        self.most, self.overlap, self.pool = count, overlap, pool
 
     def forward(self, costs: Tensor, matched: Matched) -> Tensor:
         """[B, N] float32 0 or 1."""
         costs = costs.masked_fill(matched.counted == 0, -1)
         best, index = costs.topk(min(self.pool, costs.shape[1]), dim=1)
         boxes = matched.predictions.priors.boxes.expand(len(costs), -1, -1)
-        one_group = torch.zeros_like(index)
-        apart = greedy_iou(gather_rows(boxes, index), one_group, best >= 0, self.overlap)
-        kept = apart & (apart.cumsum(1) <= self.count)
+        classes = torch.where(matched.positive > 0, 1 + matched.labels, 0).gather(1, index)
+        apart = greedy_iou(gather_rows(boxes, index), classes, best >= 0, self.overlap)
+        kept = apart & (apart.cumsum(1) <= self.most)
         return torch.zeros_like(costs).scatter(1, index, kept.float())

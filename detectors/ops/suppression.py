@@ -219,6 +219,28 @@ def _matrix_factors(boxes: Tensor, groups: Tensor, decay: Decay) -> Tensor:
     return torch.where(above, factors, 1.0).amin(0).clamp(max=1.0)
 
 
+def voted(boxes: Tensor, groups: Tensor, valid: Tensor, deviations: Tensor, sigma: float) -> Tensor:
+    """Boxes [K, 4] as means of those of their group that overlap them, themselves among these.
+
+    He et al. 2019, "Bounding Box Regression with Uncertainty", sec. 3.3: each side is weighted by
+    `exp(-(1 - IoU)^2 / sigma) / deviation^2`.
+
+    Args:
+        boxes: [K, 4].
+        groups: [K] int; boxes of different groups never meet.
+        valid: [K] bool; the others neither vote nor change.
+        deviations: [K, 4] of the sides.
+        sigma: of the overlap.
+    """
+    iou = pairwise_iou(boxes, boxes)
+    voters = (groups[:, None] == groups[None]) & valid & (iou > 0)
+    near = torch.where(voters, (-(1 - iou).square() / sigma).exp(), 0.0)
+    sure = 1 / deviations.clamp(min=1e-9).square()
+    mean = (near @ (boxes * sure)) / (near @ sure).clamp(min=1e-30)
+    # A box without area overlaps nothing, not even itself.
+    return torch.where((valid & voters.any(1))[:, None], mean, boxes)
+
+
 @torch.library.custom_op("detectors::fused", mutates_args=())
 def fused(
     boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float

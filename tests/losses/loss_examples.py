@@ -46,8 +46,11 @@ def matched(*images: str, classes: int = CLASSES) -> Matched:
 
 
 def matched_for(term: nn.Module, *images: str) -> Matched:
-    """The same, with a logit for the background as well where the term wants one."""
+    """The same, with what the term wants: a logit for the background, a Gaussian for each side."""
     given = matched(*images)
+    if getattr(term, "deltas", None) == "gaussian":
+        deltas = torch.randn(*given.labels.shape, 8, requires_grad=True)
+        given = given._replace(predictions=given.predictions._replace(deltas=deltas))
     if not getattr(term, "needs_background", False):
         return given
     logits = torch.randn(*given.labels.shape, 1 + CLASSES, requires_grad=True)

@@ -7,11 +7,11 @@ import torch
 import torchvision
 from torch import nn
 
-from detectors.losses.box import IoULoss, LogIoU, SmoothL1, YoloBox
+from detectors.losses.box import GaussianKL, IoULoss, LogIoU, SmoothL1, YoloBox
 from detectors.losses.squares import SquaredBox, YoloV2Box
 from detectors.structures import Matched, Pairs
 from tests.examples import random_boxes
-from tests.losses.loss_examples import gradients, matched, value
+from tests.losses.loss_examples import gradients, matched, matched_for, value
 
 STATES = ("+-i--+i-", "-++--ii-")
 TORCHVISION = {
@@ -38,6 +38,26 @@ def test_smooth_l1_is_its_formula(beta: float, weights: tuple) -> None:
         for error, weight in zip(row, weights, strict=True)
     )
     assert value(SmoothL1(beta, weights), given).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gaussian_kl_is_its_formula_with_the_gradient_of_the_release() -> None:
+    """He et al. 2019, eqs. 9 and 10, side by side."""
+    term = GaussianKL(weight=2.0)
+    given = matched_for(term, *STATES)
+    deltas, rows, expected = given.predictions.deltas, positives(given), 0.0
+    for row, target in zip(deltas[rows].tolist(), given.target_deltas[rows].tolist(), strict=True):
+        for side in range(4):
+            error, alpha = abs(row[side] - target[side]), row[4 + side]
+            cost = error**2 / 2 if error <= 1 else error - 0.5
+            expected += 2 * (math.exp(-alpha) * cost + alpha / 2)
+    assert value(term, given).item() == pytest.approx(expected, rel=1e-5)
+
+    mean, alpha = deltas[rows].split(4, dim=-1)
+    error = nn.functional.smooth_l1_loss(mean, given.target_deltas[rows], reduction="none")
+    sure = (-alpha).exp()
+    released = 2 * (sure.detach() * error + sure * error.detach() + alpha / 2).sum()
+    (slope,) = torch.autograd.grad(released, deltas)
+    torch.testing.assert_close(gradients(term, given).deltas, slope)
 
 
 def test_iou_loss_by_hand() -> None:

@@ -12,6 +12,7 @@ from detectors.losses.classification import (
     BinaryCrossEntropy,
     Focal,
     GaussianFocal,
+    HeatmapFocal,
     SoftmaxCrossEntropy,
 )
 from detectors.structures import Matched
@@ -111,6 +112,29 @@ def test_gaussian_focal_is_cornernets_formula() -> None:
     expected = sum(gaussian_by_formula(*e) for e in entries(given, given.counted))
     loss = value(GaussianFocal(weight=0.5), given)
     assert loss.item() == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_heatmap_focal_is_the_formula_of_centernet2() -> None:
+    """A heat map whose peaks need not be positives; sure points of the rest cost nothing."""
+    given = matched(*STATES)
+    heat = torch.rand_like(given.target_scores)
+    heat[0, 1] = 1.0  # a peak on a level that is not made for the object
+    logits = (3 * torch.randn_like(heat)).requires_grad_()
+    raw = given.predictions._replace(logits=logits)
+    given = given._replace(predictions=raw, target_scores=heat)
+    expected = 0.0
+    for image, states in enumerate(STATES):
+        for prior, state in enumerate(states):
+            if state == "i":
+                continue
+            for label in range(heat.shape[-1]):
+                p = logits[image, prior, label].sigmoid().item()
+                y = heat[image, prior, label].item()
+                if p < 0.85:
+                    expected -= 0.75 * (1 - y) ** 4 * p**2 * math.log(1 - p)
+                if state == "+" and label == given.labels[image, prior]:
+                    expected -= 0.25 * (1 - p) ** 2 * math.log(p)
+    assert value(HeatmapFocal(weight=0.5), given).item() == pytest.approx(expected / 2, rel=1e-4)
 
 
 def test_gaussian_focal_by_hand() -> None:

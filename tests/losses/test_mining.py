@@ -101,12 +101,15 @@ def test_hard_negatives_are_those_of_the_loss_term() -> None:
     assert torch.equal(kept > 0, costs > 0)
 
 
-def _greedy(costs: Tensor, counted: Tensor, boxes: Tensor, count: int, overlap: float) -> set[int]:
-    """OHEM, sec. 4: again and again the costliest that no kept one overlaps."""
+def _greedy(
+    costs: Tensor, counted: Tensor, boxes: Tensor, classes: list[int], count: int, overlap: float
+) -> set[int]:
+    """OHEM, sec. 4: again and again the costliest that no kept one of its class overlaps."""
     order = sorted(counted.nonzero().flatten().tolist(), key=lambda n: -costs[n].item())
     kept: list[int] = []
     for prior in order:
-        ious = [torchvision.ops.box_iou(boxes[[prior]], boxes[[other]]).item() for other in kept]
+        rivals = [other for other in kept if classes[other] == classes[prior]]
+        ious = [torchvision.ops.box_iou(boxes[[prior]], boxes[[other]]).item() for other in rivals]
         if all(iou <= overlap for iou in ious):
             kept.append(prior)
     return set(kept[:count])
@@ -121,7 +124,9 @@ def test_hard_examples_are_those_of_the_algorithm(count: int) -> None:
     costs = torch.rand(2, 16) * given.counted
     kept = HardExamples(count, overlap=0.3, pool=100)(costs, given)
     for image in range(2):
-        expected = _greedy(costs[image], given.counted[image], boxes[0], count, 0.3)
+        labels, positive = given.labels[image].tolist(), given.positive[image].tolist()
+        classes = [1 + c if p else 0 for c, p in zip(labels, positive, strict=True)]
+        expected = _greedy(costs[image], given.counted[image], boxes[0], classes, count, 0.3)
         assert set(kept[image].nonzero().flatten().tolist()) == expected
 
 
