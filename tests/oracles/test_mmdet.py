@@ -90,11 +90,15 @@ def test_candidates_before_the_suppression(family: str) -> None:
     for image in range(2):
         short = family in SHORT
         expected = theirs.candidates(maps, image, (CANVAS[0] + short, CANVAS[1] + short))
-        order = expected.scores.argsort(descending=True, stable=True)
         kept = found.valid[image]
-        assert 10 < kept.sum() == len(order)
+        assert 10 < kept.sum() == len(expected.scores)
         scores = expected.scores.sqrt() if family in ROOTS else expected.scores
-        torch.testing.assert_close(found.scores[image, kept], scores[order])
-        assert torch.equal(found.labels[image, kept], expected.labels[order])
-        boxes = expected.bboxes[order]
-        torch.testing.assert_close(found.boxes[image, kept], boxes, rtol=1e-4, atol=1e-3)
+        ranks = scores.sort(descending=True).values
+        torch.testing.assert_close(found.scores[image, kept], ranks)
+        # Scores that rounding alone tells apart may come in another order.
+        boxes, labels = found.boxes[image, kept], found.labels[image, kept]
+        alike = torch.cdist(boxes, expected.bboxes, p=torch.inf) < 0.02
+        alike &= labels[:, None] == expected.labels
+        alike &= (found.scores[image, kept, None] - scores).abs() < 1e-5
+        assert alike.any(0).all()
+        assert alike.any(1).all()
