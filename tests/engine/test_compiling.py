@@ -113,13 +113,11 @@ def _objects(data: Any) -> Iterator[list[int]]:
 
 def test_more_shapes_than_the_limit_of_torch_are_compiled() -> None:
     counter, limit = CompileCounter(), torch._dynamo.config.recompile_limit
-    try:
+    with torch._dynamo.config.patch(recompile_limit=limit):  # what it was comes back
         allow_graphs(limit + 3)
         doubled = torch.compile(lambda x: 2 * x, backend=counter, dynamic=False)
         for size in range(2, limit + 5):
             doubled(torch.ones(size))
-    finally:
-        torch._dynamo.config.recompile_limit = limit
     assert counter.frame_count == limit + 3
 
 

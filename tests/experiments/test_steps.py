@@ -43,9 +43,9 @@ def test_a_family_that_torchvision_lacks_is_measured_alone(capsys) -> None:
     assert all(one["ratio"] == 1 for one in measured.values())
 
 
+@torch._dynamo.config.patch(recompile_limit=2)
 def test_more_detectors_than_dynamo_takes_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes over to eager after some graphs of one function, which all families share."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
     graphs = CompileCounter()
     compiled = partial(torch.compile, backend=graphs)
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiled(call, dynamic=False))
