@@ -98,13 +98,13 @@ def optimizer_steps(trainer: Trainer) -> int:
     Raises:
         ValueError: the run has no end.
     """
-    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
-        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
     return steps_of_run(trainer, len(trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
 
 
 def steps_of_run(trainer: Trainer, batches: int) -> int:
-    """The same, where an epoch has so many batches; the run has an end."""
+    """The same, where an epoch has so many batches."""
+    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1:
+        raise ValueError("a schedule needs an end: set trainer.max_epochs or trainer.max_steps")
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf

@@ -49,3 +49,8 @@ class EpochMeans(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.sums = dict(state_dict["sums"])
         self.images, self.rate = state_dict["images"], state_dict["rate"]
+
+
+def numbers_due(trainer: Trainer) -> bool:
+    """Whether Lightning keeps what is logged at this step, each `log_every_n_steps`."""
+    return trainer._logger_connector.should_update_logs

@@ -8,8 +8,9 @@ FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # torch's variable, which it reads, and sets
 
 def name_folder() -> None:
     """Name a folder of ours that outlives a restart, where the variable names none."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault(FOLDER, str(base / "lightning-detectors" / "inductor"))
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not base.startswith("~"):  # there is a home
+        os.environ.setdefault(FOLDER, str(Path(base) / "lightning-detectors" / "inductor"))
 
 
 def told() -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.module import DetectionData
 from detectors.detector import Detector
-from detectors.epoch_means import EpochMeans
+from detectors.epoch_means import EpochMeans, numbers_due
 from detectors.fused_steps import FusedSteps
 from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
@@ -82,6 +82,7 @@ class LitDetector(FusedSteps):
         # As late as this, because averaging callbacks deep-copy the module in their set-up.
         self.loss = self.detector.loss
         if self.compiled:
+            torch.compiler.reset()  # graphs of earlier jobs would count against the limit
             self.loss = torch.compile(self.loss, dynamic=False)
             allow_graphs(GRAPHS * len(self.trainer.datamodule.canvases()))  # type: ignore[attr-defined]
 
@@ -107,7 +108,7 @@ class LitDetector(FusedSteps):
     def _log_losses(self, losses: dict[str, Tensor], images: int) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.means.add(losses, images, rate)
-        if self.trainer._logger_connector.should_update_logs:  # else nobody would see them
+        if numbers_due(self.trainer):
             self.log_dict({f"train/{name}_step": value for name, value in losses.items()})
             self.log("train/lr", rate)
 

@@ -18,7 +18,7 @@ from detectors.classification.cutmix import BatchCutMix
 from detectors.classification.imagefolder import Finish
 from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
-from detectors.epoch_means import EpochMeans
+from detectors.epoch_means import EpochMeans, numbers_due
 from detectors.fused_steps import FusedSteps
 from detectors.module import step_seed
 from detectors.random_streams import stream
@@ -118,7 +118,7 @@ class LitClassifier(FusedSteps):
     def _log_step(self, loss: Tensor, images: int) -> None:
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.means.add({"loss": loss}, images, rate)
-        if self.trainer._logger_connector.should_update_logs:  # else nobody would see them
+        if numbers_due(self.trainer):
             self.log("train/loss_step", loss)
             self.log("train/lr", rate)
 

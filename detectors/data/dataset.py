@@ -85,7 +85,7 @@ class DetectionDataset(Dataset[Sample]):
         sample = self._prepared(index % len(self), resize, epoch, index, "")
         if self.closing is None or self.closing.mixes(epoch):
             sample = self._mixed(sample, resize, epoch, index)
-        return sample
+        return _own(sample)
 
     def _mixed(self, sample: Sample, resize: Resize, epoch: int, index: int) -> Sample:
         for name, mix in self.mixes.items():
@@ -122,10 +122,7 @@ class DetectionDataset(Dataset[Sample]):
             return sample
 
         if not self.resize_first:
-            sample = self._decoded(picture)
-            if not sample.image.flags.writeable:  # kept, and such transforms may write to it
-                sample = sample._replace(image=sample.image.copy())
-            return resize(augmented(sample))
+            return resize(augmented(_own(self._decoded(picture))))
         sample = self._resized(picture, resize)
         return unframed(augmented(framed(sample)), sample) if self.transforms else sample
 
@@ -162,6 +159,12 @@ def cached_sizes(
     if sides_change or not scale_free(transforms):
         return sizes
     return np.broadcast_to(np.array(resize.canvas, np.int64), sizes.shape)
+
+
+def _own(sample: Sample) -> Sample:
+    """The sample with an image of its own: a kept one is not to be written to, and may go."""
+    writeable = sample.image.flags.writeable
+    return sample if writeable else sample._replace(image=sample.image.copy())
 
 
 def raw_sample(source: Source, index: int) -> Sample:

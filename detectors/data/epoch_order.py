@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from detectors.data.ranges import check, whole
 from detectors.data.repeat_factor import repeated
 from detectors.random_streams import stream
 
@@ -42,13 +41,9 @@ class Neighbours:
     finds its partners in its own block, each as likely as any other. So a worker that prepares
     samples in this order meets the same pictures again and has to decode them but once, while the
     sample remains a function of (seed, epoch, index), whoever prepares it.
-
-    Raises:
-        ValueError: a block is shorter than 1.
     """
 
     def __init__(self, order: EpochOrder, block: int) -> None:
-        check("data", whole("mix_block", block, 1))
         self.order, self.block = order, block
         self._last: tuple[int, np.ndarray] | None = None
 

@@ -23,7 +23,7 @@ from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
 from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import class_names
-from detectors.data.sources.base import Source
+from detectors.data.sources.base import Source, path_of
 from detectors.data.sources.first import First
 from detectors.data.sources.relabelled import Relabelled
 from detectors.data.unreadable import Tally, check_readable, check_share
@@ -129,6 +129,11 @@ class DetectionData:
         self.expected = None if classes is None else class_names(classes, "data.classes")
         self.augment = {name: step for name, step in (augment or {}).items() if step is not None}
         self.mix = {name: step for name, step in (mix or {}).items() if step is not None}
+        if mix_block is not None and not mix and overfit is None:
+            raise ValueError(
+                f"data.mix_block={mix_block} is about partners of a mix, and data.mix has none: "
+                "leave it, or add a mix, such as trick=[mosaic]"
+            )
         if closing is not None and not self.mix:
             raise ValueError(
                 "closing_mosaic ends the mixes of data.mix, and there is none; add a mix, such as "
@@ -269,13 +274,10 @@ class DetectionData:
         if self.decode == "exact":
             return False
         why = None
-        if not hasattr(source, "reduced"):
+        if path_of(source, 0) is None:
             why = "these pictures are no files"
         elif self.multiscale is not None or not scale_free(self.augment):
-            why = (
-                "augmentation needs pictures in their own size, through crops or canvases that "
-                "change"
-            )
+            why = "crops, or canvases that change, need pictures in their own size"
         if why is not None:
             raise ValueError(f"data.decode=reduced would change nothing: {why}; leave it exact")
         return True
@@ -287,9 +289,10 @@ class DetectionData:
             world: processes that train, each with a batch.
 
         Raises:
-            ValueError: names both numbers.
+            ValueError: names both numbers; or pictures were to be decoded reduced, and never would.
         """
         self._sampler(0, world)
+        self._reduced(self.source("train"))
 
     def _sampler(self, rank: int, world: int) -> EpochSampler:
         source = self.source("train")

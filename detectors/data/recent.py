@@ -11,7 +11,7 @@ class Recent:
     """Pictures that this process has read for the present block of samples; see `Neighbours`.
 
     It takes the place of a `Cache` where there is none. All is forgotten when the next block
-    begins, so its size does not grow.
+    begins, so its size does not grow; the memory of a picture is then written to again.
 
     Args:
         sizes: [I, 2] height and width of what is kept of each picture.
@@ -21,7 +21,7 @@ class Recent:
         self.sizes = sizes
         self._block: Hashable = None
         self._kept: dict[int, np.ndarray] = {}
-        self._memory = np.empty(MOST, np.uint8)  # the system gives it when it is first written to
+        self._memory = np.empty(0, np.uint8)  # made in the process that needs it
         self._used = 0
 
     def begin(self, block: Hashable) -> None:
@@ -39,6 +39,8 @@ class Recent:
         return found
 
     def _copy(self, image: np.ndarray) -> np.ndarray:
+        if not len(self._memory):
+            self._memory = np.empty(MOST, np.uint8)
         start, self._used = self._used, self._used + image.nbytes
         copy = self._memory[start : self._used].reshape(image.shape)
         copy[:] = image

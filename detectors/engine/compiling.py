@@ -22,7 +22,7 @@ from detectors.module import LitData
 
 KEY = "compile"
 TIMED = 3  # steps, after one that is not; their median counts
-HOPED = 0.3  # share of an eager step that compiling saves at best; what it saves is measured
+HOPED = 0.5  # share of an eager step, more than we have seen compiling save; then it is measured
 LEAST = 30.0  # seconds that compiling a step takes at least
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-PIECE = 2**15  # numbers for each thread, so that the five arrays of a piece stay in its cache
+PIECE = 2**17  # numbers; so the five arrays of a piece stay in the caches of a few cores
 
 
 def denying(logits: Tensor, gamma: float) -> Tensor:
@@ -21,7 +21,7 @@ def sum_of_denying(logits: Tensor, gamma: float) -> Tensor:
 
     On a CPU it and its slope are computed together, piece by piece: of the many arrays as large as
     the logits, which are most of a dense detector's loss, one is left. Otherwise, and in a compiled
-    graph, it is the sum itself.
+    graph, it is the sum itself. The slope has none of its own.
     """
     pieces = logits.device.type == "cpu" and logits.requires_grad
     if not pieces or torch.compiler.is_compiling():
@@ -36,7 +36,7 @@ class _SumOfDenying(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
         flat = logits.reshape(-1, logits.shape[-1])
         total, slope = flat.new_empty(len(flat)), torch.empty_like(flat)
-        rows = max(1, PIECE * torch.get_num_threads() // flat.shape[-1])
+        rows = max(1, PIECE // flat.shape[-1])
         for x, out, d in zip(*(part.split(rows) for part in (flat, total, slope)), strict=True):
             p, s = x.sigmoid().clamp_(min=1e-30), F.softplus(x)
             power = p.pow(gamma)

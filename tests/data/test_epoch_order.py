@@ -122,8 +122,3 @@ def test_a_memory_keeps_one_block_and_no_more_than_its_limit(
     assert made[5:] == [0]
     with pytest.raises(ValueError, match="read-only"):
         picture(0)[0] = 1
-
-
-def test_no_block_is_refused() -> None:
-    with pytest.raises(ValueError, match="mix_block"):
-        Neighbours(EpochOrder(4, 0), 0)

@@ -18,9 +18,11 @@ from detectors.data import shared_memory
 from detectors.data.augment.albumentation import Albumentation
 from detectors.data.augment.mosaic import Mosaic
 from detectors.data.augment.transforms import HorizontalFlip, Letterbox, ScaleJitter, Translate
+from detectors.data.closing import Closing
 from detectors.data.module import DetectionData
 from detectors.data.multiscale import Multiscale
 from detectors.data.sources.coco import read_coco
+from detectors.data.sources.label_noise import LabelNoise
 from detectors.data.sources.scenes import Layout, Look, Scenes
 from detectors.module import LitData
 
@@ -111,17 +113,39 @@ def test_mixed_batches_depend_neither_on_workers_nor_on_the_cache(data) -> None:
         for changed in ({"num_workers": 2}, {"num_workers": 3}, {"cache": "ram"}):
             assert equal(epochs(mixed(**changed)), expected)
     assert not equal(epochs(mixed(mix_block=None)), expected)
+    with pytest.raises(ValueError, match=r"expected a whole number mix_block >= 1"):
+        mixed(mix_block=0)
+    with pytest.raises(ValueError, match=r"data\.mix_block=8 is about partners of a mix"):
+        data(mix_block=8)
+
+
+@pytest.mark.parametrize("batch", [3, 14])
+@pytest.mark.parametrize("augment", [None, {"flip": HorizontalFlip()}])
+def test_a_batch_of_several_blocks_shows_the_pictures_that_it_names(data, batch, augment) -> None:
+    """Also those that no mix and no transform has made anew, while others take their memory."""
+    closing = Closing(1, 2)
+    mixed = partial(data, augment=augment, mix={"mosaic": Mosaic()}, mix_block=2, closing=closing)
+    found, plain = mixed(batch_size=batch), mixed(batch_size=batch)
+    loader, expected = found.train_dataloader(), plain.train_dataloader()
+    expected.dataset.cache = None
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        expected.sampler.set_epoch(epoch)
+        for one, other in zip(loader, expected, strict=True):
+            assert torch.equal(one.images, other.images)
+    assert equal(epochs(mixed(batch_size=batch, num_workers=2)), epochs(mixed(batch_size=batch)))
 
 
 def test_reduced_decoding_is_refused_where_it_never_happens(data, files) -> None:
-    with pytest.raises(ValueError, match="crops or canvases that change; leave it exact"):
+    with pytest.raises(ValueError, match="crops, or canvases that change"):
         data(decode="reduced").train_dataloader()
     flip = {"flip": HorizontalFlip()}
     sides = Multiscale([32, 64])
-    with pytest.raises(ValueError, match="crops or canvases that change; leave it exact"):
+    with pytest.raises(ValueError, match="crops, or canvases that change"):
         data(decode="reduced", augment=flip, multiscale=sides).train_dataloader()
+    noisy = partial(LabelNoise, scenes)
     with pytest.raises(ValueError, match="these pictures are no files"):
-        data(decode="reduced", augment=flip, train=scenes, val=scenes).train_dataloader()
+        data(decode="reduced", augment=flip, train=noisy, val=scenes).check_batches(1)
     with pytest.raises(ValueError, match=r"found data\.decode=fast, expected exact or reduced"):
         data(decode="fast")
 
@@ -298,7 +322,6 @@ def test_an_empty_batch_is_refused_at_once(data) -> None:
         {"batch_size": 1.5},
         {"num_workers": True},
         {"seed": -1},
-        {"mix_block": 0},
         {"max_unreadable": 1},
         {"max_unreadable": "all"},
     ],

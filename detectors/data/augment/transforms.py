@@ -27,7 +27,9 @@ class Resize(Protocol):
 
     canvas: tuple[int, int]  # (height, width)
 
-    def __call__(self, sample: Sample) -> Sample: ...
+    def __call__(self, sample: Sample) -> Sample:
+        """`on_canvas`, which callers may ask in its place."""
+        ...
 
     def picture_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture of this size has on the canvas."""

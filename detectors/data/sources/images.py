@@ -1,5 +1,6 @@
 """Image files as a source: paths in one buffer, pictures decoded on demand."""
 
+import io
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -79,14 +80,26 @@ def read_picture(path: str, size: tuple[int, int], part: int = 1) -> np.ndarray:
         Unreadable: the file is damaged or gone, or has another size, upright and as it is stored.
     """
     data = encoded(path)
-    part = part if data[:2].tobytes() == JPEG else 1
+    part = part if _is_jpeg(data, size) else 1
     for upright in (True, False):
         image = decoded(data, path, upright, part)
         if image.shape[:2] == (size[0] // part, size[1] // part):
             return image
-    if part > 1:
-        return read_picture(path, size)  # its error names the size in the file
     raise Unreadable(f"{path}: {_misfit(image.shape[:2], size)}")
+
+
+def _is_jpeg(data: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether it is a JPEG of this (height, width) or, before it is turned, (width, height).
+
+    At a part of its size a picture would not show that it lacks some pixels.
+    """
+    if data[:2].tobytes() != JPEG:
+        return False
+    try:
+        with _any_size(), Image.open(io.BytesIO(data.tobytes())) as image:
+            return sorted(image.size) == sorted(size)
+    except UNREAD:
+        return False
 
 
 def _misfit(found: Sequence[int], annotated: Sequence[int]) -> str:

@@ -84,6 +84,10 @@ def test_another_size_than_annotated_is_refused_as_at_full_size(tmp_path) -> Non
     smooth(tmp_path / "a.jpg", 96, 128)
     with pytest.raises(Unreadable, match="128 wide and 96 high, its annotation says 130 x 96"):
         source(tmp_path / "a.jpg", 96, 130).reduced(0, (10, 10))
+    smooth(tmp_path / "a.jpg", 473, 633)  # whose eighths are as large as those of 480 x 640
+    for least in ((240, 320), (60, 80)):
+        with pytest.raises(Unreadable, match="633 wide and 473 high, its annotation says"):
+            source(tmp_path / "a.jpg", 480, 640).reduced(0, least)
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8no picture")
     with pytest.raises(Unreadable, match="damaged"):
         source(tmp_path / "a.jpg", 96, 128).reduced(0, (10, 10))
