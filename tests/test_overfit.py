@@ -34,6 +34,7 @@ class Recipe(NamedTuple):
 SLIM = ["part.neck.channels=64", "part.tower.depth=2"]
 FEW = "{per_level: 200, detections: 100}"
 SHAPES = "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]"
+SQUARES = "part.priors.shapes=[[[16,16]],[[32,32]],[[64,64]],[[128,128]],[[256,256]]]"
 STEADY = "norm=batch"  # darknet's running statistics take 500 steps to arrive
 RECIPES = {
     "yolov1": Recipe(
@@ -63,7 +64,7 @@ RECIPES = {
         words=[*SLIM, "part.priors.sizes=[[10,13],[20,26],[40,52],[80,100],[160,200]]"],
     ),
     "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
-    "atss": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "atss": Recipe(steps=120, rate=1e-3, words=[*SLIM, SQUARES]),
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
     "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
     "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
