@@ -68,7 +68,7 @@ RECIPES = {
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
     "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
     "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
-    "gfl": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "gfl": Recipe(steps=120, rate=1e-3, words=[*SLIM, "part.assigner.point_side=2"]),
     "yolov3": Recipe(
         steps=120,
         rate=1e-3,
