@@ -1,6 +1,7 @@
 """Checks that the numbers given to data and augmentation lie in their ranges."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from detectors.ranges import Within
@@ -64,3 +65,9 @@ def showing(visible: float) -> Rule:
 def number(most: int) -> Rule:
     """The most objects that are kept."""
     return whole("most", most, 1)
+
+
+def factors(word: str, pair: Sequence[float]) -> Rule:
+    """The range of a factor, its lower end first."""
+    rising = len(pair) == 2 and 0 < pair[0] <= pair[1]
+    return rising, f"{word} of two factors above 0, rising, found {list(pair)}"

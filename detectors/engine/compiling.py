@@ -74,8 +74,6 @@ def step_seconds(steps: TrialSteps, count: int) -> float:
 
 def graphs(data: LitData) -> int:
     """How many graphs a compiled training has at most."""
-    sizes = 1
-    rows, most = data.data.min_objects, bucket(most_objects(data.data), data.data.min_objects)
-    while rows < most:
-        rows, sizes = 2 * rows, sizes + 1
-    return sizes * len(data.canvases())
+    smallest = data.data.min_objects
+    doubled = bucket(most_objects(data.data), smallest) // smallest  # a power of two
+    return doubled.bit_length() * len(data.canvases())

@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from detectors.layers.conv import Activation, ConvNormAct, Norm, spatial
+from detectors.layers.fusion import UnweightedSum
 
 
 class DarkBlock(nn.Module):
@@ -32,17 +33,10 @@ class DarkBlock(nn.Module):
         self.squeeze = ConvNormAct(channels, hidden, 1, norm=norm, act=act)
         self.expand = spatial(depthwise)(hidden, channels, 3, norm=norm, act=act)
         self.drop: nn.Module = nn.Identity()
-        self.join: nn.Module = Sum()
+        self.join: nn.Module = UnweightedSum(2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join([x, self.drop(self.expand(self.squeeze(x)))])
-
-
-class Sum(nn.Module):
-    """The sum of two tensors."""
-
-    def forward(self, tensors: list[Tensor]) -> Tensor:
-        return tensors[0] + tensors[1]
 
 
 def vary_residuals(

@@ -1,4 +1,4 @@
-"""Sums with learnt weights."""
+"""Sums, plain ones and with learnt weights."""
 
 from collections.abc import Sequence
 from functools import reduce

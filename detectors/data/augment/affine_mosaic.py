@@ -8,7 +8,7 @@ import numpy as np
 from detectors.data.augment import Mix
 from detectors.data.augment.joining import joined, largest
 from detectors.data.augment.transforms import FILL, chosen, framed
-from detectors.data.ranges import at_least, chance, check, number, within
+from detectors.data.ranges import at_least, chance, check, factors, number, within
 from detectors.structures import Sample
 
 
@@ -51,11 +51,10 @@ class AffineMosaic(Mix):
         probability: float = 1.0,
     ) -> None:
         point = 0 < low <= high < 2, f"0 < low <= high < 2, found {low} and {high}"
-        factors = len(scale) == 2 and 0 < scale[0] <= scale[1]
         check(
             "affine mosaic",
             point,
-            (factors, f"scale of two factors above 0, rising, found {list(scale)}"),
+            factors("scale", scale),
             within("degrees", degrees, "[0, 180]"),
             within("translate", translate, "[0, 1]"),
             within("shear", shear, "[0, 45)"),

@@ -9,7 +9,7 @@ from detectors.data.augment import Mix
 from detectors.data.augment.joining import hull, joined, largest
 from detectors.data.augment.ssd_crop import KEEP_ALL
 from detectors.data.augment.transforms import chosen, mapped, resized, window
-from detectors.data.ranges import at_least, chance, check, number
+from detectors.data.ranges import at_least, chance, check, factors, number
 from detectors.structures import Sample
 
 
@@ -42,10 +42,10 @@ class JitteredMixUp(Mix):
         most: int = 120,
         probability: float = 1.0,
     ) -> None:
-        factors = len(scale) == 2 and 0 < scale[0] <= scale[1]
-        found = f"scale of two factors above 0, rising, found {list(scale)}"
         lengths = at_least("smallest", smallest, 0), number(most)
-        check("jittered mixup", (factors, found), chance(flip), *lengths, chance(probability))
+        check(
+            "jittered mixup", factors("scale", scale), chance(flip), *lengths, chance(probability)
+        )
         self.scale, self.flip, self.smallest = (scale[0], scale[1]), flip, smallest
         self.most, self.probability = most, probability
 
