@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from detectors.data.collate import bucket, collated, parcel
 from detectors.data.loading import Loader, _end_workers, loader_arguments
@@ -83,10 +82,11 @@ def test_a_worker_tells_that_shared_memory_does_not_suffice(
 
     monkeypatch.setattr("detectors.data.shared_memory._written", full)
     samples = [sample(1, key) for key in range(2)]
-    loader = DataLoader(samples, **loader_arguments(2, 1, collated), timeout=60)
+    loader = Loader(samples, **loader_arguments(2, 1, collated), timeout=60)
     told = r"0\.0 MB more were needed for a batch.*data\.num_workers=0.*--shm-size"
     with pytest.raises(OSError, match=told), memory_told():
         next(iter(loader))
+    assert not multiprocessing.active_children()
 
 
 OPENED: list[Loader] = []  # kept, as a trainer keeps its loaders, so that Python has to end them
