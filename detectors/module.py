@@ -171,15 +171,26 @@ class LitData(LightningDataModule):
     def __init__(self, data: DetectionData) -> None:
         super().__init__()
         self.data = data
+        self._begun: DataLoader | None = None
 
     def setup(self, stage: str) -> None:
-        """Reads the splits of the stage, so that what is wrong shows before the first step."""
+        """Reads the splits of the stage, so that what is wrong shows before the first step.
+
+        Workers prepare the first batches of a training while the trainer makes the model ready and
+        looks at the validation split.
+        """
         assert self.trainer is not None
         self.data.place = (self.trainer.global_rank, self.trainer.world_size)
         self.data.setup(stage)
+        if stage == "fit":
+            self._begun = self.data.train_dataloader()
+            self._begun.begin()
 
     def train_dataloader(self) -> DataLoader:
-        return self.data.train_dataloader()
+        return self._begun or self.data.train_dataloader()
+
+    def teardown(self, stage: str) -> None:
+        self._begun = None
 
     def val_dataloader(self) -> DataLoader:
         return self.data.val_dataloader()

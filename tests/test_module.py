@@ -122,6 +122,22 @@ def fit(
     return module
 
 
+class Begun(Callback):
+    """Whether the training's workers were there before the first look at the validation split."""
+
+    found: bool | None = None
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.found = trainer.datamodule.train_dataloader()._ahead is not None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_start_while_the_run_is_made_ready(tmp_path: Path, workers: int) -> None:
+    looking = Begun()
+    fit(tmp_path, [looking], workers=workers, max_epochs=1, enable_checkpointing=False)
+    assert looking.found == bool(workers)
+
+
 def kept(folder: Path, **when: object) -> ModelCheckpoint:
     return ModelCheckpoint(folder, "{step}", save_top_k=-1, **when)  # type: ignore[arg-type]
 

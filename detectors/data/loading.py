@@ -26,12 +26,39 @@ class Loader(DataLoader):
     waits ten seconds for each.
     """
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    _ahead: tuple[tuple[int, int], Iterator[Any]] | None = None  # where it begins
+
+    def begin(self) -> None:
+        """Let the workers prepare the first batches of an epoch before somebody iterates.
+
+        Who then iterates over another epoch, or from elsewhere in it, gets the batches of that. The
+        random numbers of the process are drawn as if nothing had begun.
+        """
+        epoch, start = self._place()
+        if self.persistent_workers and not start:
+            with torch.random.fork_rng(devices=()):
+                self._ahead = (epoch, start), self._batches()
+
+    def _place(self) -> tuple[int, int]:
+        """What the sampler's next keys depend on: the epoch, and how many batches are skipped."""
+        return getattr(self.sampler, "epoch", 0), getattr(self.sampler, "start", 0)
+
+    def _batches(self) -> Iterator[Any]:
         batches = super().__iter__()
         if self not in _OPENED:
             _OPENED.add(self)
             atexit.register(_end_workers)  # before torch's own, which it has just registered
             Finalize(None, _end_workers, exitpriority=_BEFORE_QUEUES)
+        return batches
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            torch.empty((), dtype=torch.int64).random_()  # as torch draws where workers start
+        if ahead is not None and ahead[0] == self._place():
+            batches = ahead[1]
+        else:
+            batches = self._batches()
         tally = getattr(self.dataset, "tally", None)
         try:
             for batch in _told_plainly(batches):

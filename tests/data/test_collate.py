@@ -83,10 +83,11 @@ def test_a_worker_tells_that_shared_memory_does_not_suffice(
     monkeypatch.setattr("detectors.data.shared_memory._written", full)
     samples = [sample(1, key) for key in range(2)]
     loader = Loader(samples, **loader_arguments(2, 1, collated), timeout=60)
+    others = set(multiprocessing.active_children())
     told = r"0\.0 MB more were needed for a batch.*data\.num_workers=0.*--shm-size"
     with pytest.raises(OSError, match=told), memory_told():
         next(iter(loader))
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
 
 
 OPENED: list[Loader] = []  # kept, as a trainer keeps its loaders, so that Python has to end them

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
@@ -66,6 +67,32 @@ def test_shares_cover_everything_once(world) -> None:
     shares = [ShareSampler(5, rank, world) for rank in range(world)]
     assert sorted(index for share in shares for index in share) == list(range(5))
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
+
+
+@pytest.mark.parametrize(("epoch", "start"), [(0, 0), (6, 0), (0, 2), (6, 2)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_began_before_the_iteration_changes_nothing(workers, epoch, start) -> None:
+    """The epoch and the place in it may have changed since, as where a run is resumed."""
+    plain, begun = loader(workers=workers), loader(workers=workers)
+    begun.begin()
+    assert bool(begun._ahead) == bool(workers)
+    found = []
+    for one in (plain, begun):
+        torch.manual_seed(4)
+        one.sampler.set_epoch(epoch)
+        one.load_state_dict({"step": start})
+        found.append(([*one, one.step, *one], torch.rand(())))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 5 - start + 1 + 5
+
+
+def test_one_that_is_resumed_does_not_begin() -> None:
+    """It would take the place where it was left from the iteration to come."""
+    resumed = loader(workers=1)
+    resumed.sampler.start = 3
+    resumed.begin()
+    assert resumed._ahead is None
+    assert len(list(resumed)) == 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])
