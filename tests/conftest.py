@@ -1,5 +1,7 @@
 """Strictness and the few fixtures that every test folder shares."""
 
+import atexit
+import gc
 import os
 from pathlib import Path
 
@@ -7,6 +9,15 @@ import pytest
 import torch
 
 os.environ.setdefault("DETECTORS_REPORT", "false")  # those that look at a report ask for it
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let nobody search for garbage among the million objects that imports have made."""
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)
+    gc.set_threshold(50_000, 20, 100)  # a seventh of the time of all tests goes into it otherwise
 
 
 @pytest.fixture(autouse=True)

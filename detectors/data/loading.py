@@ -55,10 +55,8 @@ class Loader(DataLoader):
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             torch.empty((), dtype=torch.int64).random_()  # as torch draws where workers start
-        if ahead is not None and ahead[0] == self._place():
-            batches = ahead[1]
-        else:
-            batches = self._batches()
+        same = ahead is not None and ahead[0] == self._place()
+        batches = ahead[1] if ahead is not None and same else self._batches()
         tally = getattr(self.dataset, "tally", None)
         try:
             for batch in _told_plainly(batches):

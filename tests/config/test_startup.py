@@ -1,5 +1,6 @@
 """What Hydra and the configs alone can decide is decided without torch, and help with less."""
 
+import gc
 import subprocess
 import sys
 import tomllib
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.__main__ import versions
+from detectors.__main__ import _imported, versions
 
 ROOT = Path(__file__).parents[2]
 OURS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -83,3 +84,23 @@ def test_what_trains_nothing_needs_no_lightning(tmp_path: Path) -> None:
 def test_versions_are_those_installed() -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     assert versions() == f"lightning-detectors {OURS}, torch {version('torch')}, Python {python}"
+
+
+@pytest.mark.parametrize("last", ["pass", "raise ValueError"])
+def test_nobody_looks_for_garbage_while_a_command_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    (tmp_path / "some_command.py").write_text(f"import gc\n\nlooked = gc.isenabled()\n{last}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "some_command", raising=False)
+    frozen = gc.get_freeze_count()
+    try:
+        assert _imported("some_command").looked is False
+    except ValueError:
+        assert last != "pass"
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
+    if last == "pass":
+        gc.unfreeze()
+        _imported("some_command")  # each job of a sweep: its garbage is no import's
+        assert gc.get_freeze_count() == 0
