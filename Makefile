@@ -4,6 +4,9 @@ UV := $(shell command -v uv || echo .venv/uv/bin/uv)
 BIN := .venv/bin
 READY := .venv/ready
 
+# Where it is set, every process compiles all libraries anew, which takes as long as to import them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := .venv
 .PHONY: .venv demo docs test test-slow test-gpu gpu-report format
 
