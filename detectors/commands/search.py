@@ -37,8 +37,9 @@ def main(cfg: DictConfig) -> None:
         searcher = Searcher(search, Trials(search, folder, threads), runner, _directories())
         test = searcher.has_test()
         searcher.work(beat)
-        found = report.results(search, searcher.trials.all(), runner.store, test)
-        print(report.write(found, search, folder, [*config_dirs(_directories())]))
+        folders = [*config_dirs(_directories())]
+        found = report.results(search, searcher.trials.all(), runner.store, test, folders)
+        print(report.write(found, search, folder, folders))
     if runner.late:
         print("the hours of search.budget are over")
     sys.exit(0 if found["best"] else 1)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detectors.callbacks.progress import tracked
 from detectors.config.overrides import GRID_PAGE
@@ -14,8 +14,10 @@ from detectors.config.paths import CONF, key
 from detectors.config.words import words_of_job
 from detectors.engine.build import configured
 from detectors.engine.trainer import assemble
+from detectors.module import LitDetector
 from detectors.structures import Targets
 
+ASKED: set[str] = set()  # models that have answered in this process
 SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
 
 INTRODUCTION = """\
@@ -88,15 +90,27 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
 
 
 def _attempt(cfg: DictConfig) -> None:
-    """Make what the config describes, and a loss and detections of two pictures."""
+    """Make what the config describes, and ask its model, where none alike has answered."""
     module = assemble(cfg)[0]
+    model = repr([_plain(cfg[key]) for key in ("model", "tta", "image_size")])
+    if model not in ASKED:
+        _ask(module, cfg.image_size)
+        ASKED.add(model)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _ask(module: LitDetector, side: int) -> None:
+    """Compute a loss and detections of two pictures."""
     detector = module.detector
-    images = torch.randint(0, 256, (2, 3, cfg.image_size, cfg.image_size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
         detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))
-        frames = torch.tensor([0.0, 0.0, cfg.image_size, cfg.image_size]).expand(2, 4)
+        frames = torch.tensor([0.0, 0.0, side, side]).expand(2, 4)
         asked = detector if module.tta is None else module.tta(detector)
         asked.eval()(images, frames)
 

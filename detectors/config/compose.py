@@ -79,7 +79,7 @@ def _composed(words: tuple[str, ...], name: str, root: Path) -> DictConfig:
         return hydra.compose(name, overrides=list(words))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _composed_once(words: tuple[str, ...], name: str, root: Path, files: object) -> bytes:
     """The same, pickled, which is copied in a fifth of the time; made anew if a file is written."""
     return pickle.dumps(_composed(words, name, root))

@@ -61,6 +61,20 @@ def checkpoint_at(ckpt_path: str) -> Path:
     Raises:
         ValueError: there is none.
     """
-    if not Path(ckpt_path).is_file():
+    path = Path(ckpt_path)
+    if path.is_dir():
+        raise ValueError(f"ckpt_path={ckpt_path} is a folder, expected a file: {_within(path)}")
+    if not path.is_file():
         raise ValueError(f"ckpt_path={ckpt_path}: no such file (looked in {Path.cwd()})")
-    return Path(ckpt_path)
+    return path
+
+
+def _within(folder: Path) -> str:
+    """What to name instead of a folder; a run keeps its checkpoints in one of their own."""
+    files = [file for place in (".", "checkpoints") for file in (folder / place).glob("*.ckpt")]
+    newest = max(
+        files, key=lambda file: (file.name == "last.ckpt", file.stat().st_mtime), default=None
+    )
+    if newest is None:
+        return "it has no checkpoint, nor has a folder `checkpoints` in it; name another"
+    return f"say ckpt_path={newest}"

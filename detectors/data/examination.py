@@ -92,14 +92,19 @@ def examined(
     """
     findings: list[Finding] = []
     sources: dict[str, Source] = {}
+    unread: dict[str, list[str]] = {}  # splits by what is wrong with them, such as their root
     for split, reader in readers.items():
         with Findings.heard() as heard:
             try:
                 sources[split] = reader()
             except (ValueError, OSError) as error:
-                findings.append(Finding(_level(split), f"{split} cannot be read", (str(error),)))
+                unread.setdefault(str(error), []).append(split)
         findings += _refused(split, heard)
         findings += _of_reader(split, sources.get(split), heard)
+    findings += [
+        Finding(_level(splits[0]), f"{' and '.join(splits)} cannot be read", (reason,))
+        for reason, splits in unread.items()
+    ]
     seen = {
         split: list(tracked(_Pictures(source), f"pictures of {split}"))
         for split, source in sources.items()

@@ -20,7 +20,7 @@ OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaul
 # Of the parts of smaller ones.
 LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
 LARGE |= {"darknet19", "extraction", "resnet50"}
-LARGE |= {"cspresnext50", "densenet121", "inception_v3", "resnest50d"}
+LARGE |= {"cspdensenet", "cspresnext50", "densenet121", "inception_v3", "resnest50d"}
 THEIRS = {"efficientnet_b0", "mobilenetv3"}  # of timm
 
 

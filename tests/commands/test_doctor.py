@@ -20,6 +20,15 @@ def code(detectors: Callable[..., None], here: Path, *words: str) -> object:
     return stopped.value.code
 
 
+def test_a_root_that_is_nowhere_is_told_once(
+    tmp_path: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code(detectors, tmp_path, "data.root=nowhere") == 2
+    told = capsys.readouterr().out
+    assert "unusable: train and val cannot be read (1): data.root: nowhere does not exist" in told
+    assert told.count("nowhere does not exist") == 1
+
+
 def test_exit_codes_and_files(
     folder: Path, detectors: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,21 @@ def test_a_refusal_says_what_is_missing(trick: str, family: str, reason: str) ->
     assert reason in tricks.refusal(trick, family)
 
 
+def test_a_model_that_has_answered_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(tricks, "ASKED", set())
+    monkeypatch.setattr(tricks, "_ask", lambda module, side: asked.append(side))
+    for trick, times in {
+        "mixup": 1,
+        "cosine": 1,
+        "mish": 2,
+        "flip_tta": 3,
+        "multiscale": 3,
+    }.items():
+        assert tricks.refusal(trick, "yolov3") == ""
+        assert len(asked) == times, trick
+
+
 def test_sizes_at_which_a_family_cannot_be_asked_are_refused() -> None:
     reason = tricks.refusal("multiscale_tta", "yolov1")
     assert "the head is made for images of (320, 320)" in reason

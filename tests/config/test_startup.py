@@ -45,9 +45,15 @@ def test_what_needs_no_torch_is_refused_without_it(tmp_path: Path) -> None:
         "train logger=[foo]": "Known: csv, mlflow, tensorboard, wandb",
         "train seed=abc": "seed: found 'abc', expected a whole number",
         "evaluate ckpt_path=no.ckpt": "ckpt_path=no.ckpt: no such file",
+        "evaluate ckpt_path=.": "ckpt_path=. is a folder, expected a file: it has no checkpoint",
+        "evaluate ckpt_path=run": "say ckpt_path=run/checkpoints/last.ckpt",
         "predict ckpt_path=last": "source has no value: add source=...",
         "trian": "Did you mean 'train'?",
     }
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    for name in ("last.ckpt", "best.ckpt"):
+        (checkpoints / name).touch()
     modules, errors = imported(tmp_path, *told)
     assert [words for words, line in told.items() if line not in errors] == [], errors
     assert "torch" not in modules

@@ -155,10 +155,7 @@ def test_what_cannot_be_read_at_all_is_unusable(folder: Path, tmp_path: Path) ->
     assert [name.count(":2: not valid xml") for name in refused] == [1, 1, 1]
     empty = tmp_path / "nothing"
     empty.mkdir()
-    assert [f.what for f in found(empty).findings] == [
-        "train cannot be read",
-        "val cannot be read",
-    ]
+    assert [f.what for f in found(empty).findings] == ["train and val cannot be read"]
 
 
 def spoil_coco(folder: Path) -> list[str]:

@@ -198,7 +198,10 @@ def _tree(path: Path) -> ElementTree.Element:
     try:
         tree = ElementTree.fromstring(as_text(data, path, WIDER.get(encoding, encoding)))
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path}:{error.position[0]}: not valid xml ({error})") from error
+        raise ValueError(
+            f"{path}:{error.position[0]}: not valid xml ({error}); export it again, or correct it "
+            "there"
+        ) from error
     if tree.tag != "annotation":  # its objects would not be found
         raise ValueError(f"{path} is a `{tree.tag}`, expected an `annotation` as VOC has them")
     return tree

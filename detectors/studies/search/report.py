@@ -20,11 +20,18 @@ ORDER = ("complete", "pruned", "open", "failed")
 FILES = ("results.json", "table.md")
 
 
-def results(search: Search, trials: Sequence[Ended], store: Store, test: bool) -> dict[str, Any]:
+def results(
+    search: Search,
+    trials: Sequence[Ended],
+    store: Store,
+    test: bool,
+    folders: Sequence[str] = (),
+) -> dict[str, Any]:
     """All that the report says, metrics in points.
 
     Args:
         test: whether the data have a test split.
+        folders: of configs of the user's, absolute.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     judged = len([trial for trial in trials if trial.state in ("complete", "pruned")])
@@ -33,7 +40,7 @@ def results(search: Search, trials: Sequence[Ended], store: Store, test: bool) -
         "format": FORMAT,
         "search": {"name": search.name, "trials": search.trials, **search.identity()},
         "trials": [_row(search, trial, store) for trial in trials],
-        "best": None if best is None else _best(search, best),
+        "best": None if best is None else _best(search, best, folders),
         "warning": _warning(search, judged) if best else None,
         "luck": luck(judged) if best else None,
         "test": test,
@@ -55,13 +62,13 @@ def _row(search: Search, trial: Ended, store: Store) -> dict[str, Any]:
     }
 
 
-def _best(search: Search, trial: Ended) -> dict[str, Any]:
+def _best(search: Search, trial: Ended, folders: Sequence[str]) -> dict[str, Any]:
     words = search.words(trial.values)
     return {
         "number": trial.number,
         "value": 100 * (trial.value or 0.0),
         "words": list(words),
-        "command": shlex.join(["detectors", "train", *words]),
+        "command": shlex.join(["detectors", "train", *words, *naming(folders)]),
     }
 
 

@@ -90,7 +90,7 @@ def test_zero_size_outside_and_repeats_are_reported_once(voc, text, caplog) -> N
         (SIZE + voc_object("cow", (1, 1, 5, 5)), r"a\.xml object 1 is a `cow`, expected one of"),
         (SIZE + voc_object("cat", (1, 1, "", 5)), r"a\.xml object 1 has the bndbox"),
         (SIZE + voc_object("cat", (1, 1, "nan", 5)), r"no finite number, at .*a\.xml object 1"),
-        (SIZE + "\n<object>", r"a\.xml:2: not valid xml"),
+        (SIZE + "\n<object>", r"a\.xml:2: not valid xml .*; export it again, or correct it there"),
         (SIZE, "none of the 1 images has an object"),
         (SIZE + voc_object("cat", (1, 1, "1_5", 5)), r"a\.xml object 1 has the bndbox"),
         (
