@@ -149,10 +149,16 @@ class LitDetector(FusedSteps):
         self.log_dict(scalars, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        checkpoint["format"], checkpoint["config"] = CHECKPOINT_FORMAT, self.config
-        checkpoint["classes"] = list(data.classes)
-        checkpoint["category_ids"] = list(data.annotations("val").category_ids)
+        checkpoint.update(self.described(self.trainer.datamodule))  # type: ignore[attr-defined]
+
+    def described(self, data: Any) -> dict[str, Any]:
+        """All that a checkpoint says beside weights and how far the run was."""
+        return {
+            "format": CHECKPOINT_FORMAT,
+            "config": self.config,
+            "classes": list(data.classes),
+            "category_ids": list(data.annotations("val").category_ids),
+        }
 
 
 def allow_graphs(count: int) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detectors.detector import Detector
+from detectors.fitted.detector import FittedDetector
 from detectors.ops.boxes import centers, from_center, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import gaussian, soft_scores
@@ -29,11 +30,16 @@ class FlipAverage(nn.Module):
         detector: of points on one level, one prior a cell.
 
     Raises:
-        ValueError: it has others; at the first picture.
+        ValueError: it has others; at the first picture. Or it has none, because it is fitted.
     """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
+        if isinstance(detector, FittedDetector):
+            raise ValueError(
+                "FlipAverage averages the maps of a network, and a fitted model has none: choose "
+                "tta=flip_merged or scales"
+            )
         self.detector = detector
 
     def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:

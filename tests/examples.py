@@ -9,8 +9,11 @@ from detectors.config.paths import CONF
 from detectors.priors import BoxGrid, Points
 from detectors.structures import FeatureSpec, Predictions, Priors, Progress, Targets
 
-# All but the one that is what a file of the user's says: tests/darknet/test_family.py
-FAMILIES = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - {"darknet"})
+_MODELS = sorted((CONF / "model").glob("*.yaml"))
+FITTED = [path.stem for path in _MODELS if "/detector: fitted" in path.read_text(encoding="utf-8")]
+# All but those without a loss, and the one that is what a file of the user's says:
+# tests/commands/test_fitted.py and tests/darknet/test_family.py
+FAMILIES = [path.stem for path in _MODELS if path.stem not in {"darknet", *FITTED}]
 # Of the parts of efficientdet_d0 and d7x, with other numbers.
 SCALED = {f"efficientdet_d{size}" for size in range(1, 8)}
 START = Progress(images_seen=1, step=0, steps=1)  # of a run, for losses without one

@@ -28,7 +28,9 @@ SLOTS = {
 }
 # ... and those beside it. `loader` is included by the files of data; recipes, studies, searches and
 # `tta`, which belongs to `evaluate`, have their own tests.
+SLOTS -= {"fitted"}  # which is all of a model: tests/fitted
 OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search"}
+OTHERS -= {"detector", "fitted"}
 EXTRAS = {("logger", "mlflow")}  # its package may be missing: tests/callbacks/test_trackers.py
 ELSEWHERE = {("trainer", name) for name in ("gpu", "ddp", "mps")}  # tests/engine/test_hardware.py
 PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pretrain` takes

@@ -18,7 +18,7 @@ STAIR = (
     {"layers", "priors", "coders", "scores", "assigners", "losses", "postprocess"},
     {"backbones", "necks"},
     {"heads"},
-    {"detector"},
+    {"detector", "fitted"},
     {"data", "tricks", "metrics", "optim", "visualization", "weights", "studies", "report"},
     {"clock", "epoch_means", "fused_steps", "module", "tta"},
     {"callbacks", "classification"},

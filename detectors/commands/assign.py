@@ -14,6 +14,7 @@ from rich.table import Table
 from detectors.assigners import Assigner
 from detectors.commands.preview import first_samples
 from detectors.config.compose import compose
+from detectors.config.fitted import is_fitted
 from detectors.config.instantiate import instantiate
 from detectors.config.words import words_of_job
 from detectors.data.collate import collated
@@ -39,6 +40,10 @@ Pictures = list[list[Level]]  # the levels of each picture
 def main(cfg: DictConfig) -> Path:
     """Write the sheet and print how many priors the objects got; the file."""
     cfg = configured_job(cfg)
+    if is_fitted(cfg):
+        raise ValueError(
+            "a fitted model has neither priors nor an assigner: nothing is to be drawn"
+        )
     others = assigners(cfg.compare)
     detector, batch = prepared(cfg)
     own = _dense_heads(detector)[0].assigner

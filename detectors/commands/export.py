@@ -28,6 +28,7 @@ from detectors.export.running import OnnxDetector, ProgramDetector
 from detectors.export.verifying import agreement, batches, rounding, samples
 from detectors.export.writing import as_onnx, as_pt2, check_packages
 from detectors.files import whole_file
+from detectors.fitted.detector import FittedDetector
 from detectors.weights.checkpoint import load_checkpoint
 from detectors.weights.container import write_container
 
@@ -44,6 +45,11 @@ def main(cfg: DictConfig) -> Path:
         return kept(checkpoint, cfg)
     check_augmentation(checkpoint, cfg.tta)
     detector = restored_detector(checkpoint, cfg.trust).eval()
+    if isinstance(detector, FittedDetector):
+        raise ValueError(
+            f"format={cfg.format}: what a fitted model does depends on the picture and is no graph "
+            "of operations, which is what such a file holds: format=safetensors keeps its numbers"
+        )
     resize = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust).resize
     half = halved(detector) if cfg.precision == 16 else None
     network = ExportedNetwork(half.detector if half else detector, cfg.suppression).eval()

@@ -15,6 +15,8 @@ from detectors.detector import Detector
 from detectors.engine.build import configured_job, sketch
 from detectors.engine.console import console
 from detectors.engine.operations import operations
+from detectors.fitted import Fitted
+from detectors.fitted.detector import FittedDetector
 
 LONGEST = 200  # characters of a value that are shown
 
@@ -22,11 +24,19 @@ LONGEST = 200  # characters of a value that are shown
 def main(cfg: DictConfig) -> None:
     """Print the tree of parts and what they cost at `image_size`."""
     cfg = configured_job(cfg)
-    detector = sketch(cfg).eval()
+    detector: Any = sketch(cfg).eval()
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")
     grow(tree, node)
-    console().print(tree, costs(detector, cfg.image_size), levels(detector))
+    tables = (
+        [stages(detector.fitted)]
+        if isinstance(detector, FittedDetector)
+        else [
+            costs(detector, cfg.image_size),
+            levels(detector),
+        ]
+    )
+    console().print(tree, *tables)
 
 
 def grow(tree: Tree, node: Any) -> None:
@@ -74,6 +84,15 @@ def costs(detector: Detector, image_size: Any) -> Table:
     for name, part in (*detector.named_children(), ("all", detector)):
         parameters = sum(parameter.numel() for parameter in part.parameters())
         table.add_row(name, f"{parameters:,}", f"{flops[name] / 1e9:.2f}")
+    return table
+
+
+def stages(fitted: Fitted) -> Table:
+    """What a model says of itself, and the stages in which it is fitted."""
+    table = Table("of the model", "")
+    for name, value in fitted.described().items():
+        table.add_row(name, str(value))
+    table.add_row("stages", ", ".join(fitted.stages))
     return table
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.callbacks import trackers
 from detectors.callbacks.checkpoints import LastCheckpoint
 from detectors.callbacks.rate_range import RateRange
+from detectors.config.fitted import is_fitted
 from detectors.config.origins import origins
 from detectors.config.words import said, words_of_job
 from detectors.engine import batch_size, compiling, record, run_folder
@@ -21,6 +22,7 @@ from detectors.engine.automatic import Choice, settled
 from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
+from detectors.engine.fitting import fit_stages, validated
 from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
@@ -51,12 +53,14 @@ def main(cfg: DictConfig) -> float:
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    fitted = is_fitted(cfg)
     if not probing:
         check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     numbers_of(module, data, cfg.split)  # refuses a split that is not there
     data.data.check_memory("train", "val")  # reads both before the run is recorded
-    data.data.check_batches(trainer.world_size)
+    if not fitted:
+        data.data.check_batches(trainer.world_size)
     if resumed is not None:
         resumed.check_classes(data.classes)
     folder = run_folder.record(cfg, overrides)
@@ -64,11 +68,15 @@ def main(cfg: DictConfig) -> float:
     run = record.begin(cfg, composed, module, data, trainer, file)
     try:
         trackers.announce(trainer.loggers, folder, run.content)
-        fit(trainer, module, data, file)
+        if fitted:
+            fit_stages(trainer, module, data, file, run)
+            run.last = {} if cfg.split == "val" else validated(trainer, module, data)
+        else:
+            fit(trainer, module, data, file)
         if probing:
             run.finish_unmeasured()
             return math.nan
-        epoch = load_measured(module, trainer, cfg.select)
+        epoch = None if fitted else load_measured(module, trainer, cfg.select)
         found = evaluate(module, data, trainer, cfg.split, folder)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.config.darknet import check_cfg
+from detectors.config.fitted import check_fitted
 from detectors.config.paths import CONF, choices, config_dirs, key
 from detectors.config.references import at, is_read, leaves, read_keys, used_slots
 from detectors.config.settings import SETTINGS, check_settings
@@ -45,6 +46,7 @@ def check_words(cfg: DictConfig, words: Sequence[str]) -> None:
     """
     check_repeated(words)
     check_headers(words)
+    check_fitted(cfg, words)
     check_slots(cfg, words)
     check_read(cfg, words)
     check_cfg(cfg)

@@ -330,6 +330,15 @@ class DetectionData:
         data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
         return Loader(data, sampler=sampler, **self._arguments())
 
+    def plain_pictures(self, split: str) -> DetectionDataset:
+        """The pictures of a split on the canvas, without augmentation, each when it is asked for.
+
+        Of the training split the next takes the place of one that cannot be read.
+        """
+        source = self.source(split)
+        tally = Tally(source, self.max_unreadable) if split == "train" else None
+        return DetectionDataset(source, {}, self.resize, self.seed, tally=tally)
+
     def _cache(self, split: str) -> Cache | None:
         """The cache of a split, which all its loaders share; None where nothing is cached."""
         if self.cache is None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from detectors.callbacks import Checking
 from detectors.detector import Detector
+from detectors.fitted.detector import FittedDetector
 from detectors.tricks import BatchTrick
 
 if TYPE_CHECKING:
@@ -68,6 +70,16 @@ def check_tta(
     if tta is not None:
         asked = tta(detector)
         check_canvases(detector, {size for canvas in canvases for size in asked.canvases(canvas)})
+
+
+def check_number_format(detector: nn.Module, precision: str | int) -> None:
+    """Refuse to ask a fitted model in another number format than float32.
+
+    Raises:
+        ValueError: names the format.
+    """
+    if isinstance(detector, FittedDetector) and precision not in ("auto", "32-true", 32):
+        raise ValueError(f"precision={precision}: a fitted model computes in float32; leave it out")
 
 
 def check_batch_tricks(

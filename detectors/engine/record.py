@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from detectors.callbacks.costs import TRAINING, Costs
 from detectors.config.compose import chosen
+from detectors.config.fitted import is_fitted
 from detectors.config.words import said, words_of_job
 from detectors.engine.build import sketch
 from detectors.engine.evaluation import Evaluation
@@ -103,13 +104,16 @@ class Record(Callback):
         self.write(state="done", exit_code=0, ended=now(), latency_missing="nothing was evaluated")
 
     def finish(
-        self, evaluation: Evaluation, epoch: int, timed: tuple[LitDetector, Any, Trainer] | None
+        self,
+        evaluation: Evaluation,
+        epoch: int | None,
+        timed: tuple[LitDetector, Any, Trainer] | None,
     ) -> None:
         """Record what the run has found.
 
         Args:
             evaluation: of the measured weights.
-            epoch: in which these were learnt, the first being 0.
+            epoch: in which these were learnt, the first being 0; None where there are none.
             timed: whose latency is measured; None: it is not.
         """
         if not is_first_process():
@@ -191,8 +195,9 @@ def _facts(
         },
         **code_and_machine(trainer.strategy.root_device),
         **_settings(data, trainer),
+        "max_epochs": None if is_fitted(cfg) else trainer.max_epochs,
         "parameters": sum(parameter.numel() for parameter in module.detector.parameters()),
-        **asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"]),
+        **_operations(cfg, canvas),
         "metrics": None,
         "measured_epoch": None,
         "latency": None,
@@ -229,6 +234,13 @@ def code_and_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
+def _operations(cfg: DictConfig, canvas: tuple[int, int]) -> dict[str, Any]:
+    """Those of the detector for one picture, or why they are not known."""
+    if is_fitted(cfg):
+        return {"flops": None, "flops_missing": "they depend on the picture"}
+    return asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"])
+
+
 def _settings(data: Any, trainer: Trainer) -> dict[str, Any]:
     """As they were resolved."""
     return {
@@ -238,7 +250,6 @@ def _settings(data: Any, trainer: Trainer) -> dict[str, Any]:
         "workers": data.data.num_workers,
         "batch_size": data.data.batch_size,
         "image_size": list(data.data.resize.canvas),
-        "max_epochs": trainer.max_epochs,
     }
 
 

@@ -33,7 +33,8 @@ def restored_detector(checkpoint: Mapping[str, Any], trust: Sequence[str]) -> De
         ValueError: the config names code that is not trusted, or the model is no detector.
     """
     node = followed(checkpoint["config"], "model")
-    if not isinstance(node, dict) or not isinstance(node.get("backbone"), dict):
+    parts = [node.get(name) for name in ("backbone", "fitted")] if isinstance(node, dict) else []
+    if not any(isinstance(part, dict) for part in parts):
         raise ValueError("the checkpoint's config describes no model with a backbone")
     if node.get("_target_") == f"{Classifier.__module__}.{Classifier.__name__}":
         raise ValueError(

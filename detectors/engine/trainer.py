@@ -5,7 +5,8 @@ import logging
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from torch import nn
 
 from detectors import graph_cache
 from detectors.callbacks.checkpoints import LastCheckpoint, Stopped
+from detectors.config.fitted import is_fitted
 from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
@@ -133,6 +135,8 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     outline, tta = sketch(cfg), tta_of(cfg)
     data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
     check_callbacks(trainer)
+    if is_fitted(cfg):
+        return _to_fit(cfg, tta, outline, trainer), data, trainer
     check_demands(outline, trainer.accumulate_grad_batches, cfg.compile)
     check_canvases(outline, data.canvases())
     check_tta(tta, outline, data.canvases())
@@ -160,6 +164,35 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     return module, data, trainer
 
 
+def _to_fit(
+    cfg: DictConfig,
+    tta: Callable[[Detector], nn.Module] | None,
+    outline: Detector,
+    trainer: Trainer,
+) -> LitDetector:
+    """The module around a model that is fitted stage by stage.
+
+    Raises:
+        ValueError: the trainer has several devices, or the augmentation is not for such a model.
+    """
+    if trainer.num_devices * trainer.num_nodes > 1:
+        raise ValueError(
+            f"trainer: {trainer.num_devices * trainer.num_nodes} devices, but a fitted model is "
+            "fitted on one: choose trainer=cpu or trainer=gpu"
+        )
+    if tta is not None:
+        tta(outline)
+    lightning.seed_everything(cfg.seed, workers=False, verbose=False)
+    return LitDetector(
+        initial_detector(cfg),
+        seed=cfg.seed,
+        config=with_links(cfg),
+        channels_last=False,
+        tta=tta,
+        metrics=instantiate(cfg, "metrics"),
+    )
+
+
 def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
     """The test-time augmentation that evaluations use in place of the bare detector, if any.
 
@@ -173,9 +206,15 @@ def tta_of(cfg: DictConfig) -> Callable[[Detector], nn.Module] | None:
 
 def fit(trainer: Trainer, module: LightningModule, data: Any, file: Path | None) -> None:
     """Train, from a checkpoint on if there is one; where a signal stops it, say how to go on."""
+    with stop_told(trainer), memory_told():
+        trainer.fit(module, datamodule=data, ckpt_path=file, weights_only=True)
+
+
+@contextmanager
+def stop_told(trainer: Trainer) -> Iterator[None]:
+    """Say how to go on with the run, where a signal stops the block."""
     try:
-        with memory_told():
-            trainer.fit(module, datamodule=data, ckpt_path=file, weights_only=True)
+        yield
     except Stopped as stop:
         if trainer.is_global_zero:
             _log.warning("%s. Go on with: %s", stop.told, _going_on(trainer.default_root_dir))

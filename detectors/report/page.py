@@ -114,6 +114,12 @@ def trouble(run: RunFolder) -> str:
     return f"This run has {state}: {reason}"
 
 
+def _stage(found: Mapping[str, float]) -> str:
+    """What a stage of a fitted model says of itself."""
+    told = [f"{name} {value:,.6g}" for name, value in found.items() if name != "seconds"]
+    return ", ".join([*told, f"{found['seconds']:.1f} s"])
+
+
 def _kicker(run: RunFolder) -> str:
     parts = [f"Run {run.folder.resolve().name}", f"seed {run.config.get('seed', NONE)}"]
     if started := run.record.get("started"):
@@ -127,7 +133,13 @@ def _summary(run: RunFolder) -> str:
         return f"Evaluated on {run.split}."
     count = len(data.get("classes") or [])
     classes = f"{count} class" if count == 1 else f"{count} classes"
-    told = f"Trained for {many(int(record.get('epochs') or 0), 'epoch')} on {classes}"
+    stages = record.get("stages")
+    spent = (
+        f"Fitted in {many(len(stages), 'stage')}"
+        if stages is not None
+        else (f"Trained for {many(int(record.get('epochs') or 0), 'epoch')}")
+    )
+    told = f"{spent} on {classes}"
     if data.get("images"):
         which = "last" if record.get("select") == "last" else "best"
         told += f"; the {which} weights measured on {many(data['images'], 'picture')} ({run.split})"
@@ -184,6 +196,7 @@ def facts(run: RunFolder) -> list[tuple[str, str]]:
         "key": record.get("key"),
         "picture size": " x ".join(map(str, record.get("image_size") or [])),
         "batch size": record.get("batch_size"),
+        **{f"stage {name}": _stage(found) for name, found in (record.get("stages") or {}).items()},
         "precision": record.get("precision"),
         "device": record.get("device_name"),
         "devices": record.get("devices"),

@@ -176,7 +176,7 @@ def _budget(a: Record, b: Record, equal: str | None) -> Iterator[str]:
         yield f"{equal} unknown"
         return
     ours, theirs = (math.prod(value(run, place) for place in BUDGETS[equal]) for run in (a, b))
-    half = 0.5 / max(1, min(a["max_epochs"], b["max_epochs"]))
+    half = 0.5 / max(1, min(a["max_epochs"] or 1, b["max_epochs"] or 1))  # none of fitted models
     if abs(ours - theirs) > (half + NOISE[equal]) * max(ours, theirs):
         yield f"{equal} {ours:.4g} and {theirs:.4g}"
 

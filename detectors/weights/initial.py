@@ -90,7 +90,10 @@ def unread(model: Mapping[str, Any]) -> dict[str, Any]:
     They are named by the backbone, and by parts made of a backbone, which take `pretrained` too.
     """
     parts = {key: _unread(child) for key, child in model.items()}
-    return {**parts, "backbone": _unnamed(model["backbone"])}
+    for name in ("backbone", "fitted"):
+        if isinstance(model.get(name), Mapping):
+            parts[name] = _unnamed(parts[name])
+    return parts
 
 
 def _unread(node: Any) -> Any:
@@ -126,13 +129,20 @@ def _of_classes(cfg: DictConfig, count: int) -> Any:
 def _model(cfg: DictConfig, file: str | None = None) -> nn.Module:
     """The model as its node says, its backbone filled from a file if there is one."""
     node: Any = OmegaConf.to_container(cfg.model, resolve=True, throw_on_missing=True)
-    backbone = {key: value for key, value in node["backbone"].items() if key != "weights"}
-    if file is not None:
-        target = f"{filled.__module__}.{filled.__name__}"
-        partial = {**backbone, "_partial_": True}
-        backbone = {"_target_": target, "backbone": partial, "weights": file}
+    holder = node.get("fitted", node)  # a fitted model need not have a backbone
+    if "backbone" in holder:
+        holder["backbone"] = _backbone(holder["backbone"], file)
     with links_told(cfg):
-        return made({**node, "backbone": backbone}, "model")
+        return made(node, "model")
+
+
+def _backbone(node: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+    """A backbone's node, filled from a file if there is one."""
+    backbone = {key: value for key, value in node.items() if key != "weights"}
+    if file is None:
+        return backbone
+    target = f"{filled.__module__}.{filled.__name__}"
+    return {"_target_": target, "backbone": {**backbone, "_partial_": True}, "weights": file}
 
 
 def _off(key: str) -> str:

@@ -1,0 +1,92 @@
+"""A fitted model in the place of a detector: pictures out of the canvas, scan, post-process."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectors.contracts import check_contract
+from detectors.fitted import Fitted, Windows
+from detectors.postprocess import PostProcess
+from detectors.ranges import Count
+from detectors.structures import Candidates, Detections, Priors
+
+
+class FittedDetector(nn.Module):
+    """Images to detections, as a `detector.Detector`; what it has instead of a loss are stages.
+
+    It computes in float32 whatever number format the trainer has.
+
+    Args:
+        fitted: finds windows in a picture.
+        postprocess: from candidates to detections.
+        num_classes: of the data.
+
+    Raises:
+        ValueError: the model lacks an attribute of its contract.
+    """
+
+    classes: tuple[str, ...] = ()  # names of the labels, of a detector from a checkpoint
+
+    def __init__(self, fitted: Fitted, postprocess: PostProcess, num_classes: Count) -> None:
+        super().__init__()
+        check_contract(fitted, Fitted)
+        self.fitted, self.postprocess, self.num_classes = fitted, postprocess, num_classes
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
+        """Detections in pixels of the images.
+
+        Args:
+            images: [B, 3, H, W] uint8, or float in 0..255, RGB.
+            frames: [B, 4] the part of each image that the picture fills; all of it if None.
+
+        Raises:
+            ValueError: the model is not fitted yet.
+        """
+        if frames is None:
+            height, width = images.shape[-2:]
+            frames = torch.tensor([0.0, 0.0, width, height], device=images.device)
+            frames = frames.expand(len(images), 4)
+        return self.postprocess(self.candidates(images, frames), frames)
+
+    @torch.no_grad()
+    def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
+        """All windows that the scan finds, padded with empty ones; arguments as `forward`."""
+        if images.is_meta:
+            raise ValueError(
+                "what a fitted model computes depends on the pictures, so it is not counted"
+            )
+        self.fitted.check_fitted()
+        with torch.autocast(images.device.type, enabled=False):
+            found = [self._scanned(*one) for one in zip(images, frames, strict=True)]
+        return _padded(found, images, self.num_classes)
+
+    def fused(self, images: Tensor) -> "FittedDetector":
+        """Itself: there is nothing to fold."""
+        return self
+
+    def _scanned(self, image: Tensor, frame: Tensor) -> Windows:
+        """What is found in the picture that the frame cuts out, in pixels of the image."""
+        left, top, right, bottom = np.rint(frame.cpu().numpy()).astype(int).tolist()
+        if image.dtype != torch.uint8:
+            image = image.round().clamp(0, 255).to(torch.uint8)
+        shown = image[:, top:bottom, left:right].permute(1, 2, 0).cpu().numpy()
+        windows = self.fitted.scan(np.ascontiguousarray(shown))
+        shift = np.array([left, top, left, top], np.float32)
+        return windows._replace(boxes=windows.boxes.astype(np.float32) + shift)
+
+
+def _padded(found: list[Windows], images: Tensor, classes: int) -> Candidates:
+    """Candidates [B, N] of windows; a window scores in its own class alone."""
+    most = max(1, *(len(windows.scores) for windows in found))
+    boxes = np.zeros((len(found), most, 4), np.float32)
+    scores = np.zeros((len(found), most, classes), np.float32)
+    for row, windows in enumerate(found):
+        count = len(windows.scores)
+        boxes[row, :count] = windows.boxes
+        scores[row, np.arange(count), windows.labels] = windows.scores
+    height, width = images.shape[-2:]
+    placed = torch.from_numpy(boxes).to(images.device)
+    ones = torch.ones(most, device=images.device)
+    priors = Priors(placed, ones, (most,), (height, width))
+    return Candidates(placed, torch.from_numpy(scores).to(images.device), priors)
