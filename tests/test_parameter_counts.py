@@ -244,6 +244,22 @@ def test_backbones_of_timm(name: str, count: int) -> None:
         assert _count(TimmBackbone(name)) == count
 
 
+@pytest.mark.parametrize(
+    ("family", "network", "regressors"),
+    [("rcnn", 56_954_261, 737_360), ("rcnn_vgg", 134_346_581, 2_007_120)],
+)
+def test_numbers_of_rcnn(family: str, network: int, regressors: int) -> None:
+    """Layers of bvlc_reference_rcnn_ilsvrc13's and VGG-16's prototxt with fc8 of 21, VOC."""
+    with torch.device("meta"):
+        fitted = detectors.build(family, num_classes=20).fitted
+    assert fitted.described() == {
+        "network": network,
+        "machines": 20 * 4097,
+        "regressors": regressors,
+    }
+    assert _count(fitted) == network
+
+
 def test_extraction() -> None:
     with torch.device("meta"):
         network = Extraction(nn.BatchNorm2d, LEAKY)
