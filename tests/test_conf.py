@@ -26,10 +26,10 @@ SLOTS = {
     for group in GROUPS
     if any(f"@package part.{group}\n" in file.read_text() for file in (CONF / group).glob("*.yaml"))
 }
-# ... and those beside it. `loader` is included by the files of data; recipes, studies, searches and
-# `tta`, which belongs to `evaluate`, have their own tests.
+# ... and those beside it. `loader` is included by the files of data; recipes, studies, searches,
+# `tta`, which belongs to `evaluate`, and `method` of `propose` have their own tests.
 SLOTS -= {"fitted"}  # which is all of a model: tests/fitted
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search"}
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search", "method"}
 OTHERS -= {"detector", "fitted"}
 EXTRAS = {("logger", "mlflow")}  # its package may be missing: tests/callbacks/test_trackers.py
 ELSEWHERE = {("trainer", name) for name in ("gpu", "ddp", "mps")}  # tests/engine/test_hardware.py
