@@ -299,3 +299,23 @@ class YoloV1(Coder):
         shift = (deltas[..., :2] - 0.5) * priors.stride[..., None]
         side = deltas[..., 2:].square() * sides(priors.boxes)
         return from_center(centers(priors.boxes) + shift, side)
+
+
+class Shares(Coder):
+    """Centre and sides as parts of the prior, the centre from its left top corner; all linear.
+
+    Ng 2017, "Convolutional Neural Networks", week 3, "Object localization": `(b_x, b_y, b_w, b_h)`,
+    the image being the prior.
+    """
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """(centre x, centre y, width, height) [..., N, 4]; in [0, 1] for boxes inside."""
+        side = sides(priors.boxes).clamp(min=EPSILON)
+        center = (centers(boxes) - priors.boxes[..., :2]) / side
+        return torch.cat([center, sides(boxes) / side], dim=-1)
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4]; a side below zero is none."""
+        side = sides(priors.boxes)
+        center = priors.boxes[..., :2] + deltas[..., :2] * side
+        return from_center(center, deltas[..., 2:].clamp(min=0) * side)

@@ -21,6 +21,7 @@ class PriorGrid(nn.Module, ABC):
     """Lays priors over feature levels of any size."""
 
     per_cell: Annotated[list[int], "priors in a cell of each level, finest level first"]
+    one_cell: Annotated[bool, "whether a level is one cell, whatever its size"] = False
 
     @abstractmethod
     def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
@@ -231,3 +232,25 @@ class WholeImage(PriorGrid):
         height, width = canvas_size(features, specs)
         shapes = [(float(width), float(height))] * self.per_cell[0]
         return BoxGrid([shapes])(features, specs)
+
+
+class Canvas(PriorGrid):
+    """One prior, the whole canvas; the one level is its cell.
+
+    For one object an image, whose box is a part of the image (Ng 2017, "Convolutional Neural
+    Networks", week 3, "Object localization").
+    """
+
+    one_cell = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.per_cell = [1]
+
+    def forward(self, features: list[Tensor], specs: list[FeatureSpec]) -> Priors:
+        """The one prior."""
+        check_levels(self.per_cell, specs)
+        height, width = canvas = canvas_size(features, specs)
+        device = features[0].device
+        box = torch.tensor([[[0.0, 0.0, width, height]]], device=device)
+        return Priors(box, torch.full((1,), float(specs[0].stride), device=device), (1,), canvas)

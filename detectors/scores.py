@@ -108,6 +108,17 @@ class SoftmaxWithoutBackground(Score):
 
 
 @dataclass(frozen=True)
+class SoftmaxAlone(Score):
+    """Exclusive classes without background: one of them is there."""
+
+    score_activation = "softmax"
+
+    def __call__(self, logits: Tensor, quality: Tensor | None) -> Tensor:
+        """[B, N, C]."""
+        return logits.softmax(-1)
+
+
+@dataclass(frozen=True)
 class SoftmaxTimesQuality(Score):
     """Exclusive classes times objectness (YOLOv2; darknet `src/region_layer.c`)."""
 

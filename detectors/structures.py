@@ -51,6 +51,7 @@ class Sample(NamedTuple):
     frame: np.ndarray  # [4] float32 xyxy: the part of `image` that the picture fills
     dropped: int = 0  # objects left out because a mix had more than it keeps
     unreadable: tuple[int, ...] = ()  # numbers of pictures that others took the place of
+    proposals: np.ndarray | None = None  # [k, 4] float32 as `boxes`, where the data have them
 
 
 class Annotations(NamedTuple):
@@ -85,6 +86,13 @@ class Targets(NamedTuple):
     ignore: Tensor  # [B, M] bool, real rows that are never assigned to a prior
 
 
+class Proposals(NamedTuple):
+    """Boxes that come with a batch for a second stage, padded to P rows; real where `valid`."""
+
+    boxes: Tensor  # [B, P, 4]
+    valid: Tensor  # [B, P] bool
+
+
 class Batch(NamedTuple):
     """One batch, as a loader delivers it and a training step receives it."""
 
@@ -95,6 +103,12 @@ class Batch(NamedTuple):
     ids: Tensor  # [B] int64
     dropped: Tensor | None = None  # [B] int64, objects that mixes had too many of
     unreadable: Tensor | None = None  # [n] int64, numbers of pictures that others replaced
+    proposals: Proposals | None = None  # where the data have them
+
+    @property
+    def places(self) -> tuple[Tensor] | tuple[Tensor, Proposals]:
+        """Frames, and proposals where there are any: what a detector takes last."""
+        return (self.frames,) if self.proposals is None else (self.frames, self.proposals)
 
 
 class LabelledImages(NamedTuple):

@@ -14,6 +14,7 @@ from detectors.coders import (
     Distance,
     GaussianCorners,
     LogDistance,
+    Shares,
     Yolo,
 )
 from detectors.ops.boxes import centers, sides
@@ -49,6 +50,7 @@ CASES = {
     "yolo with reach": (Yolo(reach=0.8), shapes([8, 16], SIDES)),
     "center offset": (CenterOffset(), points([4])),
     "cell offset": (CellOffset(), points([8, 16])),
+    "shares": (Shares(), shapes([8, 16], SIDES)),
     "gaussian corners": (GaussianCorners(), shapes([8, 16], SIDES)),
 }
 
@@ -106,6 +108,13 @@ def test_delta_by_hand() -> None:
     priors = Priors(torch.tensor([[[0.0, 0, 10, 20]]]), torch.ones(1), (1,), (64, 64))
     deltas = Delta().encode(torch.tensor([[[5.0, -10, 15, 30]]]), priors)
     torch.testing.assert_close(deltas, torch.tensor([[[0.5, 0, 0, math.log(2)]]]))
+
+
+def test_shares_by_hand() -> None:
+    """Centre (30, 20) and sides 40 x 10 of an image of 100 x 80, whose corner is (0, 0)."""
+    priors = Priors(torch.tensor([[[0.0, 0, 100, 80]]]), torch.ones(1), (1,), (80, 100))
+    deltas = Shares().encode(torch.tensor([[[10.0, 15, 50, 25]]]), priors)
+    torch.testing.assert_close(deltas, torch.tensor([[[0.3, 0.25, 0.4, 0.125]]]))
 
 
 def test_gaussian_corners_by_hand() -> None:

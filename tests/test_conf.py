@@ -26,10 +26,10 @@ SLOTS = {
     for group in GROUPS
     if any(f"@package part.{group}\n" in file.read_text() for file in (CONF / group).glob("*.yaml"))
 }
-# ... and those beside it. `loader` is included by the files of data; recipes, studies, searches and
-# `tta`, which belongs to `evaluate`, have their own tests.
+# ... and those beside it. `loader` is included by the files of data; recipes, studies, searches,
+# `tta`, which belongs to `evaluate`, and `method` of `propose` have their own tests.
 SLOTS -= {"fitted"}  # which is all of a model: tests/fitted
-OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search"}
+OTHERS = GROUPS - SLOTS - {"model", "experiment", "loader", "tta", "study", "search", "method"}
 OTHERS -= {"detector", "fitted"}
 EXTRAS = {("logger", "mlflow")}  # its package may be missing: tests/callbacks/test_trackers.py
 ELSEWHERE = {("trainer", name) for name in ("gpu", "ddp", "mps")}  # tests/engine/test_hardware.py
@@ -232,6 +232,9 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
         ("centernet coder=distribution", ["decodes 68 numbers", "CenterNetTower regresses four"]),
         ("faster_rcnn assigner=sim_ota", ["SimOTA", "SoftmaxWithoutBackground", "ClassAlone"]),
         ("faster_rcnn quality_loss=objectness", ["does not use 'quality_loss'", "box_loss"]),
+        ("localizer priors=points_single", ["GlobalTower", "Points", "priors=canvas"]),
+        ("centernet priors=canvas", ["Canvas", "CenterNetTower", "tower=global"]),
+        ("localizer class_loss=softmax", ["SoftmaxCrossEntropy", "GlobalTower predicts none"]),
         ("fcos part.levels=[8,16,64]", ["resnet18", "stride 64", "[2, 4, 8, 16, 32]"]),
         ("yolov3 norm=group32", ["32 groups", "8 channels"]),
     ],

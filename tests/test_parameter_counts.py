@@ -38,6 +38,8 @@ KL = "faster_rcnn for 80 and one more layer of 1024 x 324 + 324, KL-Loss's bbox_
 IOU_NET = "faster_rcnn for 80 and 12544 x 1024, 1024 x 1024 and 1024 x 80 with biases"
 CENTERNET2 = "the release's CenterNet2(-F)_R50_1x, built with batch norms that learn"
 CENTERNET = "layers of CenterNet's released networks/"
+LOCALIZER = "23,508,032 of ResNet-50 without its classifier and 2049 x (C + 4)"
+WINDOWS = "8,543,296 of ResNet-50 up to stride 16 and 1025 x (1 + C + 4)"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
 YOLOX = "parameters of yolox 0.3.0, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
@@ -136,6 +138,9 @@ PUBLISHED = [
     ("efficientdet_d7x", 90, [], 77_147_166, EFFDET),
     ("efficientdet_d7x", 80, [], 77_112_516, EFFDET),
     ("efficientdet_d7x", 20, [], 76_904_616, EFFDET),
+    ("localizer", 20, [], 23_557_208, LOCALIZER),
+    ("localizer", 80, [], 23_680_148, LOCALIZER),
+    ("sliding_window", 20, [], 8_568_921, WINDOWS),
     ("yolox_nano", 80, [], 912_159, YOLOX),
     ("yolox_nano", 20, [], 900_459, YOLOX),
     ("yolox_tiny", 80, [], 5_055_855, YOLOX),
@@ -237,6 +242,22 @@ def test_backbones_of_timm(name: str, count: int) -> None:
     """As timm 1.0.31 counts those of `features_only`."""
     with torch.device("meta"):
         assert _count(TimmBackbone(name)) == count
+
+
+@pytest.mark.parametrize(
+    ("family", "network", "regressors"),
+    [("rcnn", 56_954_261, 737_360), ("rcnn_vgg", 134_346_581, 2_007_120)],
+)
+def test_numbers_of_rcnn(family: str, network: int, regressors: int) -> None:
+    """Layers of bvlc_reference_rcnn_ilsvrc13's and VGG-16's prototxt with fc8 of 21, VOC."""
+    with torch.device("meta"):
+        fitted = detectors.build(family, num_classes=20).fitted
+    assert fitted.described() == {
+        "network": network,
+        "machines": 20 * 4097,
+        "regressors": regressors,
+    }
+    assert _count(fitted) == network
 
 
 def test_extraction() -> None:

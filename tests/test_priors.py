@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from detectors.ops.boxes import centers, sides
-from detectors.priors import BoxGrid, Points, anchors, octave_anchors
+from detectors.priors import BoxGrid, Canvas, Points, anchors, octave_anchors
 from tests.examples import feature_maps, points, shapes
 
 RATIOS = [0.5, 1.0, 2.0]
@@ -146,3 +146,11 @@ def test_priors_per_cell_are_what_a_tower_must_predict() -> None:
         cells = [level.shape[2] * level.shape[3] for level in features]
         counts = [a * b for a, b in zip(grid.per_cell, cells, strict=True)]
         assert grid(features, specs).level_sizes == tuple(counts)
+
+
+def test_the_canvas_is_one_prior_whatever_the_cells() -> None:
+    priors = Canvas()(*feature_maps([32], 64, 96))
+    assert priors.boxes.tolist() == [[[0, 0, 96, 64]]]
+    assert (priors.level_sizes, priors.canvas, priors.stride.tolist()) == ((1,), (64, 96), [32.0])
+    with pytest.raises(ValueError, match="for 1 feature levels"):
+        Canvas()(*feature_maps([16, 32], 64, 96))

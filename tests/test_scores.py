@@ -13,6 +13,7 @@ from detectors.scores import (
     LinearClassTimesQuality,
     RootOfClassTimesQuality,
     Score,
+    SoftmaxAlone,
     SoftmaxTimesQuality,
     SoftmaxWithoutBackground,
 )
@@ -23,6 +24,7 @@ SCORES: dict[Score, list[float]] = {  # of the logits 0 and ln 3, and of the qua
     RootOfClassTimesQuality(): [0.4**0.5, 0.6**0.5],
     GatedRoot(): [0.4**0.5, 0.6**0.5],
     SoftmaxWithoutBackground(): [0.75],
+    SoftmaxAlone(): [0.25, 0.75],
     SoftmaxTimesQuality(): [0.2, 0.6],
     LinearClassTimesQuality(): [0.0, 1.0],
 }

@@ -58,6 +58,8 @@ LIMITS = {
     "foveabox": Costs(Cost(866, 81.7), Cost(395, 12.2)),
     "foveabox_align": Costs(Cost(1116, 95.5), Cost(470, 14.6)),
     "gfl": Costs(Cost(1279, 85.3), Cost(412, 13.2)),
+    "localizer": Costs(Cost(447, 73.4), Cost(172, 11.0)),
+    "sliding_window": Costs(Cost(510, 44.2), Cost(185, 12.2)),
 }
 SLACK = 1.02  # versions of torch differ by a few
 WON = 0.9  # below it the limit is to be lowered

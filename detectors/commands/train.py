@@ -22,7 +22,7 @@ from detectors.engine.automatic import Choice, settled
 from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
-from detectors.engine.fitting import fit_stages
+from detectors.engine.fitting import fit_stages, validated
 from detectors.engine.resume import resumed_from
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
@@ -70,6 +70,7 @@ def main(cfg: DictConfig) -> float:
         trackers.announce(trainer.loggers, folder, run.content)
         if fitted:
             fit_stages(trainer, module, data, file, run)
+            run.last = {} if cfg.split == "val" else validated(trainer, module, data)
         else:
             fit(trainer, module, data, file)
         if probing:

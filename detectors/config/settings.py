@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
     "weights": str | None,
     "weights_classes": Count | None,
     "clustering": Part | None,
+    "stages": Mapping,
     "ckpt_path": str | None,
     "tta": Part | Literal["trained"] | None,
     "learning_rate": Part,
@@ -84,6 +85,8 @@ SETTINGS: dict[str, Any] = {
     "run": str | list[str],  # report
     "into": str | None,
     "levels": Count,  # anchors
+    "method": Part,  # propose
+    "splits": list[Literal["train", "val", "test"]],
     "families": list[str],  # tricks
     "tricks": list[str] | None,
     "grid": str,

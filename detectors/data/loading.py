@@ -80,8 +80,9 @@ _BEFORE_QUEUES = 20  # multiprocessing closes them with 10, and they carry the w
 def _end_workers() -> None:
     """Let the workers end before Python does.
 
-    It would send each one SIGTERM, of which they take no notice (`_begin`), and wait for ever. A
-    process that multiprocessing has started runs its finalizers only, any other one atexit first.
+    It would send each one SIGTERM, of which they take no notice (`begin_worker`), and wait for
+    ever. A process that multiprocessing has started runs its finalizers only, any other one atexit
+    first.
     """
     for loader in list(_OPENED):
         loader._end_workers()
@@ -122,7 +123,7 @@ def loader_arguments(
         "num_workers": num_workers,
         "collate_fn": partial(parcel, collate) if num_workers else collate,
         "prefetch_factor": PREFETCHED if num_workers else None,
-        "worker_init_fn": _begin,
+        "worker_init_fn": begin_worker,
         "persistent_workers": num_workers > 0,
         "pin_memory": torch.cuda.is_available(),
     }
@@ -142,7 +143,7 @@ def on_their_way(pictures: int, batch_size: int, num_workers: int, pixels: int) 
     return {what: ready * pixels * 3}
 
 
-def _begin(worker: int) -> None:
+def begin_worker(worker: int) -> None:
     """Keeps OpenCV from starting as many threads as there are cores in every worker.
 
     A signal to all processes of a run is for the main one, which needs the workers for the step

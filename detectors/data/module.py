@@ -25,6 +25,7 @@ from detectors.data.shared_memory import check_fits
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source, path_of
 from detectors.data.sources.first import First
+from detectors.data.sources.one_object import LargestObject, check_one_object
 from detectors.data.sources.relabelled import Relabelled
 from detectors.data.unreadable import Tally, check_readable, check_share
 from detectors.structures import Annotations
@@ -71,11 +72,13 @@ class DetectionData:
         overfit: pictures that are learnt by heart: the first so many of `train` that have an object
             are training and validation, without augmentation, mixes, balance and other sizes.
             None: all are learnt.
+        objects: "all"; or "one": a picture with several is refused; or "largest": of several the
+            largest counts and the others are ignored.
         trust_paths, root: what the config hands to the readers; they stand here so that one word
             serves all splits.
 
     Raises:
-        ValueError: a number is out of its range, cache is none of those known, or `closing` has no
+        ValueError: a number is out of its range, a word is none of those known, or `closing` has no
             mix to end; or, when read, the splits disagree with `num_classes`, `classes` or each
             other.
     """
@@ -103,6 +106,7 @@ class DetectionData:
         max_unreadable: float = 0.01,
         read_all: bool = False,
         overfit: int | None = None,
+        objects: str = "all",
         trust_paths: bool = False,
         root: str | None = None,
     ) -> None:
@@ -115,6 +119,8 @@ class DetectionData:
             raise ValueError(f"found data.cache={cache}, expected null or ram")
         if decode not in ("exact", "reduced"):
             raise ValueError(f"found data.decode={decode}, expected exact or reduced")
+        if objects not in ("all", "one", "largest"):
+            raise ValueError(f"found data.objects={objects}, expected all, one or largest")
         if overfit is not None:
             check("data", whole("overfit", overfit, 1))
             _log.warning("data.overfit=%d: so many pictures alone, without augmentation", overfit)
@@ -152,6 +158,7 @@ class DetectionData:
         self.max_unreadable = max_unreadable
         self.read_all = read_all
         self.overfit = overfit
+        self.objects = objects
         self.trust_paths = trust_paths
         self.root = root
         self.place = (0, 1)  # rank of this process, and how many there are
@@ -183,8 +190,16 @@ class DetectionData:
             _check_objects(split, source.annotations)
             if self.overfit is not None and split in SPLITS["fit"]:
                 source = First(source, self.overfit)
-            self._sources[reader] = self._ordered(split, source)
+            self._sources[reader] = self._ordered(split, self._chosen(split, source))
         return self._sources[reader]
+
+    def _chosen(self, split: str, source: Source) -> Source:
+        """The source with the objects that count, as `objects` says."""
+        if self.objects == "largest":
+            return LargestObject(source, split)
+        if self.objects == "one":
+            check_one_object(source, split)
+        return source
 
     def _ordered(self, split: str, source: Source) -> Source:
         """The source with the labels of the model, if there is one."""

@@ -197,7 +197,7 @@ def _facts(
         **_settings(data, trainer),
         "max_epochs": None if is_fitted(cfg) else trainer.max_epochs,
         "parameters": sum(parameter.numel() for parameter in module.detector.parameters()),
-        **asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"]),
+        **_operations(cfg, canvas),
         "metrics": None,
         "measured_epoch": None,
         "latency": None,
@@ -232,6 +232,13 @@ def code_and_machine(device: torch.device) -> dict[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
     }
+
+
+def _operations(cfg: DictConfig, canvas: tuple[int, int]) -> dict[str, Any]:
+    """Those of the detector for one picture, or why they are not known."""
+    if is_fitted(cfg):
+        return {"flops": None, "flops_missing": "they depend on the picture"}
+    return asked("flops", lambda: operations(sketch(cfg).eval(), *canvas)["all"])
 
 
 def _settings(data: Any, trainer: Trainer) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 PACKAGES = (  # all that take part in a result
     *("torch", "lightning", "torchvision", "timm", "hydra-core", "albumentations", "numpy"),
-    *("opencv-python-headless", "pillow", "torchmetrics"),
+    *("opencv-python-headless", "pillow", "torchmetrics", "scikit-learn"),
 )
 
 

@@ -63,6 +63,7 @@ class Tower(nn.Module, ABC):
     only_canvas: Annotated[
         tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
     ] = None
+    one_cell: Annotated[bool, "whether it makes one cell of each level, whatever its size"] = False
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> list[Maps]:

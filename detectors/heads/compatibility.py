@@ -8,6 +8,7 @@ from detectors.coders import Coder
 from detectors.contracts import made_by
 from detectors.heads import RegionHead, Tower
 from detectors.losses import LossTerm
+from detectors.priors import PriorGrid
 from detectors.scores import Score
 
 
@@ -54,6 +55,24 @@ def check_compatibility(
     _check_background(predictor, losses.values(), score)
     _check_activation(losses, score)
     _check_deltas(losses, coder)
+
+
+def check_cells(tower: Tower, priors: PriorGrid) -> None:
+    """Refuse a tower and priors of which only one takes a level for one cell.
+
+    Raises:
+        ValueError: names both, and what fits.
+    """
+    if tower.one_cell and not priors.one_cell:
+        raise ValueError(
+            f"{type(tower).__name__} predicts once for a level, but {type(priors).__name__} lays "
+            "priors on each cell: choose priors=canvas, or another tower, such as tower=windows"
+        )
+    if priors.one_cell and not tower.one_cell:
+        raise ValueError(
+            f"{type(priors).__name__} has one prior for a level, but {type(tower).__name__} "
+            "predicts for each cell: choose tower=global, or other priors, such as priors=points"
+        )
 
 
 def check_assigner(assigner: Assigner, losses: dict[str, LossTerm], score: Score) -> None:

@@ -9,7 +9,12 @@ from detectors.assigners import Assigner
 from detectors.coders import Coder
 from detectors.contracts import check_contract
 from detectors.heads import Head, Maps, Tower
-from detectors.heads.compatibility import check_assigner, check_compatibility, numbers_of
+from detectors.heads.compatibility import (
+    check_assigner,
+    check_cells,
+    check_compatibility,
+    numbers_of,
+)
 from detectors.heads.criterion import Criterion, LossNormalizers, LossWeights, present
 from detectors.losses import LossTerm, Mining
 from detectors.priors import PriorGrid, check_levels
@@ -65,6 +70,7 @@ class DenseHead(Head):
         numbers = numbers_of(coder, tower, "tower=shared or shared_quality")
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **numbers)
         check_contract(self.tower, Tower)
+        check_cells(self.tower, priors)
         self.only_canvas = self.tower.only_canvas
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining

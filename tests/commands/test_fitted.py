@@ -43,6 +43,7 @@ def test_a_run_tells_what_it_was_and_what_it_cost(run: Path) -> None:
     log = (run / "log.txt").read_text()
     assert "stage 1/2 colours: boxes " in log
     assert "stage 2/2 side: side " in log
+    assert "WARNING" not in log
 
 
 def metrics(folder: Path) -> dict[str, float]:

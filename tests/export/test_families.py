@@ -14,7 +14,7 @@ from tests.export.conftest import draw
 
 FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "faster_rcnn",
             "centernet", "fcos", "efficientdet_d0", "atss", "ota", "paa", "gfl",
-            "foveabox")  # fmt: skip
+            "foveabox", "localizer", "sliding_window")  # fmt: skip
 
 
 @pytest.mark.slow

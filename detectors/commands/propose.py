@@ -1,0 +1,82 @@
+"""Write boxes that may hold objects to a file, for a second stage, and tell their recall."""
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from detectors.callbacks.progress import Steps
+from detectors.config.instantiate import instantiate
+from detectors.data.proposals.feeding import PictureProposals
+from detectors.data.proposals.files import ProposalFile
+from detectors.data.proposals.making import Made, Making, Store, made, work_of
+from detectors.data.proposals.recall import THRESHOLDS, Coverage, coverage
+from detectors.data.sources.annotations import examples
+from detectors.data.sources.base import Source
+from detectors.engine.build import configured_job
+from detectors.engine.console import console
+
+_log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> Path:
+    """Make what is missing, write the file and print a table for each split; the file."""
+    cfg = configured_job(cfg)
+    data, method = instantiate(cfg, "data"), instantiate(cfg, "method")
+    splits = [split for split in cfg.splits if data.readers.get(split) is not None]
+    sources = {split: data.source(split) for split in splits or cfg.splits}
+    node = OmegaConf.to_container(cfg.method, resolve=True)
+    store = Store(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
+    work = work_of(sources, store.keys())
+    make(Making(work, method, cfg.count, cfg.seed), data.num_workers, store)
+    proposals = store.finish()
+    for split, source in sources.items():
+        console().print(table(split, covered(proposals, source, split, store.file)))
+    _log.info("%s: %d pictures, %d boxes", store.file, len(proposals.keys), len(proposals.boxes))
+    return store.file
+
+
+def make(making: Making, processes: int, store: Store) -> None:
+    """Fill the store; what is there when an error or a signal comes is kept."""
+    bar, seconds, lost = Steps(Console(stderr=True)), 0.0, list[str]()
+    bar.open("proposing", len(making))
+    try:
+        for done, item in enumerate(made(making, processes), start=1):
+            store.add(item)
+            seconds += item.seconds
+            _told(item, lost)
+            if bar.due():
+                bar.show(done, f"{seconds / done:.2f} CPU s a picture")
+    finally:
+        bar.close()
+        store.keep()
+    if len(making):
+        _log.info("%d pictures, %.2f CPU s each", len(making), seconds / len(making))
+    if lost:
+        _log.warning("%d pictures have no proposals: %s", len(lost), examples(lost))
+
+
+def _told(item: Made, lost: list[str]) -> None:
+    if item.reason is not None:
+        lost.append(item.reason)
+
+
+def covered(proposals: ProposalFile, source: Source, split: str, file: Path) -> list[Coverage]:
+    """The figures of a split."""
+    own = PictureProposals(proposals, source, f"{file} ({split})")
+    ids = source.annotations.image_ids.tolist()
+    return coverage([own.boxes(number) for number in ids], source.annotations)
+
+
+def table(split: str, figures: list[Coverage]) -> Table:
+    """A row for each number of proposals."""
+    told = Table(title=f"{split}: objects that a proposal overlaps")
+    recalls = [f"IoU {threshold}" for threshold in THRESHOLDS]
+    for name in ("proposals", "of a picture", *recalls, "ABO", "MABO"):
+        told.add_column(name, justify="right")
+    for row in figures:
+        shares = [f"{value:.3f}" for value in (*row.recall, row.abo, row.mabo)]
+        told.add_row(str(row.count), f"{row.mean_count:.0f}", *shares)
+    return told

@@ -1,0 +1,30 @@
+"""`detectors propose` writes a file that the same words find complete."""
+
+import pytest
+
+from detectors.data.proposals.files import read_proposals
+
+WORDS = ["data=scenes_easy", "data.train.read.count=3", "data.val.count=2", "data.num_workers=0"]
+
+
+def rows(printed: str) -> list[list[str]]:
+    """Cells of the tables' lines with numbers."""
+    return [line.split("│") for line in printed.splitlines() if line.startswith("│")]
+
+
+def test_a_file_and_a_table_for_each_split(detectors, tmp_path, capsys) -> None:
+    detectors(tmp_path, "propose", *WORDS, "method=dense", "count=300")
+    printed = capsys.readouterr().out
+    titles = [line.split()[0] for line in printed.splitlines() if "objects that" in line]
+    assert titles == ["train:", "val:"]
+    file = read_proposals(tmp_path / "proposals" / "scenes_easy_dense.npz")
+    assert len(file.keys) == 5
+    assert len(file.boxes) == 5 * 300
+    detectors(tmp_path, "propose", *WORDS, "method=dense", "count=300")
+    assert rows(capsys.readouterr().out) == rows(printed)
+
+
+def test_selective_search_covers_plain_shapes(detectors, tmp_path, capsys) -> None:
+    pytest.importorskip("skimage")
+    detectors(tmp_path, "propose", *WORDS, "splits=[val]", "file=mine.npz")
+    assert float(rows(capsys.readouterr().out)[-1][3]) > 0.8  # recall of 2000 at IoU 0.5
