@@ -66,6 +66,7 @@ class DenseHead(Head):
         self.tower = tower(specs, num_classes=num_classes, per_cell=priors.per_cell, **numbers)
         check_contract(self.tower, Tower)
         self.only_canvas = self.tower.only_canvas
+        self.finds_points = coder.kind == "point"
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )
