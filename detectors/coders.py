@@ -12,7 +12,7 @@ from detectors.ops.boxes import centers, from_center, sides
 from detectors.ranges import Count, Positive, Weight
 from detectors.structures import PriorRows, Priors
 
-DeltaKind = Literal["box", "distribution", "gaussian"]
+DeltaKind = Literal["box", "distribution", "gaussian", "point"]
 EPSILON = 1e-6
 
 
@@ -21,7 +21,8 @@ class Coder(nn.Module, ABC):
 
     numbers: Annotated[int, "how many numbers of each prior it decodes"] = 4
     kind: Annotated[
-        DeltaKind, "whether these are a box, a distribution for each side, or a Gaussian for each"
+        DeltaKind,
+        "whether these are a box, a distribution for each side, a Gaussian for each, or a point",
     ] = "box"
     # Parameters that another coder has, with the reason why this one has not.
     lacking = MappingProxyType(
@@ -37,7 +38,7 @@ class Coder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
-        """Deltas [..., N, 4] of boxes [..., N, 4]; always four, whatever `numbers` is.
+        """Deltas [..., N, 4] of boxes [..., N, 4], whatever `numbers` is; of a point [..., N, 2].
 
         Where a prior has several objects, its rows come as `PriorRows`, with strides [B, N].
         """
@@ -256,6 +257,26 @@ class CenterOffset(Coder):
         stride = priors.stride[..., None]
         center = centers(priors.boxes) + (deltas[..., :2] - 0.5) * stride
         return from_center(center, deltas[..., 2:].clamp(min=0) * stride)
+
+
+class PointOffset(Coder):
+    """Offset of a point from the cell's corner, in strides (CornerNet, sec. 3.2, eq. 2).
+
+    The point of a box that is encoded is its middle; what is decoded are boxes without sides.
+    Priors are points in the middle of their cells.
+    """
+
+    numbers, kind = 2, "point"
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """(offset x, offset y) [..., N, 2]."""
+        shift = centers(boxes) - centers(priors.boxes)
+        return shift / priors.stride[..., None] + 0.5
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., N, 4] of deltas [..., N, 2]."""
+        point = centers(priors.boxes) + (deltas - 0.5) * priors.stride[..., None]
+        return torch.cat([point, point], dim=-1)
 
 
 class CellOffset(Coder):

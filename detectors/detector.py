@@ -30,7 +30,7 @@ class Detector(nn.Module):
         mean, std: of RGB in 0..255, subtracted and divided by.
 
     Raises:
-        ValueError: a part lacks an attribute of its contract.
+        ValueError: a part lacks an attribute of its contract, or the head finds points, not boxes.
     """
 
     mean: Tensor
@@ -53,6 +53,7 @@ class Detector(nn.Module):
         check_contract(self.neck, Neck)
         self.head = head(self.neck.specs)
         check_contract(self.head, Head)
+        _check_boxes(self.head)
         self.postprocess = postprocess
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -114,6 +115,14 @@ class Detector(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """Levels of the neck, what the head looks at."""
         return self.neck(self.backbone((images.float() - self.mean) / self.std))
+
+
+def _check_boxes(head: Head) -> None:
+    if head.finds_points:
+        raise ValueError(
+            f"{type(head).__name__} finds points, but nothing makes boxes of them: choose "
+            "head=corners, or another coder, such as coder=center_offset"
+        )
 
 
 def _whole(images: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ class Pairs(NamedTuple):
     matched: Tensor  # [B, P] int64, row of Targets
     boxes: Tensor  # [B, P, 4] of the objects
     weight: Tensor  # [B, P] float32; 0 where a row is no pair
-    deltas: Tensor | None = None  # [B, P, 4] what the boxes are encoded to, once matched
+    deltas: Tensor | None = None  # [B, P, 4 or 2] what the boxes are encoded to, once matched
 
 
 class Assignment(NamedTuple):
@@ -199,7 +199,7 @@ class Matched(NamedTuple):
     predictions: Predictions
     boxes: Tensor  # [B, N, 4] decoded predictions
     target_boxes: Tensor  # [B, N, 4]
-    target_deltas: Tensor  # [B, N, 4]
+    target_deltas: Tensor  # [B, N, 4]; of points [B, N, 2]
     target_scores: Tensor  # [B, N, C] in [0, 1]; zero for background
     labels: Tensor  # [B, N] int64, class of the matched object
     positive: Tensor  # [B, N] float32 0 or 1

@@ -14,6 +14,7 @@ from detectors.coders import (
     Distance,
     GaussianCorners,
     LogDistance,
+    PointOffset,
     Shares,
     Yolo,
 )
@@ -268,3 +269,15 @@ def test_log_distance_cuts_what_lies_outside() -> None:
     priors = points([8], height=8, width=16)
     deltas = LogDistance().encode(torch.tensor([[[6.0, 4, 16, 16]]]), priors)
     torch.testing.assert_close(deltas[0, 0, :2], torch.full((2,), -math.log(16)))
+
+
+def test_a_point_is_its_cell_and_its_offset() -> None:
+    """By hand: the middle (10, 21) of a box lies in the third cell of the sixth row of four."""
+    priors = points([4], 32, 16)
+    place = 5 * 4 + 2
+    box = torch.tensor([2.0, 20, 18, 22]).expand(1, 32, 4)
+    deltas = PointOffset().encode(box, priors)
+    torch.testing.assert_close(deltas[0, place], torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(
+        PointOffset().decode(deltas, priors), torch.tensor([10.0, 21, 10, 21]).expand(1, 32, 4)
+    )

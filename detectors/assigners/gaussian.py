@@ -8,7 +8,7 @@ from detectors.assigners.best_shape import cells_away
 from detectors.assigners.ties import assignable, last, multi_hot
 from detectors.ops.boxes import clip, sides
 from detectors.ops.selection import gather_rows
-from detectors.ranges import Share, Weight
+from detectors.ranges import Positive, Share, Weight
 from detectors.structures import Assignment, Pairs, Predictions, Priors, Targets
 
 
@@ -16,10 +16,11 @@ class Gaussian(Assigner):
     """The cell of the centre is positive; its neighbours are softly so (CenterNet, sec. 3).
 
     Class targets are `exp(-d^2 / 2 sigma^2)` within radius r of the centre's cell along each axis,
-    sigma = (2 r + 1) / 6, the largest where objects of one class overlap. Of several objects in one
-    cell each is paired with it, as in the release; losses that do not look at `pairs` see the last
-    one's box. Where a cell has several priors, or there are several levels, all are positive and
-    keep the last object's box; an object that lost the first of its priors is paired with it too.
+    sigma = (2 r + 1) / `sigmas`, the largest where objects of one class overlap. Of several objects
+    in one cell each is paired with it, as in the release; losses that do not look at `pairs` see
+    the last one's box. Where a cell has several priors, or there are several levels, all are
+    positive and keep the last object's box; an object that lost the first of its priors is paired
+    with it too.
 
     Args:
         radius: "released" reproduces the published models, "exact" is what the paper describes.
@@ -27,17 +28,23 @@ class Gaussian(Assigner):
         margin: cells at the right and lower border that boxes are cut off from, so that their
             centre and radius are those of the rest; the release cuts boxes to the size of its
             output less one. Objects of which nothing is left are not assigned. 0: none.
+        sigmas: how many fit into the diameter.
     """
 
     own_classes = True
 
     def __init__(
-        self, radius: str = "released", overlap: Share = 0.7, margin: Weight = 1.0
+        self,
+        radius: str = "released",
+        overlap: Share = 0.7,
+        margin: Weight = 1.0,
+        sigmas: Positive = 6.0,
     ) -> None:
         super().__init__()
         if radius not in RADII:
             raise ValueError(f"radius {radius!r} is unknown: choose one of {sorted(RADII)}")
         self.radius, self.overlap, self.margin = RADII[radius], overlap, margin
+        self.sigmas = sigmas
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
@@ -47,7 +54,7 @@ class Gaussian(Assigner):
         away = cells_away(priors, objects).abs()
         side = sides(objects) / priors.stride[0]
         radius = self.radius(side.ceil(), self.overlap).floor().clamp(min=0)[:, :, None]
-        sigma = (2 * radius + 1) / 6
+        sigma = (2 * radius + 1) / self.sigmas
         heat = torch.exp(-away.square().sum(-1) / (2 * sigma.square()))  # [B, M, N]
         drawn = real[:, :, None] & (away.amax(-1) <= radius)
         heat = torch.where(drawn & (heat >= HEAT_EPSILON), heat, 0.0)

@@ -16,6 +16,9 @@ class Head(nn.Module, ABC):
     only_canvas: Annotated[
         tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
     ] = None
+    finds_points: Annotated[bool, "whether it finds points, which another head has to group"] = (
+        False
+    )
 
     @abstractmethod
     def forward(

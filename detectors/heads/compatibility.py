@@ -175,12 +175,24 @@ def _check_activation(losses: dict[str, LossTerm], score: Score) -> None:
             )
 
 
+def _fitting(coder: Coder) -> str:
+    """A loss for what the coder decodes."""
+    decoded = "a loss on decoded boxes, such as box_loss=giou"
+    return "box_loss=offset" if coder.kind == "point" else decoded
+
+
 def _check_deltas(losses: dict[str, LossTerm], coder: Coder) -> None:
     """Refuse a term that looks at other deltas than the coder decodes."""
     for name, term in losses.items():
         if term.deltas not in (None, coder.kind):
             raise ValueError(
                 f"the {name} loss {type(term).__name__} looks at a {term.deltas}, but "
-                f"{type(coder).__name__} decodes a {coder.kind}: choose a loss on decoded boxes, "
-                "such as box_loss=giou, or another coder"
+                f"{type(coder).__name__} decodes a {coder.kind}: choose {_fitting(coder)}, or "
+                "another coder"
+            )
+        if name == "box" and term.deltas is None and coder.kind == "point":
+            raise ValueError(
+                f"the box loss {type(term).__name__} looks at decoded boxes, but "
+                f"{type(coder).__name__} decodes points, which have no sides: choose "
+                "box_loss=offset, or another coder"
             )

@@ -72,6 +72,7 @@ class DenseHead(Head):
         check_contract(self.tower, Tower)
         check_cells(self.tower, priors)
         self.only_canvas = self.tower.only_canvas
+        self.finds_points = coder.kind == "point"
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )

@@ -200,6 +200,7 @@ class LocalizationHead(Head):
         self.head = head(specs)
         check_contract(self.head, Head)
         self.only_canvas = self.head.only_canvas
+        self.finds_points = self.head.finds_points
         self.pooler = pooler(specs)
         check_contract(self.pooler, Pooler)
         self.branch = branch(self.pooler.shape, num_classes=num_classes)

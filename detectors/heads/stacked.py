@@ -13,16 +13,15 @@ from detectors.structures import (
     Assignment,
     Candidates,
     FeatureSpec,
-    Predictions,
     Priors,
     Targets,
 )
 
 
 class StackedOutput(NamedTuple):
-    """The predictions of each head; the last one detects."""
+    """What each head predicts; the last one detects."""
 
-    stacks: tuple[Predictions, ...]
+    stacks: tuple[Any, ...]
 
 
 class StackedHead(Head):
@@ -42,6 +41,7 @@ class StackedHead(Head):
             check_contract(one, Head)
         self.heads: Any = nn.ModuleList(heads)
         self.only_canvas = heads[-1].only_canvas
+        self.finds_points = heads[-1].finds_points
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

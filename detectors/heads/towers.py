@@ -362,11 +362,11 @@ class CenterNetTower(Tower):
                 "choose priors=points_single, or tower=shared"
             )
         channels = specs[0].channels
-        self.logits = _branch(channels, width, num_classes, act)
-        self.offsets = _branch(channels, width, 2, act)
-        self.sizes = _branch(channels, width, 2, act)
-        for branch in (self.offsets, self.sizes):
-            normal_init(branch, 0.001)
+        self.logits = branch(channels, width, num_classes, act)
+        self.offsets = branch(channels, width, 2, act)
+        self.sizes = branch(channels, width, 2, act)
+        for numbers in (self.offsets, self.sizes):
+            normal_init(numbers, 0.001)
         expect(probability, self.logits[-1])
 
     def forward(self, features: list[Tensor]) -> list[Maps]:
@@ -376,9 +376,12 @@ class CenterNetTower(Tower):
         return [(self.logits(feature), deltas, None)]
 
 
-def _branch(channels: int, width: Count, outputs: int, act: Activation) -> nn.Sequential:
+def branch(
+    channels: int, width: int, outputs: int, act: Activation, kernel: int = 3
+) -> nn.Sequential:
+    """A convolution, an activation and a 1 x 1 convolution."""
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1),
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2),
         activation(act, width),
         nn.Conv2d(width, outputs, 1),
     )

@@ -25,7 +25,7 @@ class LossTerm(nn.Module, ABC):
     deltas: Annotated[
         DeltaKind | None,
         "whether the deltas it looks at are the four numbers of a box, a distribution for each "
-        "side or a Gaussian for each; None if it looks at none",
+        "side, a Gaussian for each, or the two of a point; None if it looks at none",
     ] = None
     selects: Annotated[bool, "whether it chooses which priors count, so that no mining may"] = False
     counts: Annotated[

@@ -20,14 +20,23 @@ class SmoothL1(LossTerm):
 
     Args:
         beta: where the square turns into a line.
-        weights: of the four numbers.
+        weights: of the four numbers of a box, or of the two of a point.
+
+    Raises:
+        ValueError: there are as many weights of neither.
     """
 
-    deltas, counts = "box", "objects"
+    counts = "objects"
 
     def __init__(self, beta: Weight, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
         super().__init__()
+        if len(weights) not in (2, 4):
+            raise ValueError(
+                f"found {len(weights)} weights {list(weights)}, expected four for the numbers of a "
+                "box, or two for those of a point: give as many"
+            )
         self.beta, self.weights = beta, tuple(weights)
+        self.deltas = "box" if len(weights) == 4 else "point"
 
     def forward(self, matched: Matched) -> Tensor:
         """[B, N]."""

@@ -46,8 +46,14 @@ def matched(*images: str, classes: int = CLASSES) -> Matched:
 
 
 def matched_for(term: nn.Module, *images: str) -> Matched:
-    """The same, with what the term wants: a logit for the background, a Gaussian for each side."""
+    """The same, with what the term wants: background, Gaussians of the sides, or points."""
     given = matched(*images)
+    if getattr(term, "deltas", None) == "point":
+        deltas = torch.randn(*given.labels.shape, 2, requires_grad=True)
+        given = given._replace(
+            predictions=given.predictions._replace(deltas=deltas),
+            target_deltas=given.target_deltas[..., :2],
+        )
     if getattr(term, "deltas", None) == "gaussian":
         deltas = torch.randn(*given.labels.shape, 8, requires_grad=True)
         given = given._replace(predictions=given.predictions._replace(deltas=deltas))

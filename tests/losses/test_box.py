@@ -26,10 +26,10 @@ def positives(given: Matched) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("beta", [0.0, 1 / 9, 1.0])
-@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (0.5, 0.5, 0.05, 0.05)])
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (0.5, 0.5, 0.05, 0.05), (1.0, 0.5)])
 def test_smooth_l1_is_its_formula(beta: float, weights: tuple) -> None:
     """Fast R-CNN, eq. 3: half a square over beta below beta, from there a line of slope one."""
-    given = matched(*STATES)
+    given = matched_for(SmoothL1(beta, weights), *STATES)
     rows = positives(given)
     errors = (given.predictions.deltas - given.target_deltas)[rows].abs().tolist()
     expected = sum(
@@ -38,6 +38,11 @@ def test_smooth_l1_is_its_formula(beta: float, weights: tuple) -> None:
         for error, weight in zip(row, weights, strict=True)
     )
     assert value(SmoothL1(beta, weights), given).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_smooth_l1_is_of_boxes_or_of_points() -> None:
+    with pytest.raises(ValueError, match="found 3 weights"):
+        SmoothL1(1.0, (1.0, 1.0, 1.0))
 
 
 def test_gaussian_kl_is_its_formula_with_the_gradient_of_the_release() -> None:

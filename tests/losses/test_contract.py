@@ -17,6 +17,7 @@ from detectors.coders import (
     Distance,
     GaussianCorners,
     LogDistance,
+    PointOffset,
     Yolo,
 )
 from detectors.heads.criterion import Criterion
@@ -56,6 +57,7 @@ CODERS = {
     "yolo": (Yolo(1.2), shapes([8], [[(373.0, 326.0)]])),
     "center offset": (CenterOffset(), points([8])),
     "cell offset": (CellOffset(), points([8])),
+    "point offset": (PointOffset(), points([8])),
     "log distance": (LogDistance(), points([8])),
     "gaussian corners": (GaussianCorners(), shapes([8], [[(10.0, 13.0)]])),
 }
