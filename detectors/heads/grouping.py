@@ -32,7 +32,7 @@ class PointMap(NamedTuple):
 
 
 class Grouped(NamedTuple):
-    """Boxes that points make, scores falling; a score of zero is none."""
+    """Boxes that points make, scores falling; those that score zero are none."""
 
     boxes: Tensor  # [B, P, 4]
     scores: Tensor  # [B, P]
@@ -94,7 +94,7 @@ class CornerPairs(Grouping):
         fits = alike & near & (high >= low).all(-1)
         scores = (first.scores[:, :, None] + second.scores[:, None]) / 2 * fits
         best, index = scores.flatten(1).topk(min(self.pairs, shape[1] * shape[2]), dim=1)
-        boxes = torch.cat([low, high.maximum(low)], dim=-1)  # in order where nothing fits, too
+        boxes = torch.cat([low, high], dim=-1).masked_fill(~fits[..., None], 0.0)
         boxes = gather_rows(boxes.flatten(1, 2), index)
         return Grouped(boxes, best, first.labels.gather(1, index // shape[2]))
 
