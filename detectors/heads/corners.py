@@ -25,11 +25,8 @@ from detectors.structures import (
     Targets,
 )
 
-PLACES = {
-    "top_left": -0.5,
-    "bottom_right": 0.5,
-    "center": 0.0,
-}  # from the middle of an object, in its sides
+# Where a point lies from the middle of an object, in its sides.
+PLACES = {"top_left": -0.5, "bottom_right": 0.5, "center": 0.0}
 
 
 class CornerOutput(NamedTuple):
