@@ -40,6 +40,9 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
         "+part.head.region_head.width=64",
     ],
     "centernet": ["part.neck.channels=64"],
+    "centernet_triplets": ["part.backbone.stacks=1"],
+    "cornernet": ["part.backbone.stacks=1"],
+    "cornernet_squeeze": ["part.backbone.stacks=1"],
 }
 
 

@@ -16,6 +16,7 @@ from detectors.assigners.responsible import Responsible
 from detectors.assigners.sampled import Sampler
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
+from detectors.heads.grouping import CornerPairs
 from detectors.heads.localization import Jitter
 from detectors.layers.progress import tell
 from detectors.losses import generalized_focal, quality
@@ -34,8 +35,8 @@ ALIKE = {"centernet2_f", "faster_rcnn_kl", "faster_rcnn_v2", "faster_rcnn_vgg", 
 ALIKE |= {"ssd512", "yolov2_voc", "yolov3_spp", "retinanet_nas_fpn"}
 ALIKE |= SCALED | {"efficientdet_d7x"}
 ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
-# As centernet, yolov3, yolov4 and yolox_s from the features on.
-SAME_HEADS = {"centernet_dcn", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
+# As centernet, cornernet, yolov3, yolov4 and yolox_s from the features on.
+SAME_HEADS = {"centernet_dcn", "cornernet_squeeze", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
 # Slow to trace; that their shapes depend on no values, tests/test_conf.py shows too.
 TRACED_SLOWLY = {"atss", "cascade_rcnn", "centernet2", "foveabox_align", "gfl", "iou_net", "ota"}
 TRACED_SLOWLY |= {"paa"}
@@ -58,6 +59,8 @@ def detector(request: pytest.FixtureRequest) -> Detector:
             part.draw = alike  # type: ignore[method-assign]
         if isinstance(part, Sampler):
             part.count = part.most_positive = 10**6
+        if isinstance(part, CornerPairs):
+            part.distance = 100.0
         if isinstance(part, Suppression):
             part.score_threshold, part.per_level, part.detections = 0.0, 30, 20
     return lively(built)

@@ -79,6 +79,7 @@ RECIPES = {
         ],
     ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
+    "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(
         steps=120,
         rate=1e-3,

@@ -40,6 +40,7 @@ CENTERNET2 = "the release's CenterNet2(-F)_R50_1x, built with batch norms that l
 CENTERNET = "layers of CenterNet's released networks/"
 LOCALIZER = "23,508,032 of ResNet-50 without its classifier and 2049 x (C + 4)"
 WINDOWS = "8,543,296 of ResNet-50 up to stride 16 and 1025 x (1 + C + 4)"
+CORNERNET = "parameters of the releases' models/, built with corner pools stubbed"
 EFFDET = "parameters of effdet 0.4.1's tf_efficientdet_*, built without weights"
 YOLOX = "parameters of yolox 0.3.0, built without weights"
 # The release also makes two 1x1 projections with batch norm, of 64 to 128 and 128 to 256 channels,
@@ -118,6 +119,11 @@ PUBLISHED = [
     ("centernet_dla", 80, [], 19_675_892 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_dla", 20, [], 19_660_472 - UNREAD, CENTERNET + "pose_dla_dcn.py"),
     ("centernet_hourglass", 80, [], 191_284_008, CENTERNET + "large_hourglass.py, two stacks"),
+    ("cornernet", 80, [], 201_035_212, CORNERNET),
+    ("cornernet", 20, [], 200_973_532, CORNERNET),
+    ("cornernet_squeeze", 80, [], 31_771_852, CORNERNET),
+    ("centernet_triplets", 80, [], 210_062_960, CORNERNET),
+    ("centernet_triplets", 80, ["part.backbone.stacks=1"], 104_844_152, CORNERNET),
     ("efficientdet_d0", 80, [], 3_874_217, EFFDET),
     ("efficientdet_d0", 90, [], 3_880_067, EFFDET),
     ("efficientdet_d0", 20, [], 3_839_117, EFFDET),

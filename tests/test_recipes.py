@@ -172,6 +172,9 @@ NUMBERS: dict[str, tuple[int, int, dict[int, float]]] = {
         230 * (COCO // 128),
         {180 * (COCO // 128) - 1: 5e-4, 180 * (COCO // 128): 5e-5, 210 * (COCO // 128): 5e-6},
     ),
+    "centernet_triplets_coco": (48, 480_000, {0: 2.5e-4, 449_999: 2.5e-4, 450_000: 2.5e-5}),
+    "cornernet_squeeze_coco": (55, 500_000, {0: 2.5e-4, 449_999: 2.5e-4, 450_000: 2.5e-5}),
+    "cornernet_coco": (49, 500_000, {0: 2.5e-4, 449_999: 2.5e-4, 450_000: 2.5e-5}),
     "centernet_voc": (
         32,
         70 * (VOC // 32),
@@ -190,6 +193,7 @@ DECAY = {
     "retinanet": 1e-4,
     "fcos": 1e-4,
     "centernet_": 0.0,
+    "cornernet": 0.0,
 }
 DECAY |= dict.fromkeys(("atss", "ota", "paa", "gfl", "fovea"), 1e-4)
 DECAY |= dict.fromkeys(("iou_net", "centernet2", "cascade_rcnn", "faster_rcnn_kl"), 1e-4)

@@ -50,6 +50,8 @@ LIMITS = {
     "retinanet": Costs(Cost(861, 87.4), Cost(403, 14.0)),
     "faster_rcnn": Costs(Cost(1406, 168.2), Cost(659, 61.8)),
     "centernet": Costs(Cost(683, 87.1), Cost(230, 62.0)),
+    "cornernet": Costs(Cost(1444, 38.5), Cost(497, 161.0)),
+    "centernet_triplets": Costs(Cost(1919, 55.2), Cost(693, 168.0)),
     "fcos": Costs(Cost(1143, 81.5), Cost(433, 12.5)),
     "efficientdet_d0": Costs(Cost(3030, 151.3), Cost(1016, 59.0)),
     "atss": Costs(Cost(1372, 81.9), Cost(452, 12.5)),

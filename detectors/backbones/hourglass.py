@@ -1,6 +1,6 @@
 """Stacked hourglasses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -41,9 +41,11 @@ class StackedHourglass(Backbone):
             ConvNormAct(3, stem, 7, stride=2, norm=norm, act=act),
             Residual(stem, width, 2, norm, act),
         )
-        self.hourglasses = nn.ModuleList(
-            Hourglass(widths, depths, norm, act) for _ in range(stacks)
-        )
+
+        def block(before: int, after: int, stride: int) -> nn.Module:
+            return Residual(before, after, stride, norm, act)
+
+        self.hourglasses = nn.ModuleList(Hourglass(widths, depths, block) for _ in range(stacks))
         self.outputs = nn.ModuleList(
             ConvNormAct(width, width, 3, norm=norm, act=act) for _ in range(stacks)
         )
@@ -52,13 +54,22 @@ class StackedHourglass(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> one [B, channels, H / 4, W / 4] per stack."""
-        x = self.stem(images)
-        features = [self.outputs[0](self.hourglasses[0](x))]
-        further = zip(self.joints, self.hourglasses[1:], self.outputs[1:], strict=True)
-        for joint, hourglass, output in further:
-            x = joint(x, features[-1])
-            features.append(output(hourglass(x)))
-        return features
+        return stacked(self.stem(images), self.hourglasses, self.outputs, self.joints)
+
+
+def stacked(
+    x: Tensor, hourglasses: nn.ModuleList, outputs: nn.ModuleList, joints: nn.ModuleList
+) -> list[Tensor]:
+    """What each hourglass makes of what entered the one before it and of its output."""
+    features = [outputs[0](hourglasses[0](x))]
+    further = zip(joints, list(hourglasses)[1:], list(outputs)[1:], strict=True)
+    for joint, hourglass, output in further:
+        x = joint(x, features[-1])
+        features.append(output(hourglass(x)))
+    return features
+
+
+Block = Callable[[int, int, int], nn.Module]  # channels before and behind, and the stride
 
 
 class Hourglass(nn.Module):
@@ -66,30 +77,38 @@ class Hourglass(nn.Module):
 
     Args:
         widths: channels here and at each half further down.
-        depths: residual blocks at each of them.
-        norm, act: of every convolution.
+        depths: blocks at each of them.
+        block: makes a block.
+        upsample: makes what doubles the size on the way up, `(channels)`; each cell four times if
+            None.
     """
 
     def __init__(
-        self, widths: Sequence[int], depths: Sequence[int], norm: Norm, act: Activation
+        self,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        block: Block,
+        upsample: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         (width, inner), depth = widths[:2], depths[0]
-        self.stay = _blocks([width] * (depth + 1), norm, act)
-        self.down = nn.Sequential(
-            Residual(width, inner, 2, norm, act), _blocks([inner] * depth, norm, act)
-        )
+        self.stay = _blocks([width] * (depth + 1), block)
+        self.down = nn.Sequential(block(width, inner, 2), _blocks([inner] * depth, block))
         self.middle: nn.Module = (
-            Hourglass(widths[1:], depths[1:], norm, act)
+            Hourglass(widths[1:], depths[1:], block, upsample)
             if len(widths) > 2
-            else _blocks([inner] * (depths[1] + 1), norm, act)
+            else _blocks([inner] * (depths[1] + 1), block)
         )
-        self.up = _blocks([inner] * depth + [width], norm, act)
+        self.up = _blocks([inner] * depth + [width], block)
+        self.upsample = None if upsample is None else upsample(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] alike."""
+        height, width = x.shape[-2:]
         small = self.up(self.middle(self.down(x)))
-        return self.stay(x) + F.interpolate(small, size=x.shape[-2:])
+        if self.upsample is None:
+            return self.stay(x) + F.interpolate(small, size=(height, width))
+        return self.stay(x) + self.upsample(small)[..., :height, :width]  # less where sizes are odd
 
 
 class Joint(nn.Module):
@@ -127,8 +146,6 @@ class Residual(nn.Module):
         return self.act(self.second(self.first(x)) + self.skip(x))
 
 
-def _blocks(widths: Sequence[int], norm: Norm, act: Activation) -> nn.Sequential:
-    """A residual block between each two widths."""
-    return nn.Sequential(
-        *(Residual(before, after, 1, norm, act) for before, after in pairwise(widths))
-    )
+def _blocks(widths: Sequence[int], block: Block) -> nn.Sequential:
+    """A block between each two widths."""
+    return nn.Sequential(*(block(before, after, 1) for before, after in pairwise(widths)))

@@ -1,4 +1,4 @@
-"""What our own operators are in ONNX: greedy suppression, pooling from a pyramid, and a fast Mish.
+"""What our own operators are in ONNX, and those of torch that it lacks or is slow at.
 
 Each function takes the arguments of its operator and writes the nodes that stand for it. Importing
 this needs onnxscript.
@@ -53,6 +53,20 @@ def mish(values: Any) -> Any:
     power = op.Exp(op.Min(values, _real(20.0)))
     grown = op.Mul(power, op.Add(power, _real(2.0)))
     return op.Mul(values, op.Div(grown, op.Add(grown, _real(2.0))))
+
+
+def cummax(values: Any, dim: int) -> tuple[Any, Any]:
+    """`torch.cummax` by maxima with what lies 1, 2, 4, ... places before; its places are zeros.
+
+    Of our own `ops.running` asks for the maxima alone.
+    """
+    length, axis, step = values.shape[dim], _ints(dim % len(values.shape)), 1
+    found, lowest = values, op.CastLike(_real(-math.inf), values)
+    while step < length:
+        before = op.Slice(found, _ints(0), _ints(length - step), axis)
+        found = op.Max(found, op.Pad(before, _ints(step, 0), lowest, axis))
+        step *= 2
+    return found, op.ConstantOfShape(op.Shape(values))
 
 
 def not_above(threshold: float) -> float:
@@ -187,6 +201,7 @@ def forms() -> dict[Any, Any]:
         operators.greedy_diou.default: greedy_diou,
         operators.fixed_point.default: fixed_point,
         operators.pooled_regions.default: pooled_regions,
+        torch.ops.aten.cummax.default: cummax,
         torch.ops.aten.mish.default: mish,
         torch.ops.aten.sort.stable: sort_stable,
     }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from detectors.assigners.ties import assignable
 from detectors.heads import Head
 from detectors.heads.dense import DenseHead
-from detectors.heads.grouping import CORNERS, CornerPairs, PointMap
+from detectors.heads.grouping import CORNERS, Grouping, PointMap
 from detectors.heads.region_stage import as_priors
 from detectors.heads.towers import RELU, branch
 from detectors.layers.conv import Activation
@@ -25,7 +25,8 @@ from detectors.structures import (
     Targets,
 )
 
-PLACES = {"top_left": -0.5, "bottom_right": 0.5}  # from the middle of an object, in its sides
+# Where a point lies from the middle of an object, in its sides.
+PLACES = {"top_left": -0.5, "bottom_right": 0.5, "center": 0.0}
 
 
 class CornerOutput(NamedTuple):
@@ -58,20 +59,25 @@ class TagBranch(nn.Module):
 class CornerHead(Head):
     """A dense head for each corner, and tags that tell which corners belong to one object.
 
-    Law and Deng 2018, "CornerNet", sec. 3. Each dense head learns and finds objects as if these lay
-    about their corner: it has points for priors and decodes points. The losses of a name are added.
+    Law and Deng 2018, "CornerNet", sec. 3; with centres Duan et al. 2019, "CenterNet: Keypoint
+    Triplets". Each dense head learns and finds objects as if these lay about their corner: it has
+    points for priors and decodes points. The losses of a name are added.
 
     Args:
         specs: one feature level.
-        points: makes the dense head of each kind of points, `(specs)`.
-        pool: makes what precedes it, `(channels, corner=)`, see `layers.corner_pool`.
+        points: makes the dense head of each kind of points, `(specs)`; kinds are "top_left",
+            "bottom_right" and perhaps "center".
+        pool: makes what precedes that of a corner, `(channels, corner=)`, see
+            `layers.corner_pool`.
         tags: makes what tells the tags of a corner, `(channels)`, see `TagBranch`.
         tag_loss: what these cost.
-        grouping: makes boxes of points.
+        grouping: makes boxes of points, one of `heads.grouping`.
+        center_pool: makes what precedes that of centres, `(channels)`, if there are any.
         margin: pixels at the right and lower border that objects are cut off from; 1 as released.
 
     Raises:
-        ValueError: there are several levels, or a dense head decodes no points.
+        ValueError: there are several levels, a dense head decodes no points, or there are other
+            points than poolings.
     """
 
     def __init__(
@@ -81,7 +87,8 @@ class CornerHead(Head):
         pool: Callable[..., nn.Module],
         tags: Callable[..., nn.Module],
         tag_loss: PullPush,
-        grouping: CornerPairs,
+        grouping: Grouping,
+        center_pool: Callable[..., nn.Module] | None = None,
         margin: Weight = 1.0,
     ) -> None:
         super().__init__()
@@ -94,8 +101,11 @@ class CornerHead(Head):
         heads = {name: head(specs) for name, head in points.items()}
         for name, head in heads.items():
             _check_points(name, head)
-        self.points = nn.ModuleDict(heads)
-        self.pools = nn.ModuleDict({name: pool(channels, corner=name) for name in CORNERS})
+        pools = {name: pool(channels, corner=name) for name in CORNERS}
+        if center_pool is not None:
+            pools["center"] = center_pool(channels)
+        _check_kinds(list(heads), list(pools))
+        self.points, self.pools = nn.ModuleDict(heads), nn.ModuleDict(pools)
         self.tags = nn.ModuleDict({name: tags(channels) for name in CORNERS})
         self.tag_loss, self.grouping, self.margin = tag_loss, grouping, margin
 
@@ -146,7 +156,7 @@ class CornerHead(Head):
         boxes = clip(targets.boxes, edge)
         side = sides(boxes)
         return targets._replace(
-            boxes=_moved(boxes, PLACES.get(name, 0.0)), valid=targets.valid & (side > 0).all(-1)
+            boxes=_moved(boxes, PLACES[name]), valid=targets.valid & (side > 0).all(-1)
         )
 
     def _tags_of(self, output: CornerOutput, name: str, objects: Targets) -> Tensor:
@@ -174,4 +184,12 @@ def _check_points(name: str, head: DenseHead) -> None:
         raise ValueError(
             f"CornerHead groups points, but {type(head.coder).__name__} decodes a "
             f"{head.coder.kind} of each {name}: choose coder=point, or another head"
+        )
+
+
+def _check_kinds(predicted: list[str], pooled: list[str]) -> None:
+    if sorted(predicted) != sorted(pooled):
+        raise ValueError(
+            f"found dense heads for {', '.join(predicted)}, but poolings for {', '.join(pooled)}: "
+            "give `points` those names, and a center_pool if there are centres"
         )

@@ -1,12 +1,13 @@
-"""Groups the corners of objects to boxes."""
+"""Groups the corners of objects, and perhaps their centres, to boxes."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.ops.boxes import centers
+from detectors.ops.boxes import area, centers, clip, sides
 from detectors.ops.selection import gather_rows
 from detectors.postprocess import top_pairs
 from detectors.ranges import Count, Positive
@@ -31,7 +32,7 @@ class PointMap(NamedTuple):
 
 
 class Grouped(NamedTuple):
-    """Boxes that points make, scores falling; a score of zero is none."""
+    """Boxes that points make, scores falling; those that score zero are none."""
 
     boxes: Tensor  # [B, P, 4]
     scores: Tensor  # [B, P]
@@ -53,7 +54,20 @@ def best_peaks(found: PointMap, most: int) -> Keypoints:
     return Keypoints(places, best, labels, tags)
 
 
-class CornerPairs(nn.Module):
+class Grouping(nn.Module, ABC):
+    """Makes boxes of points."""
+
+    @abstractmethod
+    def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:
+        """The best boxes.
+
+        Args:
+            points: "top_left" and "bottom_right" with tags, and perhaps "center".
+            frames: [B, 4] the part of the canvas that each picture fills.
+        """
+
+
+class CornerPairs(Grouping):
     """Every top left corner with every bottom right one that fits (CornerNet, sec. 3.3 and 4.2).
 
     A pair fits if both are of one class, their tags are near, and the second does not lie left of
@@ -70,12 +84,7 @@ class CornerPairs(nn.Module):
         self.most, self.distance, self.pairs = most, distance, pairs
 
     def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:
-        """The best pairs.
-
-        Args:
-            points: "top_left" and "bottom_right", with tags.
-            frames: [B, 4] the part of the canvas that each picture fills.
-        """
+        """The best pairs."""
         first, second = (best_peaks(points[name], self.most) for name in CORNERS)
         shape = (*first.scores.shape, second.scores.shape[1])  # [B, K, K]
         low = first.places[:, :, None].expand(*shape, 2)
@@ -85,8 +94,59 @@ class CornerPairs(nn.Module):
         fits = alike & near & (high >= low).all(-1)
         scores = (first.scores[:, :, None] + second.scores[:, None]) / 2 * fits
         best, index = scores.flatten(1).topk(min(self.pairs, shape[1] * shape[2]), dim=1)
-        boxes = gather_rows(torch.cat([low, high], dim=-1).flatten(1, 2), index)
+        boxes = torch.cat([low, high], dim=-1).masked_fill(~fits[..., None], 0.0)
+        boxes = gather_rows(boxes.flatten(1, 2), index)
         return Grouped(boxes, best, first.labels.gather(1, index // shape[2]))
+
+
+class CenterTriplets(Grouping):
+    """Pairs of corners in whose middle lies a centre of their class (Duan et al. 2019, sec. 3.2).
+
+    The middle is a third of each side of the box, a fifth of large boxes. Of several centres the
+    best counts; a box scores two thirds of its pair and a third of the centre. Boxes that reach too
+    far out of the picture go, the others are cut first, both as released (`test/coco.py`). There
+    areas are those in the original picture, here in pixels of the network input.
+
+    Args:
+        corners: makes the pairs.
+        most: centres that are looked at.
+        large: area above which a box is large; 150 x 150 in the paper.
+        outside: pixels out of the picture that are too far.
+    """
+
+    def __init__(
+        self,
+        corners: CornerPairs,
+        most: Count = 70,
+        large: Positive = 22500.0,
+        outside: Positive = 5.0,
+    ) -> None:
+        super().__init__()
+        self.corners, self.most = corners, most
+        self.large, self.outside = large, outside
+
+    def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:
+        """The best pairs that have a centre."""
+        boxes, scores, labels = self.corners(points, frames)
+        middle, frame = best_peaks(points["center"], self.most), frames[:, None]
+        near = (boxes[..., :2] > frame[..., :2] - self.outside).all(-1)
+        near &= (boxes[..., 2:] < frame[..., 2:] + self.outside).all(-1)
+        boxes = clip(boxes, frame)
+        low, high = self._middles(boxes)
+        held = (middle.places[:, None] > low[:, :, None]).all(-1)  # [B, P, K]
+        held &= (middle.places[:, None] < high[:, :, None]).all(-1)
+        held &= middle.labels[:, None] == labels[..., None]
+        center = (middle.scores[:, None] * held).amax(-1)
+        kept = near & (center > 0) & (scores > 0)
+        best, order = ((2 * scores + center) / 3 * kept).sort(dim=1, descending=True, stable=True)
+        return Grouped(gather_rows(boxes, order), best, labels.gather(1, order))
+
+    def _middles(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Upper left and lower right ends [B, P, 2] of the middles of boxes [B, P, 4]."""
+        parts = torch.where(area(boxes) > self.large, 5.0, 3.0)[..., None]
+        share = (parts - 1) / (2 * parts)  # of a side, before the middle and behind it
+        edge = share * sides(boxes)
+        return boxes[..., :2] + edge, boxes[..., 2:] - edge
 
 
 CORNERS = ("top_left", "bottom_right")

@@ -1,8 +1,8 @@
 """Corner pooling: looks along rows and columns for what belongs to a corner or a centre.
 
 Corner pooling is of CornerNet (Law and Deng 2018, sec. 3.4), cascade corner pooling and centre
-pooling are of CenterNet (Duan et al. 2019, "Keypoint Triplets", sec. 3.3). All are made with
-`(channels, corner=)` and give a map [B, C, H, W] for one.
+pooling are of CenterNet (Duan et al. 2019, "Keypoint Triplets", sec. 3.3). Those of a corner are
+made with `(channels, corner=)`, that of a centre with `(channels)`; all give a map for a map.
 """
 
 from typing import Literal
@@ -75,3 +75,65 @@ class Joined(nn.Module):
 
     def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
         return self.last(self.act(self.pooled(pooled) + self.skip(x)))
+
+
+class CascadeCornerPool(nn.Module):
+    """Corner pooling that also sees what is inside of the object (CenterNet, Fig. 4c and 5b).
+
+    Before a map is pooled along one axis, another is added to it that is pooled along the other. So
+    each side of the object is looked for with what lies behind it.
+
+    Args:
+        channels, corner, norm, act, width: as of `CornerPool`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        corner: Corner,
+        norm: Norm,
+        act: Activation,
+        width: Count | None = None,
+    ) -> None:
+        super().__init__()
+        width = width or channels // 2
+
+        def made() -> ConvNormAct:
+            return ConvNormAct(channels, width, 3, norm=norm, act=act)
+
+        self.corner = corner
+        self.rows, self.columns = made(), made()
+        self.inside_rows, self.inside_columns = made(), made()
+        self.mixed_rows = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.mixed_columns = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.joined = Joined(channels, width, norm, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] alike."""
+        inside = look(self.inside_rows(x), COLUMNS, self.corner)
+        rows = look(self.mixed_rows(self.rows(x) + inside), ROWS, self.corner)
+        inside = look(self.inside_columns(x), ROWS, self.corner)
+        columns = look(self.mixed_columns(self.columns(x) + inside), COLUMNS, self.corner)
+        return self.joined(x, rows + columns)
+
+
+class CenterPool(nn.Module):
+    """The largest value of a cell's whole column and of its whole row (CenterNet, Fig. 4a and 5a).
+
+    Args:
+        channels, norm, act, width: as of `CornerPool`.
+    """
+
+    def __init__(
+        self, channels: int, norm: Norm, act: Activation, width: Count | None = None
+    ) -> None:
+        super().__init__()
+        width = width or channels // 2
+        self.rows = ConvNormAct(channels, width, 3, norm=norm, act=act)
+        self.columns = ConvNormAct(channels, width, 3, norm=norm, act=act)
+        self.joined = Joined(channels, width, norm, act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] alike."""
+        rows = self.rows(x).amax(ROWS, keepdim=True)
+        return self.joined(x, rows + self.columns(x).amax(COLUMNS, keepdim=True))

@@ -9,6 +9,7 @@ from torch.export import Dim
 
 from detectors.export.onnx_forms import forms, not_above
 from detectors.export.pooling import pooled_regions
+from detectors.ops.running import running_maximum
 from detectors.ops.suppression import greedy_diou, greedy_iou
 from tests.examples import random_boxes
 
@@ -24,6 +25,8 @@ class Operators(nn.Module):
             pooled_regions([fine, coarse], boxes, STRIDES, 3, 2),
             order,
             nn.functional.mish(fine),
+            running_maximum(fine, 2),
+            running_maximum(coarse, 3, backwards=True),
         )
 
 
@@ -54,9 +57,11 @@ def test_operators_give_the_same_in_onnx(session, batch, share) -> None:
     given = inputs(batch, share)
     names = [node.name for node in session.get_inputs()]
     found = session.run(None, dict(zip(names, (g.numpy() for g in given), strict=True)))
-    *exact, pooled, order, active = Operators()(*given)
+    *exact, pooled, order, active, down, left = Operators()(*given)
     for expected, kept in zip(exact, found, strict=False):
         assert np.array_equal(expected.numpy(), kept)
+    for expected, largest in zip((down, left), found[5:], strict=True):
+        assert np.array_equal(expected.numpy(), largest)
     assert np.allclose(pooled.numpy(), found[2], atol=1e-4)
     assert np.array_equal(order.numpy(), found[3])
     assert np.allclose(active.numpy(), found[4], rtol=1e-6, atol=1e-30)

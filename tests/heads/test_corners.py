@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import detectors
-from detectors.assigners.gaussian import exact_radius
+from detectors.assigners.gaussian import exact_radius, released_radius
 from detectors.detector import Detector
 from detectors.heads.corners import CornerHead
-from detectors.heads.grouping import CORNERS, CornerPairs, PointMap, best_peaks
+from detectors.heads.grouping import CORNERS, CenterTriplets, CornerPairs, PointMap, best_peaks
 from detectors.structures import Candidates, Priors, Targets
 from tests.examples import points, random_targets, targets
 from tests.test_models import lively
@@ -20,13 +20,29 @@ STRIDE, HEIGHT, WIDTH, CLASSES = 4, 64, 96, 3
 SIZE = HEIGHT // STRIDE, WIDTH // STRIDE
 SMALL = ["size=small", f"image_size=[{HEIGHT},{WIDTH}]"]
 FRAMES = torch.tensor([[0.0, 0, WIDTH, HEIGHT]]).repeat(2, 1)
-PLACES = {"top_left": (0, 1), "bottom_right": (2, 3)}  # columns of a box
+FAMILIES = {"cornernet": (exact_radius, 0.3), "centernet_triplets": (released_radius, 0.7)}
+SIGMAS = {"top_left": 6, "bottom_right": 6, "center": 5}  # of a diameter
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
+def detector(family: str) -> Detector:
     torch.manual_seed(0)
-    return lively(detectors.build("cornernet", SMALL, num_classes=CLASSES)).eval()
+    return lively(detectors.build(family, SMALL, num_classes=CLASSES)).eval()
+
+
+def place_of(name: str, box: list[float]) -> tuple[float, float]:
+    """The named point of a box in cells."""
+    x1, y1, x2, y2 = (side / STRIDE for side in box)
+    return {
+        "top_left": (x1, y1),
+        "bottom_right": (x2, y2),
+        "center": ((x1 + x2) / 2, (y1 + y2) / 2),
+    }[name]
 
 
 def last(detector: Detector) -> CornerHead:
@@ -52,14 +68,15 @@ def cut(objects: Targets, image: int) -> list[tuple[int, list[float]]]:
     return found
 
 
-def drawn(objects: list[tuple[int, list[float]]], name: str) -> Tensor:
-    """Heat maps [C, H, W] of one corner, Gaussian by Gaussian (the release's sample/coco.py)."""
+def drawn(objects: list[tuple[int, list[float]]], name: str, family: str) -> Tensor:
+    """Heat maps [C, H, W] of one point, Gaussian by Gaussian (the release's sample/coco.py)."""
+    radius_of, overlap = FAMILIES[family]
     heat = torch.zeros(CLASSES, *SIZE)
     for label, box in objects:
-        column, row = (int(box[side] / STRIDE) for side in PLACES[name])
+        column, row = map(int, place_of(name, box))
         cells = [math.ceil((box[i + 2] - box[i]) / STRIDE) for i in (0, 1)]
-        radius = max(0, int(exact_radius(torch.tensor(cells, dtype=torch.float32), 0.3)))
-        sigma = (2 * radius + 1) / 6
+        radius = max(0, int(radius_of(torch.tensor(cells, dtype=torch.float32), overlap)))
+        sigma = (2 * radius + 1) / SIGMAS[name]
         for y in range(max(0, row - radius), min(SIZE[0], row + radius + 1)):
             for x in range(max(0, column - radius), min(SIZE[1], column + radius + 1)):
                 value = math.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * sigma**2))
@@ -87,25 +104,25 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_losses_are_those_of_loops(detector: Detector, case: str) -> None:
-    """Heat map, offset and tags of both corners as in the release, object by object."""
+def test_losses_are_those_of_loops(detector: Detector, family: str, case: str) -> None:
+    """Heat maps, offsets and tags as in the release, object by object."""
     torch.manual_seed(2)
     objects = CASES[case]()
     output = predicted(detector, objects)
     found = last(detector).loss(output, objects)
-    expected = dict.fromkeys(found, 0.0)
-    for name in CORNERS:
+    expected, weight = dict.fromkeys(found, 0.0), {"cornernet": 0.5}.get(family, 0.6)
+    for name in output.points:
         peaks, heat_cost, offset_cost, count = 0, 0.0, 0.0, 0
         for image in range(len(objects.boxes)):
             shown = cut(objects, image)
-            target = drawn(shown, name).flatten(1).T  # [H W, C]
+            target = drawn(shown, name, family).flatten(1).T  # [H W, C]
             p = output.points[name].logits[image].sigmoid()
             at_peak = -((1 - p) ** 2) * p.log()
             elsewhere = -((1 - target) ** 4) * p**2 * (1 - p).log()
             heat_cost += float(torch.where(target == 1, at_peak, elsewhere).sum())
             peaks += int((target == 1).sum())
             for _, box in shown:
-                place = [box[side] / STRIDE for side in PLACES[name]]
+                place = place_of(name, box)
                 cell = int(place[1]) * SIZE[1] + int(place[0])
                 deltas = output.points[name].deltas[image, cell].tolist()
                 for offset, at in zip(deltas, place, strict=True):
@@ -115,16 +132,13 @@ def test_losses_are_those_of_loops(detector: Detector, case: str) -> None:
         expected["class"] += heat_cost / max(peaks, 1)
         expected["box"] += offset_cost / max(count, 1)
     for image in range(len(objects.boxes)):
-        tags = [
-            [
-                float(
-                    output.tags[name][image, int(box[y] / STRIDE) * SIZE[1] + int(box[x] / STRIDE)]
-                )
-                for name, (x, y) in PLACES.items()
-            ]
-            for _, box in cut(objects, image)
-        ]
-        means, share = [sum(pair) / 2 for pair in tags], 0.5 / len(objects.boxes)
+        tags = []
+        for _, box in cut(objects, image):
+            cells = {name: map(int, place_of(name, box)) for name in CORNERS}
+            tags.append(
+                [float(output.tags[n][image].view(SIZE)[y, x]) for n, (x, y) in cells.items()]
+            )
+        means, share = [sum(pair) / 2 for pair in tags], weight / len(objects.boxes)
         others = max(len(tags) * (len(tags) - 1), 1)
         for k, mean in enumerate(means):
             expected["pull"] += share * sum((tag - mean) ** 2 for tag in tags[k]) / len(tags)
@@ -210,11 +224,62 @@ def test_groups_as_a_double_loop(most: int, distance: float, seed: int) -> None:
     boxes, scores, labels = CornerPairs(most, distance, pairs=50)(maps, FRAMES[:1])
     real = scores[0] > 0
     assert int(real.sum()) == len(expected[:50])
+    assert (boxes[0, ~real] == 0).all()
     assert (scores[0].diff() <= 0).all()
     for row, (score, label, *box) in enumerate(expected[:50]):
         assert scores[0, row].item() == pytest.approx(score, rel=1e-6)
         assert labels[0, row] == label
         torch.testing.assert_close(boxes[0, row], torch.tensor(box))
+
+
+def with_centers(
+    pairs: list[tuple], centers: list[tuple], frame: list[float], large: float
+) -> list[tuple]:
+    """Pairs in whose middle a centre lies, best first (the release's test/coco.py)."""
+    found = []
+    for score, label, x1, y1, x2, y2 in pairs:
+        low, high, far, deep = frame
+        if x1 <= low - 5 or y1 <= high - 5 or x2 >= far + 5 or y2 >= deep + 5:
+            continue
+        x1, x2 = (min(max(x, low), far) for x in (x1, x2))
+        y1, y2 = (min(max(y, high), deep) for y in (y1, y2))
+        if (x2 - x1) * (y2 - y1) <= large:
+            left, right = (2 * x1 + x2) / 3, (x1 + 2 * x2) / 3
+            top, bottom = (2 * y1 + y2) / 3, (y1 + 2 * y2) / 3
+        else:
+            left, right = (3 * x1 + 2 * x2) / 5, (2 * x1 + 3 * x2) / 5
+            top, bottom = (3 * y1 + 2 * y2) / 5, (2 * y1 + 3 * y2) / 5
+        for center, own, x, y, _ in centers:
+            if own == label and left < x < right and top < y < bottom:
+                found.append(((2 * score + center) / 3, label, x1, y1, x2, y2))
+                break
+    return sorted(found, key=lambda row: -row[0])
+
+
+@pytest.mark.parametrize("large", [1.0, 150.0, 1e9])
+@pytest.mark.parametrize("frame", [[0.0, 0, 48, 40], [12.0, 8, 30, 40]])
+@pytest.mark.parametrize("seed", range(3))
+def test_triplets_as_loops_over_pairs_and_centres(
+    large: float, frame: list[float], seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+
+    def one() -> PointMap:
+        heat = torch.rand(2, 10, 12, generator=draw)
+        numbers = torch.rand(120, 2, generator=draw), torch.randn(120, generator=draw)
+        return map_of(heat, *numbers)
+
+    maps = {name: one() for name in (*CORNERS, "center")}
+    centers = _peaks(maps["center"])[:25]
+    expected = with_centers(loops(maps, 25, 9.0), centers, frame, large)
+    grouping = CenterTriplets(CornerPairs(25, 9.0, pairs=625), most=25, large=large)
+    boxes, scores, labels = grouping(maps, torch.tensor([frame]))
+    assert int((scores[0] > 0).sum()) == len(expected)
+    for row, (score, label, *box) in enumerate(expected):
+        assert scores[0, row].item() == pytest.approx(score, rel=1e-5)
+        assert labels[0, row] == label
+        torch.testing.assert_close(boxes[0, row], torch.tensor(box))
+    assert expected or frame[0]  # whole pictures have some
 
 
 def test_nothing_groups_where_no_corner_fits() -> None:
@@ -247,7 +312,7 @@ def test_detects_what_is_grouped_and_lowered(detector: Detector) -> None:
     found = last(detector).detect(output)
     grouped = last(detector).grouping(
         {
-            name: PointMap(head.detect(output.points[name]), output.tags[name], SIZE)
+            name: PointMap(head.detect(output.points[name]), output.tags.get(name), SIZE)
             for name, head in last(detector).points.items()
         },
         FRAMES,
@@ -281,3 +346,9 @@ def test_assigns_each_object_the_cell_of_its_corner(detector: Detector) -> None:
 def test_what_would_make_no_boxes_is_refused(words: list[str], told: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=told):
         detectors.build("cornernet", [*SMALL, *words])
+
+
+def test_points_and_poolings_are_of_the_same_kinds() -> None:
+    told = "dense heads for top_left, bottom_right, center, but poolings for top_left, bottom_right"
+    with torch.device("meta"), pytest.raises(ValueError, match=told):
+        detectors.build("centernet_triplets", [*SMALL, "part.head.head.center_pool=null"])

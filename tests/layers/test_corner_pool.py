@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detectors.layers.corner_pool import COLUMNS, ROWS, Corner, CornerPool, look
+from detectors.layers.corner_pool import (
+    COLUMNS,
+    ROWS,
+    CascadeCornerPool,
+    CenterPool,
+    Corner,
+    CornerPool,
+    Joined,
+    look,
+)
 from detectors.ops.running import running_maximum
 
 CORNERS: tuple[Corner, ...] = ("top_left", "bottom_right")
@@ -51,17 +60,42 @@ def test_the_gradient_goes_to_the_maximum(backwards: bool) -> None:
     assert slope.tolist() == ([0.0, 30.0, 30.0] if backwards else [10.0, 50.0, 0.0])
 
 
+def fitted(joined: Joined, x: Tensor, pooled: Tensor) -> Tensor:
+    return joined.last((joined.pooled(pooled) + joined.skip(x)).relu())
+
+
 @pytest.mark.parametrize("corner", CORNERS)
 def test_both_maps_are_added_to_the_input(corner: Corner) -> None:
-    pool = CornerPool(4, corner, NORM, ACT, width=3).eval()
-    x = torch.randn(2, 4, 5, 6)
+    pool, x = CornerPool(4, corner, NORM, ACT, width=3).eval(), torch.randn(2, 4, 5, 6)
     pooled = by_slices(pool.rows(x), ROWS, corner) + by_slices(pool.columns(x), COLUMNS, corner)
-    expected = pool.joined.last((pool.joined.pooled(pooled) + pool.joined.skip(x)).relu())
-    torch.testing.assert_close(pool(x), expected)
-    assert not torch.equal(pool(x), CornerPool(4, corner, NORM, ACT).eval()(x))
+    torch.testing.assert_close(pool(x), fitted(pool.joined, x, pooled))
 
 
-def test_a_corner_is_as_wide_as_released() -> None:
+@pytest.mark.parametrize("corner", CORNERS)
+def test_a_cascade_pools_first_along_the_other_axis(corner: Corner) -> None:
+    pool, x = CascadeCornerPool(4, corner, NORM, ACT, width=3).eval(), torch.randn(2, 4, 5, 6)
+    inside = by_slices(pool.inside_rows(x), COLUMNS, corner)
+    pooled = by_slices(pool.mixed_rows(pool.rows(x) + inside), ROWS, corner)
+    inside = by_slices(pool.inside_columns(x), ROWS, corner)
+    pooled = pooled + by_slices(pool.mixed_columns(pool.columns(x) + inside), COLUMNS, corner)
+    torch.testing.assert_close(pool(x), fitted(pool.joined, x, pooled))
+
+
+def test_a_centre_sees_its_whole_row_and_column() -> None:
+    """As one pooling after the other, the way the release has it."""
+    pool, x = CenterPool(4, NORM, ACT, width=3).eval(), torch.randn(2, 4, 5, 6)
+    found = {ROWS: pool.rows(x), COLUMNS: pool.columns(x)}
+    for dim, values in found.items():
+        found[dim] = by_slices(by_slices(values, dim, "top_left"), dim, "bottom_right")
+    torch.testing.assert_close(pool(x), fitted(pool.joined, x, found[ROWS] + found[COLUMNS]))
+
+
+def test_each_is_as_wide_as_released() -> None:
     with torch.device("meta"):
-        pool = CornerPool(256, "top_left", NORM, ACT)
-    assert sum(parameter.numel() for parameter in pool.parameters()) == 1_542_144
+        pools = {
+            CornerPool(256, "top_left", NORM, ACT): 1_542_144,
+            CascadeCornerPool(256, "top_left", NORM, ACT): 1_542_144 + 885_248,
+            CenterPool(256, NORM, ACT): 1_542_144,
+        }
+    for pool, count in pools.items():
+        assert sum(parameter.numel() for parameter in pool.parameters()) == count

@@ -1,4 +1,4 @@
-"""Darknet's crops and colours, and CenterNet's windows."""
+"""Darknet's crops and colours, and the windows of CornerNet and CenterNet."""
 
 from collections.abc import Sequence
 
@@ -100,13 +100,39 @@ class SquareWindow(Transform):
         self.scales, self.border = tuple(scales), border
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        size = np.array(sample.image.shape[:2])
         scale = self.scales[int(rng.integers(len(self.scales)))]
-        side = max(1, round(int(size.max()) * scale))
-        border = np.array([_border(int(length), self.border) for length in size])
-        center = border + np.floor(rng.random(2) * (size - 2 * border))
-        top, left = (center - side // 2).astype(int)
-        return window(sample, top, left, side, side, KEEP_ALL, 0)
+        side = max(1, round(max(sample.image.shape[:2]) * scale))
+        return _around_a_point(sample, side, self.border, rng)
+
+
+class FixedWindow(Transform):
+    """Shows a square around a random point, its side in pixels whatever the size of the picture.
+
+    CornerNet, sec. 4.1; the release's `random_crop` (`sample/utils.py`). Small pictures show whole
+    with black around them. Whatever shows of an object is kept.
+
+    Args:
+        sides: in pixels, all equally likely.
+        border: as of `SquareWindow`.
+    """
+
+    def __init__(self, sides: Sequence[int], border: int = 128) -> None:
+        extents = bool(sides) and min(sides) > 0, f"sides above 0, found {list(sides)}"
+        check("fixed window", extents, at_least("border", border, 0))
+        self.sides, self.border = tuple(sides), border
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        side = self.sides[int(rng.integers(len(self.sides)))]
+        return _around_a_point(sample, side, self.border, rng)
+
+
+def _around_a_point(sample: Sample, side: int, border: int, rng: np.random.Generator) -> Sample:
+    """A square of the picture about a random point that is not too near to the edge."""
+    size = np.array(sample.image.shape[:2])
+    edge = np.array([_border(int(length), border) for length in size])
+    center = edge + np.floor(rng.random(2) * (size - 2 * edge))
+    top, left = (center - side // 2).astype(int)
+    return window(sample, top, left, side, side, KEEP_ALL, 0)
 
 
 def _border(length: int, border: int) -> int:

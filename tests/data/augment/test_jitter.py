@@ -8,6 +8,7 @@ import pytest
 from detectors.data.augment.jitter import (
     AspectJitter,
     ExposureJitter,
+    FixedWindow,
     RandomInterpolation,
     SideJitter,
     SquareWindow,
@@ -41,7 +42,13 @@ def _back(sample: Sample, boxes: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "transform", [SideJitter(0.3), AspectJitter(0.3), SquareWindow([0.6, 1.3], 128)]
+    "transform",
+    [
+        SideJitter(0.3),
+        AspectJitter(0.3),
+        SquareWindow([0.6, 1.3], 128),
+        FixedWindow([20, 90], 128),
+    ],
 )
 def test_boxes_and_frame_follow_the_picture(transform) -> None:
     """Back in the original, a box is the part of it that shows, and the frame what shows."""
@@ -126,6 +133,20 @@ def test_windows_are_squares_of_the_scales_with_their_middle_inside() -> None:
     assert sides == {36, 78}
 
 
+def test_a_fixed_window_has_its_side_whatever_the_picture() -> None:
+    sides = set()
+    for seed in range(60):
+        height = 40 + seed
+        after = FixedWindow([20, 90], 16)(_sample(BOXES, height), _rng(seed))
+        side = after.image.shape[0]
+        assert after.image.shape == (side, side, 3)
+        x, y = after.to_original[2:] + side // 2
+        assert 16 <= x < 44
+        assert 16 <= y < height - 16
+        sides.add(side)
+    assert sides == {20, 90}
+
+
 def test_interpolation_is_one_of_five() -> None:
     before = _sample(BOXES)
     found = [RandomInterpolation(37)(before, _rng(seed)) for seed in range(60)]
@@ -140,6 +161,7 @@ def test_interpolation_is_one_of_five() -> None:
         lambda: AspectJitter(-0.1),
         lambda: ExposureJitter(saturation=0.5),
         lambda: SquareWindow([]),
+        lambda: FixedWindow([0, 20]),
     ],
 )
 def test_numbers_out_of_range_are_refused(make) -> None:
