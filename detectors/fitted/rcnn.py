@@ -430,7 +430,7 @@ def _file(work: Work, kind: str, row: int) -> Path:
 
 def _write(file: Path, **arrays: np.ndarray) -> None:
     with whole_file(file, "wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy 2.x: of allow_pickle
 
 
 def _read(file: Path, name: str) -> np.ndarray:
