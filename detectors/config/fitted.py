@@ -42,8 +42,10 @@ MEANINGLESS = {
     "trainer.precision": _NUMBERS,
 }
 # What else `trainer` has belongs to an evaluation.
-EVALUATING = ("device", "limit_val_batches", "limit_test_batches", "deterministic", "benchmark")
-EVALUATING += ("enable_progress_bar", "logger", "default_root_dir", "callbacks", "_target_")
+EVALUATING = (
+    *("device", "limit_val_batches", "limit_test_batches", "deterministic", "benchmark"),
+    *("enable_progress_bar", "loggers", "default_root_dir", "callbacks"),
+)
 
 
 def is_fitted(cfg: DictConfig) -> bool:

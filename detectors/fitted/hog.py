@@ -47,6 +47,8 @@ class Hog(Fitted):
         least, most: square pixels of the object in its window.
         mirrored: whether mirror images of the objects are positive too.
         cost: C of the machine.
+        balanced: whether the costs of all positives and of all negatives of a class weigh the same;
+            else each costs the same, as in the paper, and a class with few objects is not found.
         negatives: windows that are drawn from each picture for each class.
         hard: most false windows that the second machine takes from a picture for each class.
         overlap: IoU with an object of the class up to which a window is negative.
@@ -70,6 +72,7 @@ class Hog(Fitted):
         most: Positive = 3072.0,
         mirrored: bool = True,
         cost: Positive = 0.01,
+        balanced: bool = True,
         negatives: Count = 10,
         hard: Count = 20,
         overlap: Share = 0.3,
@@ -78,7 +81,8 @@ class Hog(Fitted):
         super().__init__()
         self.num_classes, self.ratio, self.padding = num_classes, ratio, padding
         self.threshold, self.margin, self.mirrored = threshold, margin, mirrored
-        self.least, self.most, self.cost = least, most, cost
+        self.least, self.most = least, most
+        self.cost, self.balanced = cost, balanced
         self.negatives, self.hard, self.overlap = negatives, hard, overlap
         if weights is not None:
             self._start_with(weights)
@@ -217,7 +221,10 @@ class Hog(Fitted):
         """Fits the machine of each class; how many rows there were, and how many are wrong."""
         wrong = total = unconverged = 0
         for label, own in work.tracked(rows.items(), "machines", total=len(rows)):
-            machine = linear_svm(own.positives, own.negatives, self.cost, work.seed)
+            factor = len(own.negatives) / len(own.positives) if self.balanced else 1.0
+            machine = linear_svm(
+                own.positives, own.negatives, self.cost, work.seed, positive_cost=factor
+            )
             self.keep(
                 **{
                     f"weights_{label}": machine.weights,

@@ -41,9 +41,8 @@ def levels(
 def _at(picture: np.ndarray, size: tuple[int, int], padding: int) -> np.ndarray:
     same = size == (picture.shape[1], picture.shape[0])
     image = picture if same else cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR_EXACT)
-    if padding:
-        image = cv2.copyMakeBorder(image, *[padding] * 4, cv2.BORDER_REFLECT_101)
-    return image
+    sides = padding, padding, padding, padding
+    return np.asarray(cv2.copyMakeBorder(image, *sides, cv2.BORDER_REFLECT_101))
 
 
 def cut_out(picture: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
