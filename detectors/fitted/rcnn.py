@@ -1,7 +1,7 @@
 """R-CNN: regions with features of a network (Girshick et al. 2014)."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -199,7 +199,7 @@ class RCNN(Fitted):
     def _drawable(self, work: Work) -> tuple[np.ndarray, np.ndarray]:
         """Rows (picture, label, x1, y1, x2, y2) of positive and background windows; label 0: none.
 
-        Windows on ignored objects are neither.
+        Background overlaps no object, ignored ones included.
         """
         positive, background = [], []
         for row in range(len(work.examples)):
@@ -232,7 +232,7 @@ class RCNN(Fitted):
         windows = [(row[0], row[2:]) for row in drawn]
         return windows, torch.from_numpy(drawn[:, 1].astype(np.int64)), mirrored
 
-    def _crops(self, windows: "Iterator[tuple[np.ndarray, np.ndarray]]") -> Tensor:
+    def _crops(self, windows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Tensor:
         """[n, 3, side, side] normalised, of windows in their pictures."""
         side = self.network.side
         squares = [warped(p, box, side, self.context, self.fill) for p, box in windows]
@@ -389,13 +389,12 @@ def _told(miners: Mapping[int, Miner]) -> dict[str, float]:
 
 
 def _optimizer(network: CropNetwork, rates: Rates) -> torch.optim.SGD:
-    """Biases learn twice as fast and do not decay, as in the release's solver."""
+    """Biases learn twice as fast, and only matrices and kernels decay, as in the release."""
     groups = []
     for name, parameter in network.named_parameters():
         factor = rates.head if name.startswith("fc8") else 1.0
-        bias = parameter.dim() == 1
-        group = {"params": [parameter], "factor": factor * (2 if bias else 1)}
-        groups.append(group | {"weight_decay": 0.0 if bias else rates.decay})
+        group = {"params": [parameter], "factor": factor * (2 if name.endswith("bias") else 1)}
+        groups.append(group | {"weight_decay": rates.decay if parameter.dim() > 1 else 0.0})
     return torch.optim.SGD(groups, rates.lr, rates.momentum)
 
 
@@ -430,7 +429,7 @@ def _file(work: Work, kind: str, row: int) -> Path:
 
 def _write(file: Path, **arrays: np.ndarray) -> None:
     with whole_file(file, "wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy 2.x: of allow_pickle
 
 
 def _read(file: Path, name: str) -> np.ndarray:

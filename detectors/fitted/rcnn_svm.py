@@ -52,8 +52,9 @@ class Miner:
         """
         if self.machine is not None:
             windows = windows[self.machine.margins(windows) > self.hard]
-        self.negatives = np.concatenate([self.negatives, windows])
-        self.added += len(windows)
+        if len(windows):
+            self.negatives = np.concatenate([self.negatives, windows])
+            self.added += len(windows)
         first = self.machine is None
         if (first or last or self.added > self.retrain) and len(self.negatives):
             self._fit()
