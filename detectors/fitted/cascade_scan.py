@@ -41,7 +41,8 @@ def layers(
         factor: between two scales, above 1.
         smallest, largest: sides in pixels of the picture between which a window must lie.
     """
-    found, scale = [], 1.0
+    found: list[ScaledPicture] = []
+    scale = 1.0
     while True:
         high, wide = (round(side * scale) for side in window)
         if high > grey.shape[0] or wide > grey.shape[1] or (largest and max(high, wide) > largest):
@@ -58,7 +59,8 @@ def scan(cascade: Cascade, pyramid: list[ScaledPicture]) -> Passed:
     """
     found = [_scan(cascade, pyramid, step) for step in sorted({layer.step for layer in pyramid})]
     if not found:
-        return Passed(*(np.zeros(shape, np.int64) for shape in (0, (0, 2), (0, 4))), np.zeros(0))
+        none = np.zeros(0, np.int64)
+        return Passed(none, none.reshape(0, 2), none.reshape(0, 4), np.zeros(0))
     windows = Passed(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
     order = np.lexsort((*windows.places.T, windows.layer))
     return Passed(*(values[order] for values in windows))

@@ -160,7 +160,13 @@ def false_alarms(
 
 
 def object_windows(
-    grey: np.ndarray, boxes: np.ndarray, height: int, width: int, margin: float
+    grey: np.ndarray,
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    margin: float,
+    jitter: float = 0.0,
+    generator: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Windows [n, height, width] uint8 around objects, as a scan would see them.
 
@@ -170,18 +176,32 @@ def object_windows(
         grey: [H, W] uint8.
         boxes: [n, 4] xyxy.
         margin: share of an object's side that a window adds on each of its sides.
+        jitter: share of a window's side by which it is shifted at most, and half of the share by
+            which it is larger or smaller: a scan hardly ever hits an object exactly.
+        generator: draws both.
     """
     crops = []
-    for x1, y1, x2, y2 in boxes:
+    for box, (right, down, larger) in zip(boxes, _jitter(len(boxes), generator), strict=True):
+        x1, y1, x2, y2 = box
         scale = np.sqrt((x2 - x1) * (y2 - y1) / (height * width)) * (1 + 2 * margin)
+        scale *= 1 + 2 * jitter * larger
         high, wide = round(height * scale), round(width * scale)
         if not (0 < high <= grey.shape[0] and 0 < wide <= grey.shape[1]):
             continue
-        top = min(max(round((y1 + y2 - high) / 2), 0), grey.shape[0] - high)
-        left = min(max(round((x1 + x2 - wide) / 2), 0), grey.shape[1] - wide)
+        top = _inside((y1 + y2 - high) / 2 + jitter * down * high, grey.shape[0] - high)
+        left = _inside((x1 + x2 - wide) / 2 + jitter * right * wide, grey.shape[1] - wide)
         part = np.ascontiguousarray(grey[top : top + high, left : left + wide])
         crops.append(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR_EXACT))
     return np.array(crops, np.uint8).reshape(-1, height, width)
+
+
+def _jitter(count: int, generator: np.random.Generator | None) -> np.ndarray:
+    """[count, 3] in -1..1; zeros without a generator."""
+    return np.zeros((count, 3)) if generator is None else generator.uniform(-1, 1, (count, 3))
+
+
+def _inside(place: float, most: int) -> int:
+    return min(max(round(place), 0), most)
 
 
 def _search(

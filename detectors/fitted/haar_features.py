@@ -38,7 +38,7 @@ def all_features(height: int, width: int) -> HaarFeatures:
     Viola & Jones 2004, sec. 2; four cells are written as the whole and the two on a diagonal. A
     middle cell weighs 2 against 1 of its neighbours, which the paper leaves unbalanced.
     """
-    kinds = [_of_kind(*kind, height, width) for kind in _KINDS]
+    kinds = [_of_kind(cells, parts, weights, (height, width)) for cells, parts, weights in _KINDS]
     return HaarFeatures(*(np.concatenate(parts) for parts in zip(*kinds, strict=True)))
 
 
@@ -64,11 +64,11 @@ def _of_kind(
     cells: tuple[int, int],
     parts: tuple[tuple[int, int, int, int], ...],
     weights: tuple[int, ...],
-    height: int,
-    width: int,
+    window: tuple[int, int],
 ) -> HaarFeatures:
     """All sizes and places of one kind, ordered by cell height, cell width, y and x."""
     across, down = cells
+    height, width = window
     grid = np.meshgrid(
         np.arange(1, height // down + 1),
         np.arange(1, width // across + 1),

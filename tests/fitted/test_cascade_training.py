@@ -1,5 +1,6 @@
 """Stages reach their targets, and what they are trained on is what a scan sees."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -100,6 +101,24 @@ def test_windows_of_objects() -> None:
     np.testing.assert_array_equal(found[1], halved[:8, :8])
     wider = object_windows(grey, boxes[:1] + np.array([0, 0, -4, -4]), SIDE, SIDE, margin=1 / 6)
     np.testing.assert_array_equal(wider[0], object_windows(grey, boxes[:1] - 2, SIDE, SIDE, 0)[0])
+
+
+def test_windows_of_objects_are_shifted_and_scaled_a_little() -> None:
+    grey, boxes = picture(60, 60), np.array([[20, 20, 36, 36]] * 30)
+    generator = np.random.default_rng(0)
+    found = object_windows(grey, boxes, SIDE, SIDE, 0.0, 0.1, generator)
+    cuts = {
+        cv2.resize(
+            np.ascontiguousarray(grey[y : y + side, x : x + side]),
+            (SIDE, SIDE),
+            interpolation=cv2.INTER_LINEAR_EXACT,
+        ).tobytes()
+        for side in range(13, 20)
+        for y in range(16, 25)
+        for x in range(16, 25)
+    }
+    assert {crop.tobytes() for crop in found} <= cuts
+    assert len({crop.tobytes() for crop in found}) > 15
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.9])
