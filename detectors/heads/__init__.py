@@ -16,6 +16,10 @@ class Head(nn.Module, ABC):
     only_canvas: Annotated[
         tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
     ] = None
+    takes_proposals: Annotated[
+        bool, "whether `forward` can be given `Proposals` as a fourth argument"
+    ] = False
+    needs_proposals: Annotated[bool, "whether it can do nothing without"] = False
 
     @abstractmethod
     def forward(
