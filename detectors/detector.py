@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from detectors.backbones import Backbone
 from detectors.contracts import check_contract
 from detectors.heads import Head
+from detectors.heads.windows import Windows
 from detectors.layers.fused import fold_batch_norms
 from detectors.necks import Neck
 from detectors.ops.convolution import narrow_in_float32
 from detectors.postprocess import PostProcess
 from detectors.ranges import Positive
-from detectors.structures import Candidates, Detections, Targets
+from detectors.structures import Candidates, Detections, Proposals, Targets
 
 FUSED_APART = 1e-3  # of the largest feature; rounding gave up to 2e-4 where variances were near 0
 
@@ -59,7 +60,11 @@ class Detector(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def loss(
-        self, images: Tensor, targets: Targets, frames: Tensor | None = None
+        self,
+        images: Tensor,
+        targets: Targets,
+        frames: Tensor | None = None,
+        proposals: Proposals | None = None,
     ) -> dict[str, Tensor]:
         """Weighted loss terms by name; what is minimised is their sum.
 
@@ -67,22 +72,42 @@ class Detector(nn.Module):
             images: [B, 3, H, W] uint8, or float in 0..255.
             targets: padded objects in pixels of the images.
             frames: [B, 4] the part of each image that the picture fills; all of it if None.
+            proposals: what a second stage looks at, for a head that takes them.
+
+        Raises:
+            ValueError: proposals are given that nothing looks at, or needed ones are not given.
         """
         frames = _whole(images) if frames is None else frames
         with narrow_in_float32():
-            output = self.head(self.features(images), frames, targets)
+            output = self.head(self.features(images), frames, targets, *self._given(proposals))
         return self.head.loss(output, targets)
 
-    def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
+    def forward(
+        self, images: Tensor, frames: Tensor | None = None, proposals: Proposals | None = None
+    ) -> Detections:
         """Detections in pixels of the images; arguments as `loss`."""
         frames = _whole(images) if frames is None else frames
-        output = self.head(self.features(images), frames)
+        output = self.head(self.features(images), frames, None, *self._given(proposals))
         detections = self.postprocess(self.head.detect(output), frames)
         return self.head.refine(output, detections)
 
-    def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
+    def candidates(
+        self, images: Tensor, frames: Tensor, proposals: Proposals | None = None
+    ) -> Candidates:
         """Everything that was predicted, before the post-processing."""
-        return self.head.detect(self.head(self.features(images), frames))
+        given = self._given(proposals)
+        return self.head.detect(self.head(self.features(images), frames, None, *given))
+
+    def _given(self, proposals: Proposals | None) -> tuple[Proposals, ...]:
+        """The fourth argument of the head, where there is one."""
+        if proposals is None:
+            return ()
+        if not self.head.takes_proposals:
+            raise ValueError(
+                f"proposals are given, but this {type(self.head).__name__} has no second stage "
+                "that looks at those of others: build it with data.proposals=FILE"
+            )
+        return (proposals,)
 
     @torch.no_grad()
     def fused(self, images: Tensor) -> "Detector":
@@ -101,7 +126,9 @@ class Detector(nn.Module):
 
         def run() -> None:
             expected.extend(copied.features(images))
-            copied.head(expected, _whole(images))
+            frames = _whole(images)
+            given = (Windows()(frames),) if copied.head.takes_proposals else ()
+            copied.head(expected, frames, None, *given)
 
         fold_batch_norms(copied, run)
         for one, other in zip(copied.features(images), expected, strict=True):

@@ -91,7 +91,7 @@ class LitDetector(FusedSteps):
         batch = self._tricked(batch, batch_idx)
         torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
         images = batch.images.contiguous(memory_format=self.memory_format)
-        terms = self.loss(images, batch.targets, batch.frames)
+        terms = self.loss(images, batch.targets, *batch.places)
         total = torch.stack(list(terms.values())).sum()
         detached = {name: term.detach() for name, term in terms.items()}
         self._log_losses({"loss": total.detach(), **detached}, len(batch.images))
@@ -123,7 +123,7 @@ class LitDetector(FusedSteps):
         images = batch.images.contiguous(memory_format=self.memory_format)
         # Made anew, because a part of this module would be averaged and saved a second time.
         asked = self.detector if self.tta is None else self.tta(self.detector)
-        detections = asked(images, batch.frames)
+        detections = asked(images, *batch.places)
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}
 

@@ -1,10 +1,11 @@
-"""Test-time augmentation: a detector is asked several times about each picture.
+"""Test-time augmentation, by which a detector is asked several times, and what else is done then.
 
 Each of these stands in the place of a `Detector`: `(images, frames) -> Detections`.
 """
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 
 from detectors.detector import Detector
 from detectors.fitted.detector import FittedDetector
+from detectors.layers.truncated import truncated
 from detectors.ops.boxes import centers, from_center, sides
 from detectors.ops.selection import gather_rows
 from detectors.ops.suppression import gaussian, soft_scores
 from detectors.ranges import Count, Positive
-from detectors.structures import Candidates, Detections
+from detectors.structures import Candidates, Detections, Proposals
+
+Places = tuple[Tensor, *tuple[Proposals, ...]]  # as `Batch.places`
 
 
 class FlipAverage(nn.Module):
@@ -47,7 +51,7 @@ class FlipAverage(nn.Module):
         return {canvas}
 
     @torch.no_grad()
-    def forward(self, images: Tensor, frames: Tensor) -> Detections:
+    def forward(self, images: Tensor, frames: Tensor, *_: Proposals) -> Detections:
         """Detections in pixels of the images."""
         plain = self.detector.candidates(images, frames)
         mirrored = self.detector.candidates(images.flip(-1), mirror(frames, images.shape[-1]))
@@ -71,6 +75,12 @@ def _columns_turned(values: Tensor, candidates: Candidates) -> Tensor:
             f"have {candidates.priors.level_sizes}: choose tta=scales"
         )
     return values.unflatten(1, (rows, -1)).flip(2).flatten(1, 2)
+
+
+def _changed(places: Places, change: Callable[[Tensor], Tensor]) -> Places:
+    """Frames, and the boxes of proposals where there are any, each changed."""
+    frames, *proposals = places
+    return change(frames), *(given._replace(boxes=change(given.boxes)) for given in proposals)
 
 
 def mirror(boxes: Tensor, width: int) -> Tensor:
@@ -120,9 +130,10 @@ class MultiScaleTTA(nn.Module):
         return height, width
 
     @torch.no_grad()
-    def forward(self, images: Tensor, frames: Tensor) -> Detections:
+    def forward(self, images: Tensor, frames: Tensor, *proposals: Proposals) -> Detections:
         """Detections in pixels of the images."""
-        found = [self._at(images, frames, s, f) for s in self.scales for f in self.flips]
+        views = [(scale, flip) for scale in self.scales for flip in self.flips]
+        found = [self._at(images, (frames, *proposals), scale, flip) for scale, flip in views]
         boxes, scores, labels, valid = map(torch.cat, zip(*found, strict=True), [1] * 4)
         decay = partial(gaussian, sigma=self.sigma)
         scores = soft_scores(boxes, scores * valid, labels, decay)
@@ -131,17 +142,67 @@ class MultiScaleTTA(nn.Module):
             gather_rows(boxes, index), best, labels.gather(1, index), valid.gather(1, index)
         )
 
-    def _at(self, images: Tensor, frames: Tensor, scale: float, flip: bool) -> Detections:
+    def _at(self, images: Tensor, places: Places, scale: float, flip: bool) -> Detections:
         """Detections in the picture of another size, in pixels of the given one."""
         height, width = images.shape[-2:]
         size = self._scaled((height, width), scale)
         if size != (height, width):
             images = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
-        factor = frames.new_tensor([size[1] / width, size[0] / height] * 2)
-        frames = frames * factor
+        factor = places[0].new_tensor([size[1] / width, size[0] / height] * 2)
+        places = _changed(places, lambda boxes: boxes * factor)
         if flip:
-            found = self.asked(images.flip(-1), mirror(frames, size[1]))
+            turned = _changed(places, lambda boxes: mirror(boxes, size[1]))
+            found = self.asked(images.flip(-1), *turned)
             found = found._replace(boxes=mirror(found.boxes, size[1]))
         else:
-            found = self.asked(images, frames)
+            found = self.asked(images, *places)
         return found._replace(boxes=found.boxes / factor)
+
+
+class TruncatedSVD(nn.Module):
+    """The detector with each of some large linear layers as two thin ones (Fast R-CNN, sec. 3.1).
+
+    The detector keeps its own weights, from which those of the thin layers follow.
+
+    Args:
+        detector: with layers of these names.
+        ranks: of the thin layers, by the last name of the large one.
+
+    Raises:
+        ValueError: no linear layer has a name, or a rank is not below that of its layer.
+    """
+
+    def __init__(self, detector: Detector, ranks: Mapping[str, Count]) -> None:
+        super().__init__()
+        self.asked: nn.Module = detector
+        linear = {n: part for n, part in detector.named_modules() if isinstance(part, nn.Linear)}
+        for name, rank in ranks.items():
+            places = [place for place in linear if place.rpartition(".")[2] == name]
+            if not places:
+                raise ValueError(
+                    f"no linear layer is called {name}, which was to become two thin ones: choose "
+                    "model=fast_rcnn, or name layers of this model in tta.ranks"
+                )
+            for place in places:
+                thin = truncated(linear[place], rank)
+                self.asked = _with(self.asked, place.split("."), thin)
+
+    def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
+        """The sizes at which the detector is asked about a picture on this canvas."""
+        return {canvas}
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, frames: Tensor, *proposals: Proposals) -> Detections:
+        """Detections in pixels of the images."""
+        return self.asked(images, frames, *proposals)
+
+
+def _with(module: nn.Module, place: Sequence[str], layer: nn.Module) -> nn.Module:
+    """The module with another layer in a place; all else is shared."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    name, *rest = place
+    inner = twin._modules[name]
+    assert inner is not None
+    twin._modules[name] = _with(inner, rest, layer) if rest else layer
+    return twin

@@ -32,7 +32,7 @@ HEAVY = {
 }  # minutes for their graphs
 # Of the parts of others, with other numbers.
 ALIKE = {"centernet2_f", "faster_rcnn_kl", "faster_rcnn_v2", "faster_rcnn_vgg", "retinanet_v2"}
-ALIKE |= {"ssd512", "yolov2_voc", "yolov3_spp", "retinanet_nas_fpn"}
+ALIKE |= {"fast_rcnn", "ssd512", "yolov2_voc", "yolov3_spp", "retinanet_nas_fpn"}
 ALIKE |= SCALED | {"efficientdet_d7x"}
 ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
 # As centernet, cornernet, yolov3, yolov4 and yolox_s from the features on.

@@ -13,6 +13,9 @@ from detectors.structures import Assignment, Predictions, Targets
 class MaxIoU(Assigner):
     """Positive from one IoU on, background below another, ignored between (RetinaNet, sec. 4).
 
+    With a `least` it is background in a range alone, which Fast R-CNN takes for hard negatives
+    (Girshick 2015, sec. 2.3); an image without objects has none then.
+
     Args:
         positive: least IoU of a positive prior with its object.
         negative: IoU below which a prior is background.
@@ -20,16 +23,22 @@ class MaxIoU(Assigner):
             (Faster R-CNN, sec. 3.1.2 (i)); as in torchvision such a prior predicts the object *it*
             overlaps most, which need not be the one that forced it. An object that overlaps no
             prior forces none, where torchvision would take them all.
+        least: IoU with every object below which a prior is ignored, too.
     """
 
-    def __init__(self, positive: Share, negative: Share, forced: bool) -> None:
+    def __init__(self, positive: Share, negative: Share, forced: bool, least: Share = 0.0) -> None:
         super().__init__()
+        if least > negative:
+            raise ValueError(
+                f"background from IoU {least} on and below {negative} is none: set least < negative"
+            )
         if negative > positive:
             raise ValueError(
                 f"background below IoU {negative} and positive from {positive} on overlap: "
                 "set negative <= positive"
             )
         self.positive, self.negative, self.forced = positive, negative, forced
+        self.least = least
 
     @torch.no_grad()
     def forward(self, predictions: Predictions, boxes: Tensor, targets: Targets) -> Assignment:
@@ -40,7 +49,8 @@ class MaxIoU(Assigner):
         positive = best >= self.positive
         if self.forced:
             positive = positive | forced_matches(iou)
-        ignored = ~positive & (best >= self.negative)
+        background = (best < self.negative) & (best.clamp(min=0) >= self.least)
+        ignored = ~positive & ~background
         return Assignment(matched * positive, positive, ignored)
 
 

@@ -78,6 +78,11 @@ def prepared(cfg: DictConfig) -> tuple[Detector, Batch]:
     if checkpoint is not None:
         detector.load_state_dict(stored_weights(checkpoint))
         data.order = tuple(checkpoint["classes"])
+    if not _dense_heads(detector):
+        raise ValueError(
+            "this model assigns no priors of its own, it looks at proposals: choose a model with "
+            "a dense head, such as model=faster_rcnn without data.proposals"
+        )
     check_canvases(detector, data.canvases())
     return detector, collated(first_samples(data, cfg.epoch, cfg.count), data.min_objects)
 

@@ -11,6 +11,7 @@ from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.checks import check_number_format
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
+from detectors.engine.proposals import check_proposals
 from detectors.engine.restoring import restored_data, restored_detector, restored_tta
 from detectors.module import LitData, LitDetector
 from detectors.weights.checkpoint import load_checkpoint
@@ -26,6 +27,7 @@ def main(cfg: DictConfig) -> float:
     asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
     module = LitDetector(asked, metrics=instantiate(cfg, "metrics"))
     data = LitData(restored_data(checkpoint, cfg, cfg.trust, words, cfg.split))
+    check_proposals(detector, data.data.proposals)
     check_objective(cfg.objective, numbers_of(module, data, cfg.split))
     trainer = instantiate(cfg, "trainer")
     folder = run_folder.record(own, words)

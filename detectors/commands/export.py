@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.data.augment.transforms import Resize
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
+from detectors.engine.proposals import check_own
 from detectors.engine.restoring import restored_data, restored_detector
 from detectors.export.agreement import (
     HALF_PIXELS,
@@ -50,6 +51,7 @@ def main(cfg: DictConfig) -> Path:
             f"format={cfg.format}: what a fitted model does depends on the picture and is no graph "
             "of operations, which is what such a file holds: format=safetensors keeps its numbers"
         )
+    check_own(detector, f"format={cfg.format}")
     resize = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust).resize
     half = halved(detector) if cfg.precision == 16 else None
     network = ExportedNetwork(half.detector if half else detector, cfg.suppression).eval()

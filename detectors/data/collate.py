@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from detectors.data.shared_memory import Shared
-from detectors.structures import Batch, Sample, Targets
+from detectors.structures import Batch, Proposals, Sample, Targets
 
 
-def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
+def collated(samples: Sequence[Sample], smallest: int = 8, proposals: int = 0) -> Batch:
     """A batch whose targets are padded to the smallest sufficient bucket.
 
     Images are [B, 3, H, W] in channels-last memory, the layout in which they are decoded.
@@ -19,6 +19,7 @@ def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
         samples: images of one size.
         smallest: rows of the smallest bucket; each further one is twice as large, so that few
             shapes occur.
+        proposals: rows to which proposals are padded, where the samples have them.
     """
     rows = bucket(max(len(sample.labels) for sample in samples), smallest)
     images = torch.from_numpy(np.stack([sample.image for sample in samples]))
@@ -35,7 +36,16 @@ def collated(samples: Sequence[Sample], smallest: int = 8) -> Batch:
         ids=torch.tensor([sample.id for sample in samples]),
         dropped=torch.tensor([sample.dropped for sample in samples]),
         unreadable=rows_of([sample.unreadable for sample in samples]),
+        proposals=_proposals([s.proposals for s in samples if s.proposals is not None], proposals),
     )
+
+
+def _proposals(found: Sequence[np.ndarray], rows: int) -> Proposals | None:
+    """Those of all samples, or None where they have none."""
+    if not found:
+        return None
+    valid = _padded([np.ones(len(boxes), bool) for boxes in found], rows)
+    return Proposals(_padded(found, rows), valid)
 
 
 def rows_of(parts: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from detectors.data.augment.transforms import (
 from detectors.data.cache import Cache
 from detectors.data.closing import Closing
 from detectors.data.epoch_order import Neighbours
+from detectors.data.proposals.feeding import PictureProposals, with_proposals
 from detectors.data.recent import Recent
 from detectors.data.sources.base import Source, reduced_image
 from detectors.data.unreadable import Tally, first_readable
@@ -45,6 +46,8 @@ class DetectionDataset(Dataset[Sample]):
 
     Where there is a `tally`, the next picture takes the place of one that cannot be read, with the
     same draws, and the sample tells so; else that is an error.
+
+    Where there are `proposals`, a sample has those of its picture, moved as the picture was.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class DetectionDataset(Dataset[Sample]):
         tally: Tally | None = None,
         neighbours: Neighbours | None = None,
         reduced: bool = False,
+        proposals: PictureProposals | None = None,
     ) -> None:
         self.source = source
         self.transforms = dict(transforms)
@@ -72,6 +76,7 @@ class DetectionDataset(Dataset[Sample]):
         self.tally = tally
         self.neighbours = neighbours
         self.reduced = reduced
+        self.proposals = proposals
         self.resize_first = scale_free(self.transforms)
 
     def __len__(self) -> int:
@@ -85,6 +90,8 @@ class DetectionDataset(Dataset[Sample]):
         sample = self._prepared(index % len(self), resize, epoch, index, "")
         if self.closing is None or self.closing.mixes(epoch):
             sample = self._mixed(sample, resize, epoch, index)
+        if self.proposals is not None:
+            sample = with_proposals(sample, self.proposals.boxes(sample.id))
         return _own(sample)
 
     def _mixed(self, sample: Sample, resize: Resize, epoch: int, index: int) -> Sample:

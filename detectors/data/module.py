@@ -17,6 +17,8 @@ from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.epoch_order import Neighbours
 from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.multiscale import Multiscale
+from detectors.data.proposals.feeding import PictureProposals
+from detectors.data.proposals.files import ProposalFile, read_proposals
 from detectors.data.ranges import check, whole
 from detectors.data.recent import Recent
 from detectors.data.repeat_factor import RepeatFactor
@@ -74,6 +76,7 @@ class DetectionData:
             None: all are learnt.
         objects: "all"; or "one": a picture with several is refused; or "largest": of several the
             largest counts and the others are ignored.
+        proposals: a file of `detectors propose` with boxes of these pictures for a second stage.
         trust_paths, root: what the config hands to the readers; they stand here so that one word
             serves all splits.
 
@@ -107,6 +110,7 @@ class DetectionData:
         read_all: bool = False,
         overfit: int | None = None,
         objects: str = "all",
+        proposals: str | None = None,
         trust_paths: bool = False,
         root: str | None = None,
     ) -> None:
@@ -145,6 +149,11 @@ class DetectionData:
                 "closing_mosaic ends the mixes of data.mix, and there is none; add a mix, such as "
                 "trick=[mosaic,closing_mosaic]"
             )
+        if proposals is not None and self.mix:
+            raise ValueError(
+                f"data.proposals={proposals} are of single pictures, and {', '.join(self.mix)} "
+                "makes one of several, which has none: leave out the trick or the file"
+            )
         self.closing = closing
         self.balance = balance
         self.multiscale = multiscale
@@ -159,12 +168,14 @@ class DetectionData:
         self.read_all = read_all
         self.overfit = overfit
         self.objects = objects
+        self.proposals = proposals
         self.trust_paths = trust_paths
         self.root = root
         self.place = (0, 1)  # rank of this process, and how many there are
         self.order: tuple[str, ...] | None = None  # names of a model's labels
         self._sources: dict[Reader, Source] = {}
         self._caches: dict[str, Cache] = {}
+        self._proposals: dict[Reader, PictureProposals] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -207,6 +218,28 @@ class DetectionData:
             return source
         assert self.order is not None
         return Relabelled(source, self.order, split)
+
+    def proposals_of(self, split: str) -> PictureProposals | None:
+        """The proposals of a split's pictures, read at the first call; None: there are none.
+
+        Raises:
+            ValueError: the file is of other data, or lacks pictures of the split.
+        """
+        if self.proposals is None:
+            return None
+        source, reader = self.source(split), self.readers[split]
+        assert reader is not None
+        if reader not in self._proposals:
+            where = f"data.proposals={self.proposals}, {split}"
+            self._proposals[reader] = PictureProposals(self._file(), source, where)
+        return self._proposals[reader]
+
+    def _file(self) -> ProposalFile:
+        """What is in the file of proposals, shared by all splits."""
+        assert self.proposals is not None
+        if self._proposals:
+            return next(iter(self._proposals.values())).proposals
+        return read_proposals(self.proposals)
 
     def annotations(self, split: str) -> Annotations:
         return self.source(split).annotations
@@ -266,6 +299,7 @@ class DetectionData:
         if self.mix and self.mix_block is not None:
             near = Neighbours(sampler.order, self.mix_block)
         recent = Recent(self._cached_sizes("train")) if near else None
+        proposals = self.proposals_of("train")
         data = DetectionDataset(
             source,
             self.augment,
@@ -277,8 +311,10 @@ class DetectionData:
             Tally(source, self.max_unreadable),
             near,
             self._reduced(source),
+            proposals,
         )
-        return ResumableLoader(data, sampler=sampler, drop_last=True, **self._arguments())
+        arguments = self._arguments(proposals)
+        return ResumableLoader(data, sampler=sampler, drop_last=True, **arguments)
 
     def _reduced(self, source: Source) -> bool:
         """Whether training pictures are decoded at a part of their size.
@@ -316,19 +352,26 @@ class DetectionData:
         return EpochSampler(len(source), *order, self.multiscale, factors)
 
     def val_dataloader(self) -> DataLoader:
-        return self.plain_loader(self.source("val"), self._cache("val"))
+        return self.plain_loader(self.source("val"), self._cache("val"), self.proposals_of("val"))
 
     def test_dataloader(self) -> DataLoader:
-        return self.plain_loader(self.source("test"))
+        return self.plain_loader(self.source("test"), None, self.proposals_of("test"))
 
     def predict_dataloader(self) -> DataLoader:
         return self.val_dataloader()
 
-    def plain_loader(self, source: Source, cache: Cache | None = None) -> DataLoader:
+    def plain_loader(
+        self,
+        source: Source,
+        cache: Cache | None = None,
+        proposals: PictureProposals | None = None,
+    ) -> DataLoader:
         """Every picture of a source once, in order, without augmentation; none is replaced."""
         sampler = ShareSampler(len(source), *self.place)
-        data = DetectionDataset(source, {}, self.resize, self.seed, cache=cache)
-        return Loader(data, sampler=sampler, **self._arguments())
+        data = DetectionDataset(
+            source, {}, self.resize, self.seed, cache=cache, proposals=proposals
+        )
+        return Loader(data, sampler=sampler, **self._arguments(proposals))
 
     def plain_pictures(self, split: str) -> DetectionDataset:
         """The pictures of a split on the canvas, without augmentation, each when it is asked for.
@@ -354,8 +397,12 @@ class DetectionData:
         )
         return cached_sizes(self.source(split), transforms, self.resize, sides_change)
 
-    def _arguments(self) -> dict[str, Any]:
-        collate = partial(collated, smallest=self.min_objects)
+    def _arguments(self, proposals: PictureProposals | None) -> dict[str, Any]:
+        collate = partial(
+            collated,
+            smallest=self.min_objects,
+            proposals=0 if proposals is None else proposals.most,
+        )
         return loader_arguments(self.batch_size, self.num_workers, collate)
 
 

@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from detectors.config.compose import compose
 from detectors.config.darknet import tell_unused
 from detectors.config.overrides import check_overrides
-from detectors.config.words import words_of_job
+from detectors.config.words import check_slots, words_of_job
 from detectors.detector import Detector
 from detectors.engine.anchors import with_anchors
 from detectors.engine.classes import with_classes
+from detectors.engine.proposals import with_proposals
 from detectors.weights.initial import initial_model, random_model
 
 
@@ -42,7 +43,10 @@ def configured(
     cfg = compose(words, name) if composed is None else composed
     check_overrides(cfg, words, name)
     tell_unused(cfg)
-    return with_anchors(with_classes(cfg))
+    fed = with_proposals(cfg)
+    if fed is not cfg:
+        check_slots(fed, words)
+    return with_anchors(with_classes(fed))
 
 
 def configured_job(cfg: DictConfig) -> DictConfig:

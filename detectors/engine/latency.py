@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
+from torch.utils._pytree import tree_map
 
 from detectors.data.collate import collated
 from detectors.measuring import seconds_of
@@ -63,9 +64,11 @@ def _pictures(data: Any, split: str) -> Iterator[Batch]:
     """Batches of one picture, each made when it is asked for."""
     loader = data.val_dataloader() if split == "val" else data.test_dataloader()
     count = min(PICTURES, len(loader.dataset))
-    return (collated([loader.dataset[index]]) for index in range(count))
+    proposals = data.data.proposals_of(split)
+    rows = 0 if proposals is None else proposals.most
+    return (collated([loader.dataset[index]], proposals=rows) for index in range(count))
 
 
-def _on(device: torch.device, batch: Batch, module: LitDetector) -> tuple[torch.Tensor, ...]:
+def _on(device: torch.device, batch: Batch, module: LitDetector) -> tuple[Any, ...]:
     images = batch.images.to(device).contiguous(memory_format=module.memory_format)
-    return images, batch.frames.to(device)
+    return images, *tree_map(lambda tensor: tensor.to(device), batch.places)

@@ -18,6 +18,7 @@ from detectors.detector import Detector
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.checks import check_number_format
 from detectors.engine.hardware import autocast_type, torch_device
+from detectors.engine.proposals import check_own
 from detectors.engine.restoring import restored_data, restored_detector
 from detectors.metrics import DetectionMetric, PackedDetections
 from detectors.metrics.results import Write, coco_file, csv_file, image_file, yolo_files
@@ -49,6 +50,7 @@ def predictor_of(cfg: DictConfig) -> Predictor:
     checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
     detector = restored_detector(checkpoint, cfg.trust).eval()
     check_number_format(detector, cfg.precision)
+    check_own(detector, "predict")
     data = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust)
     device = torch_device(cfg.device)
     kind = autocast_type(cfg.precision, device.type)

@@ -37,6 +37,7 @@ from detectors.engine.checks import (
 from detectors.engine.hardware import accelerator_of, number_format
 from detectors.engine.loggers import check_loggers
 from detectors.engine.memory import memory_told
+from detectors.engine.proposals import check_proposals
 from detectors.layers.progress import check_demands
 from detectors.module import LitData, LitDetector
 from detectors.ranges import Count, Positive, Share, Weight, Whole, Within
@@ -139,6 +140,12 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
         return _to_fit(cfg, tta, outline, trainer), data, trainer
     check_demands(outline, trainer.accumulate_grad_batches, cfg.compile)
     check_canvases(outline, data.canvases())
+    check_proposals(outline, data.data.proposals)
+    if outline.head.takes_proposals and data.data.proposals is None:
+        _log.warning(
+            "no data.proposals: the second stage looks at the same windows in every picture; "
+            "`detectors propose` makes better ones"
+        )
     check_tta(tta, outline, data.canvases())
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     detector = initial_detector(cfg, lambda: data.classes)

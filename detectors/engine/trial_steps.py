@@ -17,7 +17,7 @@ from detectors.data.module import DetectionData
 from detectors.layers.progress import tell, tell_counts
 from detectors.measuring import synchronize
 from detectors.module import LitDetector
-from detectors.structures import Batch, Progress, Targets
+from detectors.structures import Batch, Progress, Proposals, Targets
 
 STEPS = 2  # of a trial: the state of an optimiser is made in the first, and is there in the second
 
@@ -47,6 +47,8 @@ class TrialSteps:
         self.objects = most_objects(data)
         self.rows = bucket(self.objects, data.min_objects)
         self.classes = len(data.classes)
+        proposals = data.proposals_of("train")
+        self.proposed = 0 if proposals is None else proposals.most
         self.told = f"pictures of {self.canvas} (height, width) and {self.objects} objects in each"
         tell_counts(module, class_counts(data.annotations("train")))
 
@@ -67,7 +69,12 @@ class TrialSteps:
 
     def batch(self, count: int) -> Batch:
         """As many pictures of noise on the largest canvas, with as many objects as there may be."""
-        return full_batch(count, self.canvas, self.rows, self.objects, self.classes, self.device)
+        batch = full_batch(count, self.canvas, self.rows, self.objects, self.classes, self.device)
+        if not self.proposed:
+            return batch
+        boxes = batch.targets.boxes.repeat(1, -(-self.proposed // self.rows), 1)
+        boxes = boxes[:, : self.proposed]
+        return batch._replace(proposals=Proposals(boxes, torch.ones_like(boxes[..., 0]).bool()))
 
     def make(self, batch: Batch, number: int) -> None:
         """One step; the gradients of the last one stay, as they do where they are accumulated."""
@@ -79,7 +86,7 @@ class TrialSteps:
             batch = trick(batch, self.module.detector, progress, seed=number)
         with self.precision.train_step_context():
             images = batch.images.contiguous(memory_format=self.module.memory_format)
-            terms = self.loss(images, batch.targets, batch.frames)
+            terms = self.loss(images, batch.targets, *batch.places)
         torch.stack(list(terms.values())).sum().backward()
         self.optimizer.step()
 

@@ -19,6 +19,10 @@ class Head(nn.Module, ABC):
     finds_points: Annotated[bool, "whether it finds points, which another head has to group"] = (
         False
     )
+    takes_proposals: Annotated[
+        bool, "whether `forward` can be given `Proposals` as a fourth argument"
+    ] = False
+    needs_proposals: Annotated[bool, "whether it can do nothing without"] = False
 
     @abstractmethod
     def forward(

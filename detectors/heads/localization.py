@@ -23,6 +23,7 @@ from detectors.structures import (
     Detections,
     FeatureSpec,
     Priors,
+    Proposals,
     Targets,
 )
 
@@ -201,6 +202,8 @@ class LocalizationHead(Head):
         check_contract(self.head, Head)
         self.only_canvas = self.head.only_canvas
         self.finds_points = self.head.finds_points
+        self.takes_proposals = self.head.takes_proposals
+        self.needs_proposals = self.head.needs_proposals
         self.pooler = pooler(specs)
         check_contract(self.pooler, Pooler)
         self.branch = branch(self.pooler.shape, num_classes=num_classes)
@@ -208,10 +211,14 @@ class LocalizationHead(Head):
         self.weight, self.candidates = weight, candidates
 
     def forward(
-        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+        self,
+        features: list[Tensor],
+        frames: Tensor,
+        targets: Targets | None = None,
+        *proposals: Proposals,
     ) -> LocalizationOutput:
         """Predictions of the other head, in training also of the boxes around objects."""
-        found = self.head(features, frames, targets)
+        found = self.head(features, frames, targets, *proposals)
         if targets is None:
             return LocalizationOutput(found, features, frames, None, None)
         jittered = self.jitter(targets)

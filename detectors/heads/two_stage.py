@@ -31,8 +31,10 @@ from detectors.heads.region_stage import (
     refined,
     with_objects,
 )
+from detectors.heads.windows import Windows
 from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.postprocess import PostProcess
+from detectors.priors import canvas_size
 from detectors.scores import Score
 from detectors.structures import (
     Assignment,
@@ -41,6 +43,7 @@ from detectors.structures import (
     FeatureSpec,
     Predictions,
     Priors,
+    Proposals,
     Targets,
 )
 
@@ -48,9 +51,9 @@ from detectors.structures import (
 class TwoStageOutput(NamedTuple):
     """Predictions of the first stage, and of every look at its proposals."""
 
-    proposals: Predictions
+    proposals: Predictions | None  # None where there is no first stage
     looks: tuple[RegionLook, ...]
-    proposed: Tensor | None  # [B, R] scores of the proposals, where no targets were given
+    proposed: Tensor | None  # [B, R] scores of the proposals, of a first stage without targets
 
 
 class TwoStageHead(Head):
@@ -59,18 +62,22 @@ class TwoStageHead(Head):
     With further looks it is a cascade: each looks at the boxes of the one before, their scores are
     averaged, and the boxes of the last are detected (Cai and Vasconcelos 2018, sec. 4).
 
+    Without a first stage it looks at the proposals that come with the images, as Fast R-CNN does
+    (Girshick 2015).
+
     Args:
         specs: feature levels, finest first.
         num_classes: C.
-        proposal_head: partial of a `DenseHead` for one class, "object".
-        train_proposals: post-process that thins out proposals when targets are given.
+        proposal_head: partial of a `DenseHead` for one class, "object"; None: no first stage.
+        train_proposals: post-process that thins out its proposals when targets are given.
         test_proposals: the same when none are.
         pooler: makes the pooler, `(specs)`; all looks share it.
         region_head: makes the network of the second stage, `(shape, num_classes=)`.
         coder: of the second stage.
         assigner: of objects to regions.
         sampler: thins out regions in training.
-        losses: named terms of the second stage.
+        losses: named terms of the second stage; None: it is idle in training, and the first stage
+            learns alone (Ren et al. 2015, sec. 3.2, steps 1 and 3).
         score: of the second stage.
         loss_normalizer: of the second stage.
         loss_weights: of the second stage's `Criterion`.
@@ -80,46 +87,61 @@ class TwoStageHead(Head):
         later: makes further looks by name, `(shape, num_classes=)`, in their order.
         joint_score: `(scores [B, R, C], proposed [B, R]) -> [B, R, C]`, one score of both stages';
             None: that of the second stage (Zhou et al. 2021, "Probabilistic two-stage detection").
+        windows: stand in the place of proposals where none are given; without a first stage alone.
 
     Raises:
         ValueError: a part breaks its contract, parts do not fit each other, a later look has the
-            name of another loss, or a look that another one follows has a box for each class.
+            name of another loss, a look that another one follows has a box for each class, a part
+            of a first stage is there without the others, or nothing would learn.
     """
 
     def __init__(
         self,
         specs: list[FeatureSpec],
         num_classes: int,
-        proposal_head: Callable[..., DenseHead],
-        train_proposals: PostProcess,
-        test_proposals: PostProcess,
+        proposal_head: Callable[..., DenseHead] | None,
+        train_proposals: PostProcess | None,
+        test_proposals: PostProcess | None,
         pooler: Callable[..., Pooler],
         region_head: Callable[..., RegionHead],
         coder: Coder,
         assigner: Assigner,
         sampler: Sampler,
-        losses: dict[str, LossTerm | None],
+        losses: dict[str, LossTerm | None] | None,
         score: Score,
         loss_normalizer: LossNormalizer,
         loss_weights: LossWeights | None = None,
         mining: Mining | None = None,
         later: Mapping[str, Callable[..., RegionStage]] | None = None,
         joint_score: Callable[[Tensor, Tensor], Tensor] | None = None,
+        windows: Windows | None = None,
     ) -> None:
         super().__init__()
-        self.proposal_head = proposal_head(specs, num_classes=1)
+        _check_first_stage(proposal_head, train_proposals, test_proposals, joint_score, windows)
+        self.specs, self.windows = specs, windows
+        self.proposal_head = None if proposal_head is None else proposal_head(specs, num_classes=1)
+        self.takes_proposals = proposal_head is None
+        self.needs_proposals = proposal_head is None and windows is None
         self.train_proposals, self.test_proposals = train_proposals, test_proposals
         self.pooler = pooler(specs)
         check_contract(self.pooler, Pooler)
         self.region_head = made_region_head(region_head, self.pooler.shape, num_classes, coder)
-        check_stage(self.region_head, coder, assigner, present(losses), score)
-        self.only_canvas = self.proposal_head.only_canvas
+        if losses is not None:
+            check_stage(self.region_head, coder, assigner, present(losses), score)
+        elif proposal_head is None or later:
+            raise ValueError(
+                "losses=null lets the first stage alone learn, and here is none or a further look: "
+                "give losses, or a proposal_head without further looks"
+            )
+        if self.proposal_head is not None:
+            self.only_canvas = self.proposal_head.only_canvas
         self.coder, self.assigner, self.score = coder, assigner, score
         self.joint_score = joint_score
         self.sampler = sampler if mining is None else None
         self.criterion = Criterion(
-            num_classes, coder, losses, loss_normalizer, loss_weights, mining
+            num_classes, coder, losses or {}, loss_normalizer, loss_weights, mining
         )
+        self.learns = losses is not None
         self.later = nn.ModuleDict(
             {
                 name: stage(self.pooler.shape, num_classes=num_classes)
@@ -134,12 +156,22 @@ class TwoStageHead(Head):
         return [self, *cast(Iterable[RegionStage], self.later.values())]
 
     def forward(
-        self, features: list[Tensor], frames: Tensor, targets: Targets | None = None
+        self,
+        features: list[Tensor],
+        frames: Tensor,
+        targets: Targets | None = None,
+        given: Proposals | None = None,
     ) -> TwoStageOutput:
         """Both stages; with targets the second one sees a sample that includes the objects."""
-        proposals = self.proposal_head(features, frames)
-        regions, proposed = self._propose(proposals, frames, targets)
-        canvas = proposals.priors.canvas
+        proposals, proposed = None, None
+        if self.proposal_head is None:
+            regions = self._taken(frames, targets, given)
+        else:
+            proposals = self.proposal_head(features, frames)
+            if targets is not None and not self.learns:
+                return TwoStageOutput(proposals, (), None)
+            regions, proposed = self._propose(proposals, frames, targets)
+        canvas = canvas_size(features, self.specs)
         looks = [self._look(self, features, regions, targets, canvas)]
         for earlier, stage in pairwise(self._stages()):
             regions = refined(earlier, looks[-1], frames)
@@ -148,11 +180,34 @@ class TwoStageHead(Head):
             looks.append(self._look(stage, features, regions, targets, canvas))
         return TwoStageOutput(proposals, tuple(looks), proposed if targets is None else None)
 
+    def _taken(self, frames: Tensor, targets: Targets | None, given: Proposals | None) -> Regions:
+        """The proposals that came with the images, or windows; in training objects are added."""
+        if given is None and self.windows is None:
+            raise ValueError(
+                "this model looks at proposals that come with the images, and there are none: give "
+                "them as `proposals`, or train one that proposes itself, such as model=faster_rcnn"
+            )
+        boxes, valid = self.windows(frames) if given is None else given  # type: ignore[misc]
+        if targets is None:
+            boxes, valid = without_padded_rows((boxes, valid), valid)
+        regions = Regions(boxes, valid, torch.zeros_like(valid))
+        return regions if targets is None else with_objects(regions, targets)
+
+    def proposed(self, features: list[Tensor], frames: Tensor) -> Detections:
+        """What the first stage proposes in a test, best first."""
+        assert self.proposal_head is not None
+        assert self.test_proposals is not None
+        candidates = self.proposal_head.detect(self.proposal_head(features, frames))
+        return self.test_proposals(candidates, frames)
+
     @torch.no_grad()
     def _propose(
         self, predictions: Predictions, frames: Tensor, targets: Targets | None
     ) -> tuple[Regions, Tensor]:
         """Proposals with their scores [B, R]; in training the objects are added, without any."""
+        assert self.proposal_head is not None
+        assert self.train_proposals is not None
+        assert self.test_proposals is not None
         candidates = self.proposal_head.detect(predictions)
         if targets is None:
             proposed = without_padding(self.test_proposals(candidates, frames))
@@ -194,9 +249,13 @@ class TwoStageHead(Head):
 
     def loss(self, output: TwoStageOutput, targets: Targets) -> dict[str, Tensor]:
         """Terms of both stages, `proposal_...` and `region_...`, of a later look `NAME_...`."""
-        first = self.proposal_head.loss(output.proposals, _anything(targets))
-        second = losses_of(self, output.looks[0], targets)
+        first: dict[str, Tensor] = {}
+        if self.proposal_head is not None:
+            first = self.proposal_head.loss(output.proposals, _anything(targets))
         found = {f"proposal_{name}": term for name, term in first.items()}
+        if not output.looks:
+            return found
+        second = losses_of(self, output.looks[0], targets)
         found |= {f"region_{name}": term for name, term in second.items()}
         for (stage_name, part), look in zip(self.later.items(), output.looks[1:], strict=True):
             stage = cast(RegionStage, part)
@@ -205,8 +264,12 @@ class TwoStageHead(Head):
         return found
 
     def assign(self, output: TwoStageOutput, targets: Targets) -> tuple[Priors, Assignment]:
-        """Those of the first stage."""
-        return self.proposal_head.assign(output.proposals, _anything(targets))
+        """Those of the first stage; without one, the regions that the first look is trained on."""
+        if self.proposal_head is not None:
+            return self.proposal_head.assign(output.proposals, _anything(targets))
+        look = output.looks[0]
+        assert look.assignment is not None
+        return look.predictions.priors, look.assignment
 
     def detect(self, output: TwoStageOutput) -> Candidates:
         """Boxes of the last look, [B, R, C, 4] or [B, R, 4], scored by all; unreal ones score 0."""
@@ -220,6 +283,29 @@ class TwoStageHead(Head):
         joint = joint * last.regions.valid[..., None]
         deviations = stage.coder.deviations(last.predictions.deltas)
         return Candidates(decoded(stage, last), joint, last.predictions.priors, deviations)
+
+
+def _check_first_stage(
+    proposal_head: Callable[..., DenseHead] | None,
+    train_proposals: PostProcess | None,
+    test_proposals: PostProcess | None,
+    joint_score: Callable[[Tensor, Tensor], Tensor] | None,
+    windows: Windows | None,
+) -> None:
+    """Refuse parts of a first stage that is not there, and one that lacks a part."""
+    of_it = {"train_proposals": train_proposals, "test_proposals": test_proposals}
+    if proposal_head is not None:
+        lacking = [name for name, part in of_it.items() if part is None]
+        if lacking or windows is not None:
+            fault = f"lacks {lacking[0]}" if lacking else "takes no windows"
+            raise ValueError(f"a first stage {fault}: give the other, or leave out proposal_head")
+        return
+    idle = {**of_it, "joint_score": joint_score}
+    if found := [name for name, part in idle.items() if part is not None]:
+        raise ValueError(
+            f"{found[0]} needs the scores of a first stage, and proposal_head=null leaves none: "
+            f"set {found[0]}=null, too"
+        )
 
 
 def _check_names(later: list[str]) -> None:
@@ -253,7 +339,13 @@ def without_padding(detections: Detections) -> Detections:
     Each row less is one that the second stage need not look at. While a graph is captured, and on
     the device "meta", all rows stay, for there a shape cannot depend on data.
     """
-    if torch.compiler.is_compiling() or detections.valid.is_meta:
-        return detections
-    most = max(int(detections.valid.sum(dim=1).max()), 1)
-    return Detections(*(field[:, :most] for field in detections))
+    return Detections(*without_padded_rows(detections, detections.valid))
+
+
+def without_padded_rows(fields: Iterable[Tensor], valid: Tensor) -> tuple[Tensor, ...]:
+    """The rows [B, 1 <= k <= K, ...] of each field, likewise."""
+    if torch.compiler.is_compiling() or valid.is_meta:
+        return tuple(fields)
+    places = torch.arange(1, valid.shape[1] + 1, device=valid.device)
+    most = max(int((valid * places).max()), 1)
+    return tuple(field[:, :most] for field in fields)

@@ -36,7 +36,7 @@ COSMETIC = (
 RUN_DIR = "RUN_DIR"  # stands in a key for the folder of the run
 
 # The last names of keys by which readers name files and folders, and of those by which parts do.
-OF_DATA = ("root", "json_file", "images")
+OF_DATA = ("root", "json_file", "images", "proposals")
 OF_WEIGHTS = ("weights", "pretrained", "checkpoint_path")
 CACHE = ".fingerprint.json"  # beside the data; hidden files are no data
 WORTH = 1_000_000  # bytes: what is hashed sooner than that is not cached

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
+from detectors.heads.windows import Windows
 from detectors.optim import steps_of
-from detectors.structures import Batch, FeatureSpec, Progress, Targets
+from detectors.structures import Batch, FeatureSpec, Progress, Proposals, Targets
 
 SCALE = 255.0  # of our images; darknet's are in [0, 1]
 
@@ -53,7 +54,7 @@ class SelfAdversarial:
         if early or np.random.default_rng(seed).random() >= self.probability:
             return batch
         torch.manual_seed(seed)  # of what a two-stage head draws
-        gradient = empty_gradient(detector, batch.images, batch.targets, batch.frames)
+        gradient = empty_gradient(detector, batch.images, batch.targets, *batch.places)
         # A pixel of 0..255 has 1 / 255 of the gradient, and takes 255 times the step.
         moved = self.rate * progress.step / progress.steps * SCALE**2 * gradient
         return batch._replace(images=(batch.images - moved).clamp(0, SCALE))
@@ -73,7 +74,11 @@ class SelfAdversarial:
 
 
 def empty_gradient(
-    detector: Detector, images: Tensor, targets: Targets, frames: Tensor | None = None
+    detector: Detector,
+    images: Tensor,
+    targets: Targets,
+    frames: Tensor | None = None,
+    proposals: Proposals | None = None,
 ) -> Tensor:
     """Gradient by the pixels, in 0..255, of each image's loss as if it had no objects; float32.
 
@@ -82,7 +87,7 @@ def empty_gradient(
     images = images.detach().float().requires_grad_()
     nothing = targets._replace(valid=torch.zeros_like(targets.valid))
     with _evaluating(detector), torch.enable_grad():
-        terms = detector.loss(images, nothing, frames)
+        terms = detector.loss(images, nothing, frames, proposals)
         total = torch.stack(list(terms.values())).sum()
         if not total.requires_grad:
             return torch.zeros_like(images)
@@ -106,7 +111,9 @@ def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> l
     nothing = torch.zeros(1, 1)
     targets = Targets(nothing[..., None].expand(1, 1, 4), nothing.long(), *[nothing.bool()] * 2)
     with _evaluating(detector):
-        output = detector.head(levels, torch.tensor([[0.0, 0.0, width, height]]), targets)
+        frames = torch.tensor([[0.0, 0.0, width, height]])
+        given = (Windows()(frames),) if detector.head.takes_proposals else ()
+        output = detector.head(levels, frames, targets, *given)
         total = torch.stack(list(detector.head.loss(output, targets).values())).sum()
     if not total.requires_grad:
         return []

@@ -83,3 +83,26 @@ def test_proposals_differ_from_image_to_image() -> None:
 def test_thresholds_the_wrong_way_round() -> None:
     with pytest.raises(ValueError, match="set negative <= positive"):
         MaxIoU(positive=0.4, negative=0.5, forced=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_below_the_least_overlap_a_prior_is_ignored(seed: int) -> None:
+    torch.manual_seed(seed)
+    objects = random_targets(2, 5, 4)
+    objects.valid[1] = False
+    boxes = random_boxes(2, 60)
+    raw = predictions(anchors(boxes), 2, 4)
+    found = MaxIoU(0.5, 0.5, False, least=0.1)(raw, boxes, objects)
+    for image in range(2):
+        rows = assignable_rows(objects, image)
+        for n in range(60):
+            overlaps = [float(box_iou(objects.boxes[image, [m]], boxes[image, [n]])) for m in rows]
+            best = max([*overlaps, 0.0])
+            assert found.positive[image, n] == (best >= 0.5)
+            assert found.ignored[image, n] == (best < 0.1)
+    assert found.ignored[1].all()  # no object, no hard negatives
+
+
+def test_a_range_of_background_that_is_empty_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"background from IoU 0.6 on and below 0.5 is none"):
+        MaxIoU(0.5, 0.5, False, least=0.6)

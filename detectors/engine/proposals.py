@@ -1,0 +1,86 @@
+"""Feeds proposals of a file to a model's second stage, and refuses them where there is none."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from detectors.detector import Detector
+
+FIRST_STAGE = ("proposal_head", "train_proposals", "test_proposals", "windows")
+
+
+def with_proposals(cfg: DictConfig) -> DictConfig:
+    """The config without the first stage of its model, where the data bring proposals.
+
+    Itself where they bring none.
+
+    Raises:
+        ValueError: the model has no second stage, or scores by its first one.
+    """
+    file = OmegaConf.select(cfg, "data.proposals")
+    if file is None:
+        return cfg
+    raw: Any = OmegaConf.to_container(cfg.part.head, resolve=False)
+    places = list(_second_stages(raw, "part.head"))
+    if not places:
+        raise ValueError(
+            f"data.proposals={file}: this model has no second stage that would look at them: "
+            "choose one that has, such as model=fast_rcnn or model=faster_rcnn"
+        )
+    found = cfg.copy()
+    for place in places:
+        for name in FIRST_STAGE:
+            if OmegaConf.select(found, f"{place}.{name}") is not None:
+                OmegaConf.update(found, f"{place}.{name}", None)
+        if OmegaConf.select(found, f"{place}.joint_score") is not None:
+            raise ValueError(
+                f"data.proposals={file}: this model multiplies its scores by those of its first "
+                "stage, and proposals of a file have none: set part.head.joint_score=null"
+            )
+    return found
+
+
+def _second_stages(node: Any, place: str) -> Iterator[str]:
+    """Keys of the nodes that have a first stage, or leave it out."""
+    if isinstance(node, dict):
+        if "proposal_head" in node:
+            yield place
+        for name, child in node.items():
+            yield from _second_stages(child, f"{place}.{name}")
+
+
+def check_proposals(detector: Detector, file: str | None) -> None:
+    """Refuse data without proposals that the detector needs, and with some that it cannot take.
+
+    Raises:
+        ValueError: says what is missing.
+    """
+    head = detector.head
+    if file is None and head.needs_proposals:
+        raise ValueError(
+            "this model looks at proposals of a file, and these data have none: make it with "
+            "`detectors propose data=...` and add data.proposals=FILE"
+        )
+    if file is not None and not head.takes_proposals:
+        raise ValueError(
+            f"data.proposals={file}: this model was not trained on proposals of a file; leave the "
+            "word out"
+        )
+
+
+def check_own(detector: Detector, doing: str) -> None:
+    """Refuse a detector that needs proposals, where pictures come without.
+
+    Args:
+        doing: what cannot be done.
+
+    Raises:
+        ValueError: names the remedy.
+    """
+    if detector.head.needs_proposals:
+        raise ValueError(
+            f"{doing}: this model was trained on proposals of a file (data.proposals), and here "
+            "come pictures without: evaluate it on data for which `detectors propose` has made "
+            "some, or train a model that proposes itself, such as model=faster_rcnn"
+        )
