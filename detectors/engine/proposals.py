@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from detectors.detector import Detector
+from detectors.fitted.detector import FittedDetector
 
 FIRST_STAGE = ("proposal_head", "train_proposals", "test_proposals", "windows")
 
@@ -50,26 +51,26 @@ def _second_stages(node: Any, place: str) -> Iterator[str]:
             yield from _second_stages(child, f"{place}.{name}")
 
 
-def check_proposals(detector: Detector, file: str | None) -> None:
+def check_proposals(detector: Detector | FittedDetector, file: str | None) -> None:
     """Refuse data without proposals that the detector needs, and with some that it cannot take.
 
     Raises:
         ValueError: says what is missing.
     """
-    head = detector.head
-    if file is None and head.needs_proposals:
+    head = None if isinstance(detector, FittedDetector) else detector.head
+    if file is None and head is not None and head.needs_proposals:
         raise ValueError(
             "this model looks at proposals of a file, and these data have none: make it with "
             "`detectors propose data=...` and add data.proposals=FILE"
         )
-    if file is not None and not head.takes_proposals:
+    if file is not None and not (head is not None and head.takes_proposals):
         raise ValueError(
             f"data.proposals={file}: this model was not trained on proposals of a file; leave the "
             "word out"
         )
 
 
-def check_own(detector: Detector, doing: str) -> None:
+def check_own(detector: Detector | FittedDetector, doing: str) -> None:
     """Refuse a detector that needs proposals, where pictures come without.
 
     Args:
@@ -78,7 +79,7 @@ def check_own(detector: Detector, doing: str) -> None:
     Raises:
         ValueError: names the remedy.
     """
-    if detector.head.needs_proposals:
+    if not isinstance(detector, FittedDetector) and detector.head.needs_proposals:
         raise ValueError(
             f"{doing}: this model was trained on proposals of a file (data.proposals), and here "
             "come pictures without: evaluate it on data for which `detectors propose` has made "
