@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.resume import resumed_from
+from detectors.engine.stages import check_run, fit_stages, planned_stages
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
 from detectors.report import FILE, write
@@ -42,14 +44,43 @@ def main(cfg: DictConfig) -> float:
 
     NaN where the learning rate was tested and nothing evaluated.
     """
-    overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     check_debug(cfg)
+    if cfg.stages:
+        return in_stages(cfg)
+    return one(cfg)
+
+
+def in_stages(cfg: DictConfig) -> float:
+    """Train the stages one after the other, and measure a detector with the weights of all."""
+    stages = planned_stages(cfg)
+    check_run(cfg, stages)
+    weights = fit_stages(cfg, stages, one)
+    cfg.ckpt_path = None
+
+    def start(module: LitDetector) -> None:
+        module.detector.load_state_dict(weights)
+
+    return one(cfg, start, trained=True)
+
+
+def one(
+    cfg: DictConfig, start: Callable[[LitDetector], None] | None = None, trained: bool = False
+) -> float:
+    """One training, and what is measured and written at its end.
+
+    Args:
+        start: sets the weights of a training that begins now.
+        trained: these are those that are measured, and there is nothing to train.
+    """
+    overrides = said()
     words, cfg = settled(cfg, CHOICES)
     composed = resolved(cfg)
     cfg = configured(words, str(HydraConfig.get().job.config_name), cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
+    if start is not None:
+        start(module)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]
     if not probing:
         check_validation(trainer)
@@ -64,12 +95,15 @@ def main(cfg: DictConfig) -> float:
     run = record.begin(cfg, composed, module, data, trainer, file)
     try:
         trackers.announce(trainer.loggers, folder, run.content)
-        fit(trainer, module, data, file)
+        if not trained:
+            fit(trainer, module, data, file)
         if probing:
             run.finish_unmeasured()
             return math.nan
-        epoch = load_measured(module, trainer, cfg.select)
+        epoch = 0 if trained else load_measured(module, trainer, cfg.select)
         found = evaluate(module, data, trainer, cfg.split, folder)
+        if trained:
+            trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=True)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
         if cfg.report and trainer.is_global_zero:
