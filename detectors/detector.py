@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from detectors.backbones import Backbone
 from detectors.contracts import check_contract
 from detectors.heads import Head
-from detectors.heads.windows import Windows
+from detectors.heads.windows import WindowGrid
 from detectors.layers.fused import fold_batch_norms
 from detectors.necks import Neck
 from detectors.ops.convolution import narrow_in_float32
@@ -127,7 +127,7 @@ class Detector(nn.Module):
         def run() -> None:
             expected.extend(copied.features(images))
             frames = _whole(images)
-            given = (Windows()(frames),) if copied.head.takes_proposals else ()
+            given = (WindowGrid()(frames),) if copied.head.takes_proposals else ()
             copied.head(expected, frames, None, *given)
 
         fold_batch_norms(copied, run)

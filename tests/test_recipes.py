@@ -55,7 +55,8 @@ def thin(cfg: DictConfig) -> None:
         neck.channels = 64
     for one in (head, head.get("head", {})):
         for key in {"train_proposals", "test_proposals"} & set(one):
-            one[key].update({"per_level": 200, "detections": 100})
+            if one[key] is not None:
+                one[key].update({"per_level": 200, "detections": 100})
         for layers in (one.get("region_head", {}), one.get("branch", {})):
             made = layers.get("_target_", "")
             if "width" in layers or made.endswith(("TwoMLPHead", "IoUBranch")):

@@ -11,7 +11,7 @@ from detectors.callbacks.progress import Steps
 from detectors.config.instantiate import instantiate
 from detectors.data.proposals.feeding import PictureProposals
 from detectors.data.proposals.files import ProposalFile
-from detectors.data.proposals.making import Made, Making, Store, made, work_of
+from detectors.data.proposals.making import Made, Making, ProposalStore, made, work_of
 from detectors.data.proposals.recall import THRESHOLDS, Coverage, coverage
 from detectors.data.sources.annotations import examples
 from detectors.data.sources.base import Source
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> Path:
     splits = [split for split in cfg.splits if data.readers.get(split) is not None]
     sources = {split: data.source(split) for split in splits or cfg.splits}
     node = OmegaConf.to_container(cfg.method, resolve=True)
-    store = Store(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
+    store = ProposalStore(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
     work = work_of(sources, store.keys())
     make(Making(work, method, cfg.count, cfg.seed), data.num_workers, store)
     proposals = store.finish()
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> Path:
     return store.file
 
 
-def make(making: Making, processes: int, store: Store) -> None:
+def make(making: Making, processes: int, store: ProposalStore) -> None:
     """Fill the store; what is there when an error or a signal comes is kept."""
     bar, seconds, lost = Steps(Console(stderr=True)), 0.0, list[str]()
     bar.open("proposing", len(making))
@@ -78,5 +78,5 @@ def table(split: str, figures: list[Coverage]) -> Table:
         told.add_column(name, justify="right")
     for row in figures:
         shares = [f"{value:.3f}" for value in (*row.recall, row.abo, row.mabo)]
-        told.add_row(str(row.count), f"{row.mean_count:.0f}", *shares)
+        told.add_row(str(row.most), f"{row.mean_count:.0f}", *shares)
     return told

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, che
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.fitting import fit_stages, validated
 from detectors.engine.resume import resumed_from
+from detectors.engine.stages import check_run, planned_stages, train_stages
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
 from detectors.report import FILE, write
@@ -44,14 +46,43 @@ def main(cfg: DictConfig) -> float:
 
     NaN where the learning rate was tested and nothing evaluated.
     """
-    overrides = said()
     check_data(cfg, CLASSIFICATION, "a class for each picture, no boxes; for `detectors pretrain`")
     check_debug(cfg)
+    if cfg.stages:
+        return in_stages(cfg)
+    return one(cfg)
+
+
+def in_stages(cfg: DictConfig) -> float:
+    """Train the stages one after the other, and measure a detector with the weights of all."""
+    stages = planned_stages(cfg)
+    check_run(cfg, stages)
+    weights = train_stages(cfg, stages, one)
+    cfg.ckpt_path = None
+
+    def start(module: LitDetector) -> None:
+        module.detector.load_state_dict(weights)
+
+    return one(cfg, start, trained=True)
+
+
+def one(
+    cfg: DictConfig, start: Callable[[LitDetector], None] | None = None, trained: bool = False
+) -> float:
+    """One training, and what is measured and written at its end.
+
+    Args:
+        start: sets the weights of a training that begins now.
+        trained: these are those that are measured, and there is nothing to train.
+    """
+    overrides = said()
     words, cfg = settled(cfg, CHOICES)
     composed = resolved(cfg)
     cfg = configured(words, str(HydraConfig.get().job.config_name), cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
+    if start is not None:
+        start(module)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]
     fitted = is_fitted(cfg)
     if not probing:
@@ -71,13 +102,15 @@ def main(cfg: DictConfig) -> float:
         if fitted:
             fit_stages(trainer, module, data, file, run)
             run.last = {} if cfg.split == "val" else validated(trainer, module, data)
-        else:
+        elif not trained:
             fit(trainer, module, data, file)
         if probing:
             run.finish_unmeasured()
             return math.nan
-        epoch = None if fitted else load_measured(module, trainer, cfg.select)
+        epoch = None if fitted else 0 if trained else load_measured(module, trainer, cfg.select)
         found = evaluate(module, data, trainer, cfg.split, folder)
+        if trained:
+            trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt", weights_only=True)
         run.finish(found, epoch, (module, data, trainer) if cfg.latency else None)
         trackers.conclude(trainer.loggers, run.content, found.metrics, cfg.objective)
         if cfg.report and trainer.is_global_zero:

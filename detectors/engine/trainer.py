@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal
 
 import lightning
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -224,8 +225,15 @@ def stop_told(trainer: Trainer) -> Iterator[None]:
         yield
     except Stopped as stop:
         if trainer.is_global_zero:
-            _log.warning("%s. Go on with: %s", stop.told, _going_on(trainer.default_root_dir))
+            _log.warning("%s. Go on with: %s", stop.told, _going_on(_folder_of_job(trainer)))
         raise
+
+
+def _folder_of_job(trainer: Trainer) -> str:
+    """That of the run; a stage of one has a folder of its own in it."""
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.output_dir)
+    return str(trainer.default_root_dir)
 
 
 def _going_on(folder: str) -> str:

@@ -31,7 +31,7 @@ from detectors.heads.region_stage import (
     refined,
     with_objects,
 )
-from detectors.heads.windows import Windows
+from detectors.heads.windows import WindowGrid
 from detectors.losses import LossNormalizer, LossTerm, Mining
 from detectors.postprocess import PostProcess
 from detectors.priors import canvas_size
@@ -114,7 +114,7 @@ class TwoStageHead(Head):
         mining: Mining | None = None,
         later: Mapping[str, Callable[..., RegionStage]] | None = None,
         joint_score: Callable[[Tensor, Tensor], Tensor] | None = None,
-        windows: Windows | None = None,
+        windows: WindowGrid | None = None,
     ) -> None:
         super().__init__()
         _check_first_stage(proposal_head, train_proposals, test_proposals, joint_score, windows)
@@ -251,6 +251,7 @@ class TwoStageHead(Head):
         """Terms of both stages, `proposal_...` and `region_...`, of a later look `NAME_...`."""
         first: dict[str, Tensor] = {}
         if self.proposal_head is not None:
+            assert output.proposals is not None
             first = self.proposal_head.loss(output.proposals, _anything(targets))
         found = {f"proposal_{name}": term for name, term in first.items()}
         if not output.looks:
@@ -266,6 +267,7 @@ class TwoStageHead(Head):
     def assign(self, output: TwoStageOutput, targets: Targets) -> tuple[Priors, Assignment]:
         """Those of the first stage; without one, the regions that the first look is trained on."""
         if self.proposal_head is not None:
+            assert output.proposals is not None
             return self.proposal_head.assign(output.proposals, _anything(targets))
         look = output.looks[0]
         assert look.assignment is not None
@@ -290,7 +292,7 @@ def _check_first_stage(
     train_proposals: PostProcess | None,
     test_proposals: PostProcess | None,
     joint_score: Callable[[Tensor, Tensor], Tensor] | None,
-    windows: Windows | None,
+    windows: WindowGrid | None,
 ) -> None:
     """Refuse parts of a first stage that is not there, and one that lacks a part."""
     of_it = {"train_proposals": train_proposals, "test_proposals": test_proposals}

@@ -10,7 +10,7 @@ from detectors.ranges import Positive, Share
 from detectors.structures import Proposals
 
 
-class Windows(nn.Module):
+class WindowGrid(nn.Module):
     """The same regular grid of windows in the frame of each image.
 
     Fast R-CNN, sec. 5.5, tries dense boxes instead of selective search.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detectors.detector import Detector
 from detectors.heads.criterion import Criterion
-from detectors.heads.windows import Windows
+from detectors.heads.windows import WindowGrid
 from detectors.optim import steps_of
 from detectors.structures import Batch, FeatureSpec, Progress, Proposals, Targets
 
@@ -112,7 +112,7 @@ def _empty_gradients_of_levels(detector: Detector, canvas: tuple[int, int]) -> l
     targets = Targets(nothing[..., None].expand(1, 1, 4), nothing.long(), *[nothing.bool()] * 2)
     with _evaluating(detector):
         frames = torch.tensor([[0.0, 0.0, width, height]])
-        given = (Windows()(frames),) if detector.head.takes_proposals else ()
+        given = (WindowGrid()(frames),) if detector.head.takes_proposals else ()
         output = detector.head(levels, frames, targets, *given)
         total = torch.stack(list(detector.head.loss(output, targets).values())).sum()
     if not total.requires_grad:

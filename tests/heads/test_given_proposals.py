@@ -6,7 +6,7 @@ from torch import Tensor
 
 import detectors
 from detectors.detector import Detector
-from detectors.heads.windows import Windows
+from detectors.heads.windows import WindowGrid
 from detectors.ops.windows import unit_windows
 from detectors.structures import Proposals, Targets
 from tests.examples import random_boxes, targets
@@ -93,7 +93,7 @@ def test_it_can_do_nothing_without(both: tuple[Detector, Detector]) -> None:
 
 
 def test_windows_stand_in_the_frame() -> None:
-    found = Windows(sides=[1.0, 0.5], ratios=[1.0])(frames())
+    found = WindowGrid(sides=[1.0, 0.5], ratios=[1.0])(frames())
     expected = torch.tensor(unit_windows([1.0, 0.5], [1.0]), dtype=torch.float32)
     torch.testing.assert_close(found.boxes[0], expected * SIDE)
     size, corner = torch.tensor([SIDE, 72.0] * 2), torch.tensor([0.0, 8.0] * 2)
@@ -107,7 +107,7 @@ def test_windows_stand_in_the_frame() -> None:
         (ALONE[:1], "train_proposals needs the scores of a first stage"),
         (["++part.head.train_proposals=null"], "a first stage lacks train_proposals"),
         (
-            ["+part.head.windows._target_=detectors.heads.windows.Windows"],
+            ["+part.head.windows._target_=detectors.heads.windows.WindowGrid"],
             "a first stage takes no windows",
         ),
     ],

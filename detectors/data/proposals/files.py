@@ -68,9 +68,9 @@ def write_proposals(file: Path, proposals: ProposalFile) -> None:
     """Write the file whole or not at all; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, **proposals.about}, sort_keys=True)
-    arrays = {"keys": proposals.keys, "offsets": proposals.offsets, "boxes": proposals.boxes}
-    with whole_file(file, "wb", proposals.boxes.nbytes) as opened:
-        np.savez(opened, about=np.array(text), **arrays)
+    keys, offsets, boxes, _ = proposals
+    with whole_file(file, "wb", boxes.nbytes) as opened:
+        np.savez(opened, about=np.array(text), keys=keys, offsets=offsets, boxes=boxes)
 
 
 def read_proposals(file: str | Path) -> ProposalFile:
@@ -82,7 +82,7 @@ def read_proposals(file: str | Path) -> ProposalFile:
     try:
         with np.load(file, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
-            arrays = [content[name] for name in ("keys", "offsets", "boxes")]
+            keys, offsets, boxes = (content[name] for name in ("keys", "offsets", "boxes"))
     except FileNotFoundError as error:
         raise ValueError(
             f"{file} is not there: make it with `detectors propose file={file} data=...`"
@@ -91,7 +91,7 @@ def read_proposals(file: str | Path) -> ProposalFile:
         raise ValueError(f"{file} is no file of `detectors propose`") from error
     if about.pop("format", None) != FORMAT:
         raise ValueError(f"{file} was written by another version: make it again")
-    return ProposalFile(*arrays, about)
+    return ProposalFile(keys, offsets, boxes, about)
 
 
 def joined_files(parts: Sequence[ProposalFile]) -> ProposalFile:

@@ -5,11 +5,11 @@ from collections.abc import Collection
 
 import numpy as np
 
-from detectors.data.proposals.regions import Regions, joined_boxes, rows, similarity
+from detectors.data.proposals.regions import Segments, joined_boxes, rows, similarity
 
 
 def grouped(
-    regions: Regions, pairs: np.ndarray, members: Collection[str], pixels: int
+    regions: Segments, pairs: np.ndarray, members: Collection[str], pixels: int
 ) -> np.ndarray:
     """[2n - 1, 4] int64 boxes of all regions: those given, then each in the order it was made.
 
@@ -24,7 +24,7 @@ def grouped(
     """
     count = len(regions.sizes)
     space = [np.concatenate([field, np.zeros_like(field[:-1])]) for field in regions]
-    every = Regions(*space)
+    every = Segments(*space)
     beside = _adjacency(pairs, count)
     heap = _ranked(every, pairs, members, pixels)
     alive = [True] * count
@@ -53,7 +53,7 @@ def _adjacency(pairs: np.ndarray, count: int) -> list[set[int]]:
 
 
 def _ranked(
-    every: Regions, pairs: np.ndarray, members: Collection[str], pixels: int
+    every: Segments, pairs: np.ndarray, members: Collection[str], pixels: int
 ) -> list[tuple[float, int, int]]:
     """A heap of the pairs, the most alike on top."""
     first, second = rows(every, pairs[:, 0]), rows(every, pairs[:, 1])
@@ -71,7 +71,7 @@ def _most_alike(heap: list[tuple[float, int, int]], alive: list[bool]) -> tuple[
             return one, other
 
 
-def _merge(every: Regions, one: int, other: int, new: int) -> None:
+def _merge(every: Segments, one: int, other: int, new: int) -> None:
     """Write the union of two regions into a row (ibid., equations 2 and 4)."""
     sizes, boxes, histograms = every
     sizes[new] = sizes[one] + sizes[other]

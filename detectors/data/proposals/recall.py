@@ -15,7 +15,7 @@ COUNTS = (100, 300, 1000, 2000)
 class Coverage(NamedTuple):
     """Figures for the first so many proposals of each picture."""
 
-    count: int
+    most: int  # proposals of a picture
     mean_count: float  # proposals that a picture has of them
     recall: tuple[float, ...]  # share of objects that one overlaps by each of THRESHOLDS or more
     abo: float  # mean over objects of the best overlap

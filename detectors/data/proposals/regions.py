@@ -1,4 +1,4 @@
-"""Regions of a picture, what they look like, and how alike two of them are (selective search)."""
+"""Segments of a picture, what they look like, and how alike two of them are (selective search)."""
 
 import math
 from collections.abc import Collection
@@ -13,7 +13,7 @@ STRENGTHS, DIRECTIONS = 10, 8  # bins and orientations of the texture of a chann
 SIMILARITIES = ("colour", "texture", "size", "fill")
 
 
-class Regions(NamedTuple):
+class Segments(NamedTuple):
     """What a similarity looks at, of n regions; merging keeps it without a look at the pixels."""
 
     sizes: np.ndarray  # [n] float64, pixels
@@ -23,7 +23,7 @@ class Regions(NamedTuple):
 
 def described(
     labels: np.ndarray, image: np.ndarray, texture: np.ndarray, members: Collection[str]
-) -> Regions:
+) -> Segments:
     """The regions of a segmentation.
 
     Args:
@@ -40,7 +40,7 @@ def described(
         parts.append(colour_histograms(labels, image, sizes))
     if "texture" in members:
         parts.append(texture_histograms(labels, texture, sizes))
-    return Regions(sizes, boxes, np.concatenate(parts, axis=1))
+    return Segments(sizes, boxes, np.concatenate(parts, axis=1))
 
 
 def colour_histograms(labels: np.ndarray, image: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def neighbours(labels: np.ndarray) -> np.ndarray:
     return np.stack([codes // count, codes % count], axis=1)
 
 
-def similarity(a: Regions, b: Regions, members: Collection[str], pixels: int) -> np.ndarray:
+def similarity(a: Segments, b: Segments, members: Collection[str], pixels: int) -> np.ndarray:
     """[n] mean of some similarities of regions with others, each in [0, 1].
 
     Uijlings et al. 2013, sec. 3.2, equations 1, 3, 5 and 6; their sum is ours times their number.
@@ -152,6 +152,6 @@ def joined_boxes(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([low, high], axis=1)
 
 
-def rows(regions: Regions, index: slice | np.ndarray) -> Regions:
+def rows(regions: Segments, index: slice | np.ndarray) -> Segments:
     """Some of the regions."""
-    return Regions(*(field[index] for field in regions))
+    return Segments(*(field[index] for field in regions))

@@ -16,7 +16,7 @@ from detectors.data.proposals.files import (
     read_proposals,
     write_proposals,
 )
-from detectors.data.proposals.making import Making, Store, made, work_of
+from detectors.data.proposals.making import Making, ProposalStore, made, work_of
 from detectors.data.sources.base import Unreadable
 from detectors.structures import Annotations, Sample
 from tests.data.proposals.test_recall import annotated
@@ -55,7 +55,7 @@ class Grey(Method):
 
 
 def propose(file: Path, *sources: Pictures, method: Method | None = None) -> ProposalFile:
-    store = Store(file, ABOUT)
+    store = ProposalStore(file, ABOUT)
     work = work_of({str(k): source for k, source in enumerate(sources)}, store.keys())
     for item in made(Making(work, method or Grey(), 5, 0), 0):
         store.add(item)
@@ -128,7 +128,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 def test_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     propose(tmp_path / "p.npz", Pictures(1))
     with pytest.raises(ValueError, match=r"count=5.*count=9.*: choose another file=FILE"):
-        Store(tmp_path / "p.npz", {**ABOUT, "count": 9})
+        ProposalStore(tmp_path / "p.npz", {**ABOUT, "count": 9})
 
 
 def test_a_picture_that_cannot_be_read_has_none(tmp_path: Path) -> None:

@@ -62,10 +62,10 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 def test_figures_are_those_of_a_loop(seed: int) -> None:
     proposals, truth = random_case(seed)
     for found in coverage(proposals, truth, counts=(1, 5, 100)):
-        recalls, abo = naive(proposals, truth, found.count)
+        recalls, abo = naive(proposals, truth, found.most)
         assert found.recall == pytest.approx(recalls)
         assert found.abo == pytest.approx(abo)
-        assert found.mean_count == np.mean([min(len(own), found.count) for own in proposals])
+        assert found.mean_count == np.mean([min(len(own), found.most) for own in proposals])
 
 
 def test_the_mean_over_classes_counts_each_class_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 from detectors.data.proposals.grouping import grouped
 from detectors.data.proposals.regions import (
     SIMILARITIES,
-    Regions,
+    Segments,
     described,
     neighbours,
     rows,
@@ -153,5 +153,5 @@ def test_grouping_merges_what_a_naive_loop_merges(members: list[str]) -> None:
 
 
 def test_one_region_is_a_grouping() -> None:
-    alone = Regions(np.array([6.0]), np.array([[0, 0, 3, 2]]), np.zeros((1, 0)))
+    alone = Segments(np.array([6.0]), np.array([[0, 0, 3, 2]]), np.zeros((1, 0)))
     assert grouped(alone, np.zeros((0, 2), np.int64), ["size"], 6).tolist() == [[0, 0, 3, 2]]

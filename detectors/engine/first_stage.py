@@ -1,0 +1,71 @@
+"""Lets the first stage of a trained detector propose, in a file as `detectors propose` writes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from detectors.config.instantiate import instantiate
+from detectors.data.module import DetectionData
+from detectors.data.proposals.feeding import PictureProposals
+from detectors.data.proposals.files import packed, picture_keys, read_proposals, write_proposals
+from detectors.data.proposals.recall import THRESHOLDS, coverage
+from detectors.detector import Detector
+from detectors.engine.hardware import torch_device
+from detectors.engine.restoring import restored_detector
+from detectors.heads.two_stage import TwoStageHead
+from detectors.structures import Batch
+from detectors.weights.checkpoint import load_checkpoint
+
+FILE = "proposals.npz"
+SPLITS = ("train", "val")
+
+
+def propose_all(cfg: DictConfig, checkpoint: Path, file: Path) -> str:
+    """Write the proposals of all pictures, unless they are there; how well they cover the objects.
+
+    Args:
+        cfg: of the training that wrote the checkpoint.
+        checkpoint: of a detector with a first stage, which proposes as for a test.
+    """
+    data = instantiate(cfg, "data")
+    if not file.is_file():
+        device = torch_device(cfg.device)
+        detector = restored_detector(load_checkpoint(checkpoint), []).eval().to(device)
+        found: dict[int, np.ndarray] = {}
+        for split in SPLITS:
+            found |= dict(_proposed(detector, data, split, device))
+        write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}))
+    return f"{file.name} {_told(data, file)}"
+
+
+@torch.inference_mode()
+def _proposed(
+    detector: Detector, data: DetectionData, split: str, device: torch.device
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Key and boxes [k, 4] of each picture of a split, in its own pixels."""
+    head, source = detector.head, data.source(split)
+    assert isinstance(head, TwoStageHead)
+    keys = dict(zip(source.annotations.image_ids.tolist(), picture_keys(source), strict=True))
+    batch: Batch
+    for batch in data.plain_loader(source):
+        features = detector.features(batch.images.to(device))
+        proposed = head.proposed(features, batch.frames.to(device))
+        scale, shift = (part.repeat(1, 2)[:, None] for part in batch.to_original.split(2, dim=1))
+        boxes = proposed.boxes.cpu() * scale + shift
+        for number, own, valid in zip(batch.ids.tolist(), boxes, proposed.valid.cpu(), strict=True):
+            yield int(keys[number]), own[valid].numpy()
+
+
+def _told(data: DetectionData, file: Path) -> str:
+    """Recall of the validation split."""
+    source: Any = data.source("val")
+    own = PictureProposals(read_proposals(file), source, str(file))
+    ids = source.annotations.image_ids.tolist()
+    figures = coverage([own.boxes(number) for number in ids], source.annotations)
+    best = figures[-1]
+    told = f"{best.mean_count:.0f} of a picture, recall {best.recall[0]:.3f} at IoU {THRESHOLDS[0]}"
+    return f"({told}, ABO {best.abo:.3f})"
