@@ -22,7 +22,10 @@ ACTING = (
     "detectors.module",
     "detectors.weights",
 )
-READING = ("detectors.data", "detectors.classification")  # a model needs none of them
+READING = ("detectors.data", "detectors.classification")  # a model needs none of them, but for
+PROPOSING = tuple(  # what looks at a picture that it is given, and reads no file
+    f"detectors.data.proposals.{name}" for name in ("dense", "selective_search")
+)
 LAYERS = ("detectors", "torch.nn", "timm")  # whose modules may be named though conf/ does not
 NEVER = {*sys.stdlib_module_names, "hydra", "omegaconf", "detectors"}  # no word opens them
 FILES = ("weights", "pretrained", "checkpoint_path")  # by which parts of ours name files
@@ -71,7 +74,7 @@ def _check_node(
 
 
 def _trusted(target: str, trusted: Sequence[str], reading: bool) -> bool:
-    if _inside(target, READING) and not reading:
+    if _inside(target, READING) and not _inside(target, PROPOSING) and not reading:
         return False
     if target in constructors():
         return True

@@ -16,7 +16,7 @@ from torch import nn
 
 from detectors.config.instantiate import made
 from detectors.config.links import followed
-from detectors.config.trust import ACTING, READING, check_trusted, constructors
+from detectors.config.trust import ACTING, PROPOSING, READING, check_trusted, constructors
 
 FORBIDDEN = [
     "torch.load",
@@ -89,11 +89,19 @@ def test_all_that_conf_names_is_there_and_only_describes() -> None:
 
 
 def test_a_model_reads_no_data() -> None:
-    readers = [name for name in constructors() if name.startswith(READING)]
+    readers = [n for n in constructors() if n.startswith(READING) and not n.startswith(PROPOSING)]
     assert "detectors.data.sources.coco.read_coco" in readers
     for name in readers:
         with pytest.raises(ValueError, match="the checkpoint asks for"):
             check_trusted({"_target_": name}, [])
+
+
+def test_a_model_may_propose_boxes() -> None:
+    """The methods of `detectors propose`, but not the readers and writers of their files."""
+    for method in ("dense.DenseWindows", "selective_search.SelectiveSearch"):
+        check_trusted({"_target_": f"detectors.data.proposals.{method}"}, [])
+    with pytest.raises(ValueError, match="the checkpoint asks for"):
+        check_trusted({"_target_": "detectors.data.proposals.files.read_proposals"}, [])
 
 
 @pytest.mark.parametrize("target", ["torch.nn.CELU", "timm.layers.GroupNorm", "torch.nn.Conv2d"])
