@@ -1,6 +1,7 @@
 """Turns candidates into detections: rank, suppress, keep the best. Batched, static shapes."""
 
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -250,6 +251,15 @@ class DIoU(Suppressor):
         beta: 1 is DIoU-NMS (Zheng et al. 2020, "NMS using DIoU"); 0.6 is darknet's `greedynms`,
             and its `diounms` with `beta_nms=0.6` (`src/box.c`).
     """
+
+    # As `lacking` of coders.
+    lacking = MappingProxyType(
+        {
+            "suppressor": "it removes boxes itself, while voting goes around another suppressor "
+            "that removes them: choose another postprocess, such as postprocess=nms, or leave the "
+            "trick out"
+        }
+    )
 
     def __init__(self, threshold: Share, beta: Positive) -> None:
         super().__init__()

@@ -15,9 +15,11 @@ from detectors.config.words import words_of_job
 from detectors.engine.build import configured
 from detectors.engine.trainer import assemble
 from detectors.module import LitDetector
+from detectors.postprocess import Suppression
 from detectors.structures import Targets
 
 ASKED: set[str] = set()  # models that have answered in this process
+SIDE, REGIONS = 128, 50  # pixels and proposals are as good as more to see whether a model answers
 SMALL = ["size=small", "device=cpu", "precision=32-true", "run_dir=.", "data.num_workers=0"]
 
 INTRODUCTION = """\
@@ -30,7 +32,8 @@ Each file `conf/trick/NAME.yaml` says what the trick is, where its numbers come 
 was published. The words beside a trick are needed with every family.
 
 Assigners have a group of their own: `assigner=atss`, `sim_ota`, `ota` and `paa` work with every
-family. In Faster R-CNN they assign the proposals; the last three then need `part.assigner.score`.
+family. In families with two stages they assign the proposals; the last three then need
+`part.assigner.score`, but for CenterNet2.
 """
 
 
@@ -92,9 +95,9 @@ def refusal(trick: str, family: str, beside: Sequence[str] = ()) -> str:
 def _attempt(cfg: DictConfig) -> None:
     """Make what the config describes, and ask its model, where none alike has answered."""
     module = assemble(cfg)[0]
-    model = repr([_plain(cfg[key]) for key in ("model", "tta", "image_size")])
+    model = repr([_plain(cfg[key]) for key in ("model", "tta")])
     if model not in ASKED:
-        _ask(module, cfg.image_size)
+        _ask(module)
         ASKED.add(model)
 
 
@@ -102,15 +105,19 @@ def _plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def _ask(module: LitDetector, side: int) -> None:
-    """Compute a loss and detections of two pictures."""
+def _ask(module: LitDetector) -> None:
+    """Compute a loss and detections of two small pictures, of few regions if it has two stages."""
     detector = module.detector
-    images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    height, width = detector.head.only_canvas or (SIDE, SIDE)
+    for part in detector.modules():
+        if isinstance(part, Suppression):
+            part.per_level, part.detections = REGIONS, REGIONS
+    images = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     boxes = torch.tensor([[8.0, 8.0, 40.0, 48.0], [30.0, 20.0, 90.0, 80.0]]).expand(2, 2, 4)
     yes = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
         detector.loss(images, Targets(boxes, torch.zeros(2, 2).long(), yes, ~yes))
-        frames = torch.tensor([0.0, 0.0, side, side]).expand(2, 4)
+        frames = torch.tensor([0.0, 0.0, width, height]).expand(2, 4)
         asked = detector if module.tta is None else module.tta(detector)
         asked.eval()(images, frames)
 

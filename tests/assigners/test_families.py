@@ -18,6 +18,7 @@ CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
 # No prior lies inside of the picture; the shape that no level has fits every object best.
 NOTHING_FITS = {("yolov1", "max_iou_sampled_inside"), ("centernet", "shape_threshold_tiny")}
 LEVELS = 6  # of SSD300, each with layers of its own, of which those without an object learn nothing
+SOFTMAX = ("faster_rcnn", "cascade_rcnn", "iou_net")  # whose `part.score` is of the second stage
 SCORE = "part.assigner.score={_target_:detectors.scores.ClassAlone}"
 
 
@@ -36,7 +37,7 @@ def assigned(detector: Detector, side: int) -> Assignment:
 def served(family: str, name: str) -> Detector:
     """With the assigner, and the scores of classes for one that a proposal stage has to tell."""
     ranks = "score" in compose([f"assigner={name}"]).part.assigner
-    own_score = [SCORE] if family == "faster_rcnn" and ranks else []
+    own_score = [SCORE] if family in SOFTMAX and ranks else []
     try:
         return made(family, f"assigner={name}", *own_score)
     except ValueError as error:

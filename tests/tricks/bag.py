@@ -25,11 +25,17 @@ GRID = Path(__file__).parent / "grid"  # by `detectors tricks`
 TRICKS = names()
 FAMILIES: list[str] = list(compose([], "tricks").families)
 SIDE = {"yolov1": 256, "ssd300": 300}  # pixels; the others make do with 64
-REGIONS = [  # of Faster R-CNN, whose time goes there
-    "part.head.sampler.count=32",
-    *(f"part.head.train_proposals.{key}=64" for key in ("per_level", "detections")),
-    *(f"part.head.test_proposals.{key}=500" for key in ("per_level", "detections")),
-]
+TWO_STAGES = {  # where their two stages are
+    "faster_rcnn": "part.head",
+    "cascade_rcnn": "part.head",
+    "iou_net": "part.head.head",
+    "centernet2": "part.head",
+}
+REGIONS = {  # whose time goes there
+    "sampler.count": 32,
+    **dict.fromkeys(("train_proposals.per_level", "train_proposals.detections"), 64),
+    **dict.fromkeys(("test_proposals.per_level", "test_proposals.detections"), 500),
+}
 SILENT = [f"~callback.{name}" for name in ("progress", "table", "pictures", "best", "last")]
 BRIEF = [
     "size=small",
@@ -83,8 +89,13 @@ def is_set(trick: str) -> bool:
 def words(family: str, *tricks: str) -> list[str]:
     """A run of seconds."""
     side = f"image_size={SIDE.get(family, 64)}"
-    regions = REGIONS if family.startswith("faster_rcnn") else []
-    return [f"model={family}", f"trick=[{','.join(tricks)}]", side, *BRIEF, *regions]
+    return [f"model={family}", f"trick=[{','.join(tricks)}]", side, *BRIEF, *regions(family)]
+
+
+def regions(family: str) -> list[str]:
+    """Words for few of them, where a family has two stages."""
+    stages = TWO_STAGES.get(family)
+    return [f"{stages}.{key}={count}" for key, count in REGIONS.items()] if stages else []
 
 
 def cells() -> list[tuple[str, str]]:
