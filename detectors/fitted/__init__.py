@@ -70,13 +70,10 @@ class Work:
 
 
 class Fitted(nn.Module, ABC):
-    """A detector that is fitted in stages.
-
-    The buffer `done` counts the stages that are.
-    """
+    """A detector that is fitted in stages."""
 
     stages: Annotated[tuple[str, ...], "names of what is fitted, in this order"]
-    done: Tensor
+    done: Annotated[Tensor, "how many of them are done, a buffer"]
 
     def __init__(self) -> None:
         super().__init__()
