@@ -23,6 +23,7 @@ from detectors.data.augment import Mix, Transform
 from detectors.data.augment.transforms import scale_free
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector
+from detectors.fitted import Fitted
 from detectors.heads import Head, Pooler, RegionHead, Tower
 from detectors.heads.criterion import Criterion
 from detectors.heads.dense import DenseHead
@@ -37,7 +38,7 @@ from detectors.priors import Points, PriorGrid
 from detectors.scores import ClassAlone, ClassTimesQuality, Score
 from detectors.structures import FeatureSpec
 
-CONTRACTS = [Assigner, Backbone, Coder, Head, LossTerm, LossWeight, Mining, Neck, Pooler]
+CONTRACTS = [Fitted, Assigner, Backbone, Coder, Head, LossTerm, LossWeight, Mining, Neck, Pooler]
 CONTRACTS += [Mix, PostProcess, PriorGrid, RegionHead, Score, Suppressor, Tower, Transform]
 KINDS = {  # the group of a part's YAML
     "assigner": Assigner,

@@ -28,15 +28,10 @@ def main(cfg: DictConfig) -> None:
     node = OmegaConf.to_container(cfg.model, resolve=True)
     tree = Tree(f"[bold]{cfg.model._target_}[/]")
     grow(tree, node)
-    tables = (
-        [stages(detector.fitted)]
-        if isinstance(detector, FittedDetector)
-        else [
-            costs(detector, cfg.image_size),
-            levels(detector),
-        ]
-    )
-    console().print(tree, *tables)
+    if isinstance(detector, FittedDetector):
+        console().print(tree, stages(detector.fitted))
+    else:
+        console().print(tree, costs(detector, cfg.image_size), levels(detector))
 
 
 def grow(tree: Tree, node: Any) -> None:

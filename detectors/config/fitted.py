@@ -12,7 +12,7 @@ TARGET = "detectors.fitted.detector.FittedDetector"
 TRAINERS = ("default", "cpu", "gpu", "mps")  # those that set nothing beside the device
 SHOWN = ("progress", "pictures")  # callbacks that an evaluation has too
 STEPPING = {"default", "early_stopping"}  # choices with others
-IDLE = ("", "[]", "null", "none", "false", "last", "32-true", "1")  # which say what is so anyway
+IDLE = ("", "[]", "null", "none", "false", "last", "32-true", "32", "1")  # say what is so anyway
 
 _STEPS = "a fitted model is fitted in stages, without epochs and steps of an optimiser"
 _STATES = "a fitted model has one state, that of its last stage"

@@ -380,7 +380,8 @@ class DetectionData:
         """
         source = self.source(split)
         tally = Tally(source, self.max_unreadable) if split == "train" else None
-        return DetectionDataset(source, {}, self.resize, self.seed, tally=tally)
+        cache = self._cache(split) if split in CACHED else None
+        return DetectionDataset(source, {}, self.resize, self.seed, cache=cache, tally=tally)
 
     def _cache(self, split: str) -> Cache | None:
         """The cache of a split, which all its loaders share; None where nothing is cached."""

@@ -25,7 +25,7 @@ from detectors.engine.checkpoint_files import CheckpointFiles
 from detectors.engine.memory import memory_told
 from detectors.engine.record import Record
 from detectors.engine.trainer import stop_told
-from detectors.fitted import Work
+from detectors.fitted import Fitted, Work
 from detectors.fitted.detector import FittedDetector
 from detectors.measuring import reset_peaks
 from detectors.module import LitData, LitDetector
@@ -70,35 +70,54 @@ def fit_stages(
         file: the checkpoint to go on from, if there is one.
         run: is told seconds, pictures, and what each stage says.
     """
-    folder, device = run.folder, trainer.strategy.root_device
     detector: Any = module.detector
     assert isinstance(detector, FittedDetector)
-    told: dict[str, dict[str, float]] = {}
-    if file is not None:
-        checkpoint = load_checkpoint(file)
-        module.load_state_dict(checkpoint["state_dict"])
-        told = dict(checkpoint["stages"])
+    told = _restored(module, file, run.folder)
+    device = trainer.strategy.root_device
     reset_peaks(device)
     fitted = detector.to(device).eval().fitted
-    work = Work(
-        Examples(data.data), data.classes, module.seed, device, folder / FILES, show=tracked
-    )
+    files = run.folder / FILES
+    work = Work(Examples(data.data), data.classes, module.seed, device, files, show=tracked)
+    left = list(enumerate(fitted.stages, 1))[int(fitted.done) :]
     with stop_told(trainer), memory_told():
-        for number, stage in list(enumerate(fitted.stages, 1))[int(fitted.done) :]:
-            with _stoppable(stage, number, folder):
-                started = time.perf_counter()
-                torch.manual_seed(torch_seed(module.seed, name=f"stage {stage}"))
-                figures = {name: float(value) for name, value in fitted.fit(stage, work).items()}
-                fitted.done += 1
-                told[stage] = {"seconds": time.perf_counter() - started, **figures}
-                _save(module, data, told, folder)
+        for number, stage in left:
+            with _stoppable(stage, number, run.folder):
+                told[stage] = _fitted(stage, fitted, work)
+                _save(module, data, told, run.folder)
             _log.info("stage %d/%d %s", number, len(fitted.stages), line(stage, told[stage]))
             _count(run, told, len(work.examples))
-    _count(run, told, len(work.examples))
-    if not (folder / FILE).is_file():  # nothing was left to fit
-        _save(module, data, told, folder)
-    shutil.rmtree(work.files, ignore_errors=True)
-    run.write(parameters=sum(value.numel() for value in fitted.state_dict().values()))
+    if not left:
+        _save(module, data, told, run.folder)
+        _count(run, told, len(work.examples))
+    shutil.rmtree(files, ignore_errors=True)
+    numbers = (value for name, value in fitted.state_dict().items() if name != "done")
+    run.write(parameters=sum(value.numel() for value in numbers))
+
+
+def _restored(module: LitDetector, file: Path | None, folder: Path) -> dict[str, dict[str, float]]:
+    """What the stages said that are done; their numbers and files are those of the checkpoint.
+
+    A run that begins anew finds no files of one that was in the folder before.
+    """
+    files = folder / FILES
+    if file is None:
+        shutil.rmtree(files, ignore_errors=True)
+        return {}
+    checkpoint = load_checkpoint(file)
+    module.load_state_dict(checkpoint["state_dict"])
+    before = file.resolve().parents[1] / FILES
+    if before.is_dir() and before != files.resolve():
+        shutil.copytree(before, files, dirs_exist_ok=True)
+    return dict(checkpoint["stages"])
+
+
+def _fitted(stage: str, fitted: Fitted, work: Work) -> dict[str, float]:
+    """Fits a stage; its seconds, and what it says."""
+    started = time.perf_counter()
+    torch.manual_seed(torch_seed(work.seed, name=f"stage {stage}"))
+    figures = {name: float(value) for name, value in fitted.fit(stage, work).items()}
+    fitted.done += 1
+    return {"seconds": time.perf_counter() - started, **figures}
 
 
 def validated(trainer: Trainer, module: LitDetector, data: LitData) -> dict[str, float]:

@@ -70,13 +70,10 @@ class Work:
 
 
 class Fitted(nn.Module, ABC):
-    """A detector that is fitted in stages.
-
-    The buffer `done` counts the stages that are.
-    """
+    """A detector that is fitted in stages."""
 
     stages: Annotated[tuple[str, ...], "names of what is fitted, in this order"]
-    done: Tensor
+    done: Annotated[Tensor, "how many of them are done, a buffer"]
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +95,7 @@ class Fitted(nn.Module, ABC):
         """All that is found in a picture [h, w, 3] uint8 RGB, before any suppression."""
 
     def described(self) -> Mapping[str, object]:
-        """What `detectors show` tells of the model, fitted or not, by name."""
+        """What `detectors show` tells of the model, by name; its buffers may be on "meta"."""
         return {}
 
     def keep(self, **numbers: Tensor | np.ndarray) -> None:
@@ -109,7 +106,8 @@ class Fitted(nn.Module, ABC):
         """
         for name, value in numbers.items():
             kept = torch.as_tensor(value).detach().to(self.done.device)
-            if kept.is_floating_point() and not kept.isfinite().all():
+            known = kept.is_floating_point() and not kept.is_meta
+            if known and not kept.isfinite().all():
                 raise FloatingPointError(f"{type(self).__name__}.{name} is not finite")
             self.register_buffer(name, kept)
 
@@ -144,4 +142,4 @@ class Fitted(nn.Module, ABC):
             if own:
                 device = self.done.device
                 self.register_buffer(name, torch.empty_like(value, device=device))
-        super()._load_from_state_dict(state_dict, prefix, *rest, **named)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)

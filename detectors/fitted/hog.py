@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
+import torch
 
 from detectors.fitted import Fitted, Windows, Work
 from detectors.fitted.hog_descriptor import CELL, block_map, descriptor
@@ -12,12 +13,14 @@ from detectors.fitted.hog_windows import Shape, seen
 from detectors.fitted.pyramid import cut_out
 from detectors.fitted.svm import Machine, linear_svm
 from detectors.ops.numpy_boxes import iou
+from detectors.ops.suppression import greedy_iou
 from detectors.ranges import Count, Positive, Share, Whole, Within
 from detectors.structures import Sample
 
 PEOPLE = (16, 8), 3781  # cells of OpenCV's window, and its weights with the bias
 FEWEST = 20  # percentile of the areas of a class by which its window is chosen, as in DPM
 Ratio = Annotated[float, Within("(1, inf)")]
+REPEATED = 0.5  # IoU above which a false window is no other one
 TRIES = 10  # windows drawn for each negative, until one lies beside all objects
 
 
@@ -50,7 +53,9 @@ class Hog(Fitted):
         balanced: whether the costs of all positives and of all negatives of a class weigh the same;
             else each costs the same, as in the paper, and a class with few objects is not found.
         negatives: windows that are drawn from each picture for each class.
-        hard: most false windows that the second machine takes from a picture for each class.
+        hard: most false windows that the second machine takes from a picture for each class, none
+            of which overlaps a worse one by more than half. Where not all objects are annotated,
+            those left out are among them.
         overlap: IoU with an object of the class up to which a window is negative.
         weights: an .npy file of OpenCV's people detector, whose window has 64 x 128 pixels; nothing
             is left to fit.
@@ -64,7 +69,7 @@ class Hog(Fitted):
     def __init__(
         self,
         num_classes: Count,
-        ratio: Ratio = 1.1,
+        ratio: Ratio = 1.05,
         padding: Whole = 16,
         threshold: float = -1.0,
         margin: Whole = 16,
@@ -74,7 +79,7 @@ class Hog(Fitted):
         cost: Positive = 0.01,
         balanced: bool = True,
         negatives: Count = 10,
-        hard: Count = 20,
+        hard: Count = 5,
         overlap: Share = 0.3,
         weights: str | None = None,
     ) -> None:
@@ -99,7 +104,7 @@ class Hog(Fitted):
 
     def described(self) -> Mapping[str, object]:
         """Its windows and their numbers, as far as they are known."""
-        if "cells" not in self._buffers:
+        if "cells" not in self._buffers or self.get_buffer("cells").is_meta:
             return {"numbers": "36 for each block of 2 x 2 cells of a window, and a bias"}
         shapes = [shape for shape in self.shapes() if shape is not None]
         return {
@@ -255,20 +260,28 @@ class Hog(Fitted):
         return {"hard": hard, **self._machines(together, work)}
 
     def _false(self, sample: Sample) -> dict[int, np.ndarray]:
-        """Descriptors [n, D] of the worst false windows of each class in a picture."""
-        found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        """Descriptors [n, D] of the worst false windows of each class that are not of one place."""
+        found: dict[int, list[tuple[np.ndarray, ...]]] = {}
         for label, windows in seen(sample.image, self.asked(), self.ratio, self.padding, 0.0):
-            free = self._free(sample, label, windows.boxes)
-            worst = windows.only(free).best(self.hard)
+            beside = windows.only(self._free(sample, label, windows.boxes))
+            worst = beside.only(apart(beside.boxes, beside.margins, self.hard))
             rows = worst.descriptors(self._shape(label))
-            found.setdefault(label, []).append((worst.margins, rows))
-        return {label: _worst(parts, self.hard) for label, parts in found.items()}
+            found.setdefault(label, []).append((worst.boxes, worst.margins, rows))
+        return {label: self._worst(parts) for label, parts in found.items()}
+
+    def _worst(self, parts: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+        """The rows [n, D] of the worst windows of several levels, given as boxes, margins, rows."""
+        boxes, margins, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return rows[apart(boxes, margins, self.hard)]
 
 
-def _worst(parts: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
-    """The rows [n, D] with the largest margins, of several levels."""
-    margins, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return rows[np.argsort(-margins, kind="stable")[:count]]
+def apart(boxes: np.ndarray, margins: np.ndarray, count: int) -> np.ndarray:
+    """The numbers of the best boxes [n, 4], best first, none of which repeats a better one."""
+    order = np.argsort(-margins, kind="stable")
+    ranked = torch.from_numpy(boxes[order])[None]
+    one, there = torch.zeros(ranked.shape[:2]), torch.ones(ranked.shape[:2], dtype=torch.bool)
+    kept = greedy_iou(ranked, one, there, REPEATED)[0].numpy()
+    return order[kept][:count]
 
 
 def objects(sample: Sample, label: int) -> np.ndarray:

@@ -115,8 +115,10 @@ def margin_map(blocks: np.ndarray, shape: Shape, machine: Machine) -> np.ndarray
     if min(high, wide) < 1:
         return np.zeros((max(high, 0), max(wide, 0)), np.float32)
     kernel = filter_of(machine.weights, shape.rows, shape.columns)
-    maps = [
-        torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))[None]
-        for part in (blocks, kernel)
-    ]
-    return conv2d(*maps)[0, 0].numpy() + np.float32(machine.bias)
+    found = conv2d(_channels_first(blocks), _channels_first(kernel))
+    return found[0, 0].numpy() + np.float32(machine.bias)
+
+
+def _channels_first(blocks: np.ndarray) -> torch.Tensor:
+    """[1, 36, R, C] of blocks [R, C, 36]."""
+    return torch.from_numpy(np.ascontiguousarray(blocks.transpose(2, 0, 1)))[None]

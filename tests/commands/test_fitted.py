@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -35,7 +36,7 @@ def test_a_run_tells_what_it_was_and_what_it_cost(run: Path) -> None:
     assert (told["state"], told["model"], told["max_epochs"]) == ("done", "blobs", None)
     assert (told["steps"], told["epochs"], told["images_seen"]) == (0, 0, 12)
     assert (told["precision"], told["devices"]) == ("32-true", 1)
-    assert told["parameters"] == 3 * 4 + 2  # colours, side, stages done
+    assert told["parameters"] == 3 * 4 + 1  # colours, side
     assert list(told["stages"]) == ["colours", "side"]
     assert told["train_seconds"] == sum(s["seconds"] for s in told["stages"].values())
     assert told["latency"]["median_ms"] > 0
@@ -104,6 +105,23 @@ def test_a_run_that_is_stopped_goes_on_with_the_stage_in_which_it_was(
     assert log.count("stage 1/2 colours:") == 1
 
 
+def test_a_stopped_run_goes_on_in_another_folder(
+    run: Path, detectors: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the files that its stages have written; one that begins anew does not see these."""
+    monkeypatch.setenv("BLOBS_KILLED_IN", "side")
+    with pytest.raises(SystemExit):
+        detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run")
+    assert (tmp_path / "run" / "stages" / "boxes.txt").is_file()
+    monkeypatch.delenv("BLOBS_KILLED_IN")
+    file = "ckpt_path=run/checkpoints/last.ckpt"
+    detectors(tmp_path, "train", *WORDS, file, "hydra.run.dir=other")
+    assert metrics(tmp_path / "other") == metrics(run)
+    (tmp_path / "run" / "stages" / "old.txt").write_text("of a run before")
+    detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run")
+    assert metrics(tmp_path / "run") == metrics(run)
+
+
 def test_a_run_that_is_done_is_only_measured_again(
     run: Path, detectors: Call, tmp_path: Path
 ) -> None:
@@ -111,6 +129,30 @@ def test_a_run_that_is_done_is_only_measured_again(
     detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run", "ckpt_path=last")
     assert metrics(tmp_path / "run") == metrics(run)
     assert record(tmp_path / "run")["stages"] == record(run)["stages"]
+
+
+def test_a_file_leaves_nothing_to_fit_and_is_not_read_again(
+    detectors: Call, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.npz"
+    np.savez(file, colours=np.full((4, 3), 200, np.float32), side=np.array(24.0, np.float32))
+    detectors(tmp_path, "train", *WORDS, f"part.fitted.weights={file}", "hydra.run.dir=run")
+    told = record(tmp_path / "run")
+    assert (told["stages"], told["images_seen"], told["train_seconds"]) == ({}, 0, 0)
+    file.unlink()
+    words = ["ckpt_path=run/checkpoints/last.ckpt", "device=cpu", "trust=[tests]"]
+    detectors(tmp_path, "evaluate", *words, "hydra.run.dir=again")
+    assert metrics(tmp_path / "again") == metrics(tmp_path / "run")
+
+
+def test_hog_is_fitted_and_measured_on_the_test_split(detectors: Call, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    words = ["model=hog", *WORDS[2:], "data.test=${data.val}", "split=test", "callback=[]"]
+    detectors(tmp_path, "train", *words, "part.fitted.least=256", "hydra.run.dir=run")
+    told = record(tmp_path / "run")
+    assert list(told["stages"]) == ["windows", "first", "hard"]
+    assert told["last"]["AP"] == told["metrics"]["AP"]  # here both splits are the same
+    assert all(name.startswith("test/") for name in metrics(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

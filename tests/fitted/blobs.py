@@ -43,6 +43,7 @@ class Blobs(Fitted):
             for box, label in zip(sample.boxes.astype(int), sample.labels, strict=True):
                 part = sample.image[box[1] : box[3], box[0] : box[2]].reshape(-1, 3)
                 found[label].append(part.mean(0) + 1e-3 * work.random("noise", sample.id).random())
+        assert not (work.folder / "old.txt").exists()
         self.keep(colours=np.array([np.mean(rows, 0) for rows in found], np.float32))
         (work.folder / "boxes.txt").write_text("some")
         return {"boxes": sum(map(len, found))}

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from detectors.fitted.hog import Hog, objects
+from detectors.fitted.hog import Hog, apart, objects
 from detectors.fitted.hog_descriptor import angles, block_map, descriptor, filter_of
 from detectors.fitted.hog_windows import Seen, Shape, margin_map, seen, window
 from detectors.fitted.svm import Machine
+from detectors.ops.numpy_boxes import iou
 from detectors.structures import Sample
 from tests.fitted.works import sample, work
 
@@ -65,6 +67,8 @@ def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "some.npy", np.zeros(3781))
     with pytest.raises(ValueError, match="found 3781 for 2"):
         Hog(2, weights=str(tmp_path / "some.npy"))
+    with torch.device("meta"):
+        assert "36 for each block" in str(Hog(1, weights=str(tmp_path / "some.npy")).described())
 
 
 def by_loops(image: np.ndarray) -> np.ndarray:
@@ -264,3 +268,49 @@ def test_ignored_and_empty_objects_are_not_learnt() -> None:
 def test_the_best_of_equal_margins_are_the_first() -> None:
     found = Seen(np.arange(12.0).reshape(3, 4), np.array([1, 2, 1.0]), np.zeros((3, 2), int), None)  # type: ignore[arg-type]
     assert found.best(2).boxes[:, 0].tolist() == [4, 0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_false_windows_lie_apart_as_in_a_loop(count: int) -> None:
+    draw = np.random.default_rng(count)
+    corners = draw.integers(0, 30, (count, 2)).astype(float)
+    boxes = np.concatenate([corners, corners + draw.integers(10, 30, (count, 2))], 1)
+    margins = draw.integers(0, 6, count).astype(np.float32)  # with ties
+    kept: list[int] = []
+    for row in sorted(range(count), key=lambda n: (-margins[n], n)):
+        if all(iou(boxes[row], boxes[other]) <= 0.5 for other in kept):
+            kept.append(row)
+    assert apart(boxes, margins, 100).tolist() == kept
+    assert apart(boxes, margins, 3).tolist() == kept[:3]
+
+
+def test_a_stage_begins_with_what_those_before_it_kept(
+    fitted: tuple[Hog, list[dict[str, float]]], tmp_path: Path
+) -> None:
+    """So a run that was stopped ends as one that was not."""
+    whole, told = fitted
+    words = {"margin": 8, "padding": 8, "least": 512, "hard": 5, "negatives": 4}
+    first, second = Hog(3, **words), Hog(3, **words)  # type: ignore[arg-type]
+    given = work(crosses(6), ("upright", "absent", "lying"), tmp_path)
+    for stage in ("windows", "first"):
+        first.fit(stage, given)
+        first.done += 1
+    second.load_state_dict(first.state_dict())
+    assert second.fit("hard", given) == told[-1]
+    for name, value in whole.state_dict().items():
+        if name != "done":
+            assert second.state_dict()[name].equal(value), name
+
+
+def test_windows_of_all_levels_and_classes_are_found(
+    fitted: tuple[Hog, list[dict[str, float]]],
+) -> None:
+    """Those that the scan gives are those of each level by itself, whatever others there are."""
+    model, image = fitted[0], crosses(1)[0].image
+    expected = []
+    for label, found in seen(image, model.asked(), model.ratio, model.padding, model.threshold):
+        expected += [(label, *box) for box in found.boxes.astype(np.float32).tolist()]
+    found = model.scan(image)
+    rows = zip(found.labels.tolist(), found.boxes.tolist(), strict=True)
+    assert sorted((label, *box) for label, box in rows) == sorted(expected)
+    assert found.scores.min() >= 1 / (1 + math.exp(1)) - 1e-6
