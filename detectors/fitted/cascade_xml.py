@@ -50,6 +50,8 @@ def read_cascade(path: str | Path) -> Cascade:
 
 def _cascade(node: ElementTree.Element, path: str | Path) -> Cascade:
     stages = [_each(stage, "weakClassifiers", path) for stage in _each(node, "stages", path)]
+    if not stages or not all(stages):
+        raise ValueError("a stage has no tree")
     trees = [_tree(tree, path) for stage in stages for tree in stage]
     thresholds = [_text(stage, "stageThreshold", path) for stage in _each(node, "stages", path)]
     starts = np.cumsum([0] + [len(tree.feature) for tree in trees])
@@ -102,14 +104,16 @@ def _checked(cascade: Cascade, path: str | Path) -> Cascade:
     """The cascade.
 
     Raises:
-        ValueError: a feature reaches out of the window, or a node asks for none.
+        ValueError: the window is too small, a feature reaches out of it, or a node asks for none.
     """
+    if min(cascade.height, cascade.width) < 3:
+        raise ValueError(f"{path} is damaged: its window has no inside")
     rectangles, _, tilted = cascade.features
     upright, turned = upright_corners(rectangles[~tilted]), tilted_corners(rectangles[tilted])
     used = np.concatenate(
         [upright[rectangles[~tilted, :, 2] > 0], turned[rectangles[tilted, :, 2] > 0]]
     )
-    if (used < 0).any() or (used > [cascade.width, cascade.height]).any():
+    if min(rectangles.min(), used.min()) < 0 or (used > [cascade.width, cascade.height]).any():
         raise ValueError(
             f"{path} is damaged: a feature reaches out of the window of {cascade.width} x "
             f"{cascade.height} pixels"

@@ -167,6 +167,13 @@ def test_clips_to_the_picture() -> None:
         ("<height>6</height>", "", "<cascade> has no <height>"),
         ("<stageThreshold>0.25", "<stageThreshold>high", "damaged"),
         ("</opencv_storage>", "", "no XML file"),
+        (
+            "<_><internalNodes>0 -1 3 0.03</internalNodes><leafValues>1. -1.</leafValues></_>",
+            "",
+            "a stage has no tree",
+        ),
+        ("<height>6", "<height>2", "no inside"),
+        ("0 3 7 1 3.", "0 3 7 -1 3.", "out of the window of 7 x 6"),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
