@@ -90,7 +90,9 @@ def check_run(cfg: DictConfig, stages: Sequence[PlannedStage]) -> None:
         )
 
 
-def train_stages(cfg: DictConfig, stages: Sequence[PlannedStage], train: Train) -> dict[str, Tensor]:
+def train_stages(
+    cfg: DictConfig, stages: Sequence[PlannedStage], train: Train
+) -> dict[str, Tensor]:
     """Train what is not trained yet; the weights of all stages together, later ones before earlier.
 
     Args:
