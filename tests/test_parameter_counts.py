@@ -17,6 +17,7 @@ from detectors.backbones.darknet import Darknet
 from detectors.backbones.darknet19 import Darknet19
 from detectors.backbones.extraction import Extraction
 from detectors.backbones.timm import TimmBackbone
+from detectors.tta import TruncatedSVD
 
 YOLOV1 = "YOLOv1, Fig. 3: 60,155,968 of 24 convolutions, 211,547,582 of two connected layers"
 FILTERS = "the same, two numbers for each of 13,184 filters but no bias"
@@ -276,3 +277,11 @@ def test_extraction() -> None:
     assert shared == 22_412_224
     assert shared + CLASSIFIER == 23_437_224  # cfg/extraction.cfg
     assert _count(added) == 37_756_928
+
+
+def test_fast_rcnn_with_thin_layers_has_those_of_its_release() -> None:
+    """Convolutions 14,714,688, thin layers 31,989,760, predictors 430,185."""
+    with torch.device("meta"):
+        detector = detectors.build("fast_rcnn", num_classes=20)
+        thin = TruncatedSVD(detector, {"fc6": 1024, "fc7": 256})
+    assert sum(parameter.numel() for parameter in thin.parameters()) == 47_134_633
