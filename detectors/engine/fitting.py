@@ -98,7 +98,7 @@ def fit_stages(
     if not (folder / FILE).is_file():  # nothing was left to fit
         _save(module, data, told, folder)
     shutil.rmtree(work.files, ignore_errors=True)
-    run.write(parameters=sum(value.numel() for value in fitted.state_dict().values()))
+    run.write(parameters=sum(buffer.numel() for buffer in fitted.buffers()))
 
 
 def validated(trainer: Trainer, module: LitDetector, data: LitData) -> dict[str, float]:
