@@ -8,6 +8,7 @@ import pytest
 
 SMALL = {
     "viola_jones": "depth=1 features=200 objects=20 others=40 stumps=3",
+    "dpm": "components=1 parts=2 side=3 interval=2 objects=6 pictures=3 roots=1 moves=1 least=600",
 }
 
 
