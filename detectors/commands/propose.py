@@ -25,8 +25,7 @@ def main(cfg: DictConfig) -> Path:
     """Make what is missing, write the file and print a table for each split; the file."""
     cfg = configured_job(cfg)
     data, method = instantiate(cfg, "data"), instantiate(cfg, "method")
-    splits = [split for split in cfg.splits if data.readers.get(split) is not None]
-    sources = {split: data.source(split) for split in splits or cfg.splits}
+    sources = {split: data.source(split) for split in cfg.splits}
     node = OmegaConf.to_container(cfg.method, resolve=True)
     store = ProposalStore(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
     work = work_of(sources, store.keys())

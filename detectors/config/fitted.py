@@ -12,7 +12,16 @@ TARGET = "detectors.fitted.detector.FittedDetector"
 TRAINERS = ("default", "cpu", "gpu", "mps")  # those that set nothing beside the device
 SHOWN = ("progress", "pictures")  # callbacks that an evaluation has too
 STEPPING = {"default", "early_stopping"}  # choices with others
-IDLE = ("", "[]", "null", "none", "false", "last", "32-true", "32", "1")  # say what is so anyway
+# Values that say what is so anyway, with any key and with some.
+IDLE = ("", "[]", "null", "none", "false")
+SO_ANYWAY = {
+    "precision": ("auto", "32-true", "32"),
+    "trainer.precision": ("32-true", "32"),
+    "select": ("last",),
+    "data.decode": ("exact",),
+    "trainer.devices": ("auto", "1"),
+    **dict.fromkeys(("trainer.num_nodes", "trainer.accumulate_grad_batches"), ("1",)),
+}
 
 _STEPS = "a fitted model is fitted in stages, without epochs and steps of an optimiser"
 _STATES = "a fitted model has one state, that of its last stage"
@@ -72,6 +81,8 @@ def check_fitted(cfg: DictConfig, words: Sequence[str]) -> None:
 
 def _reason(name: str, value: str, raw: Any) -> str | None:
     """Why a key or a group means nothing with this value; None if it means something."""
+    if value in SO_ANYWAY.get(name, ()):
+        return None
     for place, reason in MEANINGLESS.items():
         if f"{name}.".startswith(f"{place}."):
             return None if value in IDLE else reason
@@ -80,7 +91,7 @@ def _reason(name: str, value: str, raw: Any) -> str | None:
     if name == "trainer":
         return None if value in TRAINERS else f"{_STEPS}, and on one device"
     if outer == "trainer" and first not in EVALUATING:
-        return _STEPS
+        return None if value == "null" else _STEPS
     if outer == "callback" and first and first not in SHOWN and first in raw["callback"]:
         return f"{_STEPS}, at which this callback would act"
     if name == "callback" and set(re.findall(r"\w+", value)) & STEPPING:

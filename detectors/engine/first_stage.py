@@ -21,7 +21,6 @@ from detectors.structures import Batch
 from detectors.weights.checkpoint import load_checkpoint
 
 FILE = "proposals.npz"
-SPLITS = ("train", "val")
 
 
 def propose_all(cfg: DictConfig, checkpoint: Path, file: Path) -> str:
@@ -36,7 +35,7 @@ def propose_all(cfg: DictConfig, checkpoint: Path, file: Path) -> str:
         device = torch_device(cfg.device)
         detector = restored_detector(load_checkpoint(checkpoint), []).eval().to(device)
         found: dict[int, np.ndarray] = {}
-        for split in SPLITS:
+        for split in dict.fromkeys(("train", "val", cfg.split)):  # all that will be looked at
             found |= dict(_proposed(detector, data, split, device))
         write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}))
     return f"{file.name} {_told(data, file)}"

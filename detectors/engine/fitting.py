@@ -90,8 +90,8 @@ def fit_stages(
         _save(module, data, told, run.folder)
         _count(run, told, len(work.examples))
     shutil.rmtree(files, ignore_errors=True)
-    numbers = (value for name, value in fitted.state_dict().items() if name != "done")
-    run.write(parameters=sum(value.numel() for value in numbers))
+    own = (value for value in fitted.buffers(recurse=False) if value.is_floating_point())
+    run.write(parameters=sum(value.numel() for value in (*fitted.parameters(), *own)))
 
 
 def _restored(module: LitDetector, file: Path | None, folder: Path) -> dict[str, dict[str, float]]:
@@ -106,8 +106,10 @@ def _restored(module: LitDetector, file: Path | None, folder: Path) -> dict[str,
     checkpoint = load_checkpoint(file)
     module.load_state_dict(checkpoint["state_dict"])
     before = file.resolve().parents[1] / FILES
-    if before.is_dir() and before != files.resolve():
-        shutil.copytree(before, files, dirs_exist_ok=True)
+    if before != files.resolve():
+        shutil.rmtree(files, ignore_errors=True)
+        if before.is_dir():
+            shutil.copytree(before, files)
     return dict(checkpoint["stages"])
 
 
@@ -115,7 +117,16 @@ def _fitted(stage: str, fitted: Fitted, work: Work) -> dict[str, float]:
     """Fits a stage; its seconds, and what it says."""
     started = time.perf_counter()
     torch.manual_seed(torch_seed(work.seed, name=f"stage {stage}"))
-    figures = {name: float(value) for name, value in fitted.fit(stage, work).items()}
+    try:
+        figures = {name: float(value) for name, value in fitted.fit(stage, work).items()}
+    except FileNotFoundError as error:
+        if not str(error.filename).startswith(str(work.files)):
+            raise
+        raise ValueError(
+            f"the stage {stage} goes on from files that those before it left in {work.files}, and "
+            f"{Path(error.filename).name} is not there: go on in the folder of that run, with "
+            "ckpt_path=last, or begin anew without ckpt_path"
+        ) from error
     fitted.done += 1
     return {"seconds": time.perf_counter() - started, **figures}
 

@@ -18,6 +18,7 @@ from detectors.fitted.cascade import (
 from detectors.fitted.cascade_scan import ScaledPicture, scan
 from detectors.fitted.haar_features import HaarFeatures, all_features, corner_matrix
 from detectors.fitted.integral import integral, squared_integral
+from detectors.ops import numpy_boxes
 
 
 class StageTargets(NamedTuple):
@@ -133,7 +134,7 @@ def train_stage(
 
 def false_alarms(
     cascade: Cascade,
-    pictures: Iterator[tuple[list[ScaledPicture], np.ndarray]],
+    pictures: Iterator[tuple[list[ScaledPicture], np.ndarray, np.ndarray]],
     wanted: int,
     most: int,
     generator: np.random.Generator,
@@ -142,14 +143,17 @@ def false_alarms(
     """Windows [n, height, width] uint8 that pass a cascade and are no object; `wanted` at most.
 
     Args:
-        pictures: the layers of each and its objects [m, 4] x, y, width and height.
+        pictures: the layers of each, its objects [m, 4] and which of them are ignored, [m].
         most: windows of one picture, drawn at random.
-        overlap: a window that overlaps an object more is none (IoU).
+        overlap: a window that overlaps an object more is none, as `numpy_boxes.overlap`.
     """
     found: list[np.ndarray] = []
-    for pyramid, objects in pictures:
+    for pyramid, objects, ignored in pictures:
         windows = scan(cascade, pyramid)
-        (free,) = (_largest_iou(windows.boxes, objects) <= overlap).nonzero()
+        corners = windows.boxes.astype(np.float64)
+        corners[:, 2:] += corners[:, :2]
+        met = numpy_boxes.overlap(corners[:, None], objects, ignored).max(axis=1, initial=0.0)
+        (free,) = (met <= overlap).nonzero()
         for row in generator.permutation(free)[:most]:
             x, y = windows.places[row]
             image = pyramid[windows.layer[row]].image
@@ -226,12 +230,3 @@ def _stacked(crops: np.ndarray) -> tuple[Buffer, np.ndarray]:
     sums, squares = integral(crops).ravel(), squared_integral(crops).ravel()
     starts = np.arange(count) * (height + 1) * columns
     return Buffer(sums, squares, 1, rows, columns), starts
-
-
-def _largest_iou(boxes: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """[n] overlap of each box with the object that it overlaps most; both x, y, width, height."""
-    low = np.maximum(boxes[:, None, :2], objects[:, :2])
-    high = np.minimum(boxes[:, None, :2] + boxes[:, None, 2:], objects[:, :2] + objects[:, 2:])
-    common = (high - low).clip(min=0).prod(axis=-1)
-    union = boxes[:, None, 2:].prod(axis=-1) + objects[:, 2:].prod(axis=-1) - common
-    return np.max(common / union, axis=1, initial=0.0)

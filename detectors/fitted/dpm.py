@@ -22,7 +22,7 @@ from detectors.fitted.deformable import (
 from detectors.fitted.fhog import fhog
 from detectors.fitted.latent_svm import fitted_component
 from detectors.fitted.pyramid import cut_out
-from detectors.ops.numpy_boxes import iou
+from detectors.ops.numpy_boxes import iou, overlap
 from detectors.ranges import Count, Positive, Share, Whole
 from detectors.structures import Sample
 
@@ -229,8 +229,9 @@ class Dpm(Fitted):
 
     def _free(self, sample: Sample, label: int, boxes: np.ndarray) -> np.ndarray:
         """[n] bool: whether boxes [n, 4] lie beside all objects of a class."""
-        own = sample.boxes[sample.labels == label]
-        return np.max(iou(boxes[:, None], own), axis=1, initial=0.0) <= self.beside
+        own = sample.labels == label
+        met = overlap(boxes[:, None], sample.boxes[own], sample.ignore[own])
+        return np.max(met, axis=1, initial=0.0) <= self.beside
 
     def _round(self, stage: str, work: Work) -> Mapping[str, float]:
         """Places each component anew, and fits it to that."""

@@ -12,7 +12,7 @@ from detectors.fitted.hog_descriptor import CELL, block_map, descriptor
 from detectors.fitted.hog_windows import Shape, seen
 from detectors.fitted.pyramid import cut_out
 from detectors.fitted.svm import Machine, linear_svm
-from detectors.ops.numpy_boxes import iou
+from detectors.ops.numpy_boxes import overlap
 from detectors.ops.suppression import greedy_iou
 from detectors.ranges import Count, Positive, Share, Whole, Within
 from detectors.structures import Sample
@@ -217,10 +217,9 @@ class Hog(Fitted):
 
     def _free(self, sample: Sample, label: int, boxes: np.ndarray) -> np.ndarray:
         """[n] bool, whether boxes [n, 4] lie beside all objects of a class, ignored ones too."""
-        own = sample.boxes[sample.labels == label]
-        if not len(own):
-            return np.ones(len(boxes), bool)
-        return iou(boxes[:, None], own).max(1) <= self.overlap
+        own = sample.labels == label
+        met = overlap(boxes[:, None], sample.boxes[own], sample.ignore[own])
+        return met.max(axis=1, initial=0.0) <= self.overlap
 
     def _machines(self, rows: Mapping[int, Rows], work: Work) -> dict[str, float]:
         """Fits the machine of each class; how many rows there were, and how many are wrong."""

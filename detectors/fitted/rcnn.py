@@ -17,7 +17,7 @@ from detectors.fitted.rcnn_boxes import encoded, moved, regressor
 from detectors.fitted.rcnn_crops import warped
 from detectors.fitted.rcnn_network import CropNetwork
 from detectors.fitted.rcnn_svm import Miner
-from detectors.ops.numpy_boxes import iou
+from detectors.ops.numpy_boxes import overlap
 from detectors.ranges import Count, Positive, Share, Weight, Whole
 from detectors.structures import Sample
 
@@ -42,8 +42,8 @@ class PictureWindows(NamedTuple):
     ignore: np.ndarray  # [g] bool
 
     def overlaps(self, rows: np.ndarray) -> np.ndarray:
-        """IoU [m, k] of all windows with k of the objects."""
-        return iou(self.boxes[:, None], self.objects[rows])
+        """[m, k] of all windows with k of the objects, as `numpy_boxes.overlap`."""
+        return overlap(self.boxes[:, None], self.objects[rows], self.ignore[rows])
 
     def best(self, rows: np.ndarray) -> np.ndarray:
         """[m] the highest of them, 0 without an object."""
@@ -438,8 +438,8 @@ def _read(file: Path, name: str) -> np.ndarray:
 
 
 def _described(work: Work, row: int) -> bool:
-    """Whether a picture has windows, so that there are features."""
-    return _file(work, "features", row).is_file()
+    """Whether a picture has windows, so that there have to be features."""
+    return len(_windows(work, row).boxes) > 0
 
 
 def _windows(work: Work, row: int) -> PictureWindows:

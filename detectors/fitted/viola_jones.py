@@ -205,16 +205,17 @@ class ViolaJones(Fitted):
 
     def _pictures(
         self, work: Work, label: int, draw: np.random.Generator
-    ) -> Iterator[tuple[list[ScaledPicture], np.ndarray]]:
-        """Layers and objects of the training pictures, in an order that is drawn."""
+    ) -> Iterator[tuple[list[ScaledPicture], np.ndarray, np.ndarray]]:
+        """Layers of the training pictures, their objects and which of them are ignored; drawn."""
         for row in work.tracked(draw.permutation(len(work.examples)).tolist(), "false alarms"):
             sample = work.examples[row]
             grey = cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY)
-            boxes = sample.boxes[sample.labels == label].astype(np.float64)
-            boxes[:, 2:] -= boxes[:, :2]
-            spread = boxes[:, 2:] * self.margin
-            boxes = np.concatenate([boxes[:, :2] - spread, boxes[:, 2:] + 2 * spread], axis=1)
-            yield layers(grey, (self.height, self.width), self.factor), boxes
+            own = sample.labels == label
+            boxes = sample.boxes[own].astype(np.float64)
+            spread = (boxes[:, 2:] - boxes[:, :2]) * self.margin
+            boxes = np.concatenate([boxes[:, :2] - spread, boxes[:, 2:] + spread], axis=1)
+            pyramid = layers(grey, (self.height, self.width), self.factor)
+            yield pyramid, boxes, sample.ignore[own]
 
 
 def _numbers(cascade: Cascade, label: int) -> dict[str, np.ndarray]:

@@ -12,6 +12,17 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _over_union(common.clip(min=0), a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2])
 
 
+def overlap(a: np.ndarray, b: np.ndarray, ignored: np.ndarray) -> np.ndarray:
+    """IoU [...] of boxes, and the share of `a` that lies inside where `b` is ignored, as COCO's.
+
+    A window inside of a crowd has next to no IoU with it, but shows what is not to be judged.
+    """
+    common = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared, own = common.clip(min=0).prod(axis=-1), (a[..., 2:] - a[..., :2]).prod(axis=-1)
+    inside = np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
+    return np.where(ignored, inside, iou(a, b))
+
+
 def shape_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU [...] of boxes of one centre, given as width and height [..., 2]; 0 of two empty ones.
 

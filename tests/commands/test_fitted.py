@@ -115,11 +115,26 @@ def test_a_stopped_run_goes_on_in_another_folder(
     assert (tmp_path / "run" / "stages" / "boxes.txt").is_file()
     monkeypatch.delenv("BLOBS_KILLED_IN")
     file = "ckpt_path=run/checkpoints/last.ckpt"
+    (tmp_path / "other" / "stages").mkdir(parents=True)
+    (tmp_path / "other" / "stages" / "old.txt").write_text("of a run before")
     detectors(tmp_path, "train", *WORDS, file, "hydra.run.dir=other")
     assert metrics(tmp_path / "other") == metrics(run)
     (tmp_path / "run" / "stages" / "old.txt").write_text("of a run before")
     detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run")
     assert metrics(tmp_path / "run") == metrics(run)
+
+
+def test_a_checkpoint_alone_does_not_go_on_with_a_stage_that_needs_files(
+    detectors: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("BLOBS_KILLED_IN", "side")
+    with pytest.raises(SystemExit):
+        detectors(tmp_path, "train", *WORDS, "hydra.run.dir=run")
+    monkeypatch.delenv("BLOBS_KILLED_IN")
+    shutil.rmtree(tmp_path / "run" / "stages")
+    with pytest.raises(SystemExit):
+        detectors(tmp_path, "train", *WORDS, "ckpt_path=last", "hydra.run.dir=run")
+    assert "boxes.txt is not there: go on in the folder of that run" in capsys.readouterr().err
 
 
 def test_a_run_that_is_done_is_only_measured_again(

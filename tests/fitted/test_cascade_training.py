@@ -76,11 +76,13 @@ def test_false_alarms_pass_and_keep_off_objects() -> None:
     pyramid = layers(grey, (SIDE, SIDE), 1.5)
     everywhere = np.array([[0, 0, 44, 40]])
     generator = np.random.default_rng(0)
-    seen = [(pyramid, np.zeros((0, 4), int))]
+    seen = [(pyramid, np.zeros((0, 4), int), np.zeros(0, bool))]
     assert false_alarms(cascade, iter(seen * 3), 50, 20, generator).shape == (50, SIDE, SIDE)
     assert false_alarms(cascade, iter(seen), 50, 20, generator).shape == (20, SIDE, SIDE)
-    covered = [(layers(grey, (SIDE, SIDE), 1.5, smallest=36), everywhere)]
+    covered = [(layers(grey, (SIDE, SIDE), 1.5, smallest=36), everywhere, np.array([False]))]
     assert false_alarms(cascade, iter(covered), 50, 20, generator).shape == (0, SIDE, SIDE)
+    crowded = [(pyramid, everywhere, np.array([True]))]  # with which small windows have no IoU
+    assert false_alarms(cascade, iter(crowded), 50, 20, generator).shape == (0, SIDE, SIDE)
 
 
 def test_an_untrained_cascade_passes_what_varies() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from detectors.ops.boxes import pairwise_iou, pairwise_shape_iou
-from detectors.ops.numpy_boxes import iou, shape_iou
+from detectors.ops.numpy_boxes import iou, overlap, shape_iou
 from tests.examples import random_boxes
 
 HALF = np.array([0.0, 0.0, 2.0, 1.0])
@@ -17,6 +17,15 @@ def test_by_hand() -> None:
     assert iou(HALF, WHOLE + 1) == 0
     assert iou(HALF, WHOLE + np.array([1, 0, 1, 0])) == 1 / 5
     assert shape_iou(np.array([2.0, 1.0]), np.array([1.0, 4.0])) == 1 / 5
+
+
+def test_of_what_is_ignored_the_share_inside_counts() -> None:
+    crowd = np.array([-10.0, -10.0, 40.0, 40.0])
+    both = np.stack([crowd, crowd, WHOLE])
+    found = overlap(WHOLE, both, np.array([True, False, False]))
+    np.testing.assert_allclose(found, [1.0, 4 / 2500, 1.0])
+    assert overlap(WHOLE + 39, crowd, np.array(True)) == 1 / 4
+    assert overlap(EMPTY, crowd, np.array(True)) == 0
 
 
 def test_empty_boxes_overlap_nothing() -> None:
