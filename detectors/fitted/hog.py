@@ -9,7 +9,7 @@ import torch
 
 from detectors.fitted import Fitted, Windows, Work
 from detectors.fitted.hog_descriptor import CELL, block_map, descriptor
-from detectors.fitted.hog_windows import Shape, seen
+from detectors.fitted.hog_windows import WindowShape, seen
 from detectors.fitted.pyramid import cut_out
 from detectors.fitted.svm import Machine, linear_svm
 from detectors.ops.numpy_boxes import overlap
@@ -24,7 +24,7 @@ REPEATED = 0.5  # IoU above which a false window is no other one
 TRIES = 10  # windows drawn for each negative, until one lies beside all objects
 
 
-class Rows(NamedTuple):
+class WindowRows(NamedTuple):
     """What the machine of a class is fitted to."""
 
     positives: np.ndarray  # [n, D] float32
@@ -112,12 +112,14 @@ class Hog(Fitted):
             "numbers": f"{sum(shape.numbers + 1 for shape in shapes):,}",
         }
 
-    def shapes(self) -> list[Shape | None]:
+    def shapes(self) -> list[WindowShape | None]:
         """The window of each class; None where the training pictures show none of it."""
         cells = self.array("cells").tolist()
-        return [Shape(rows, columns, self.margin) if rows else None for rows, columns in cells]
+        return [
+            WindowShape(rows, columns, self.margin) if rows else None for rows, columns in cells
+        ]
 
-    def asked(self) -> list[tuple[Shape, Machine] | None]:
+    def asked(self) -> list[tuple[WindowShape, Machine] | None]:
         """The window of each class and its machine."""
         return [
             None if shape is None else (shape, self._machine(label))
@@ -157,7 +159,7 @@ class Hog(Fitted):
         }
 
     def _cells(self, sides: np.ndarray) -> tuple[int, int]:
-        """Rows and columns of the window for objects of these sides, [n, 2] width and height."""
+        """WindowRows and columns of the window for objects of these sides, [n, 2] width and height."""
         aspect = np.exp(np.log(sides[:, 0] / sides[:, 1]).mean())
         area = np.clip(np.percentile(sides.prod(1), FEWEST), self.least, self.most)
         inner = np.sqrt(area / aspect), np.sqrt(area * aspect)
@@ -178,18 +180,18 @@ class Hog(Fitted):
                 draw = work.random("negatives", number, label)
                 windows = self._beside(sample, label, shape, draw)
                 negatives.extend(described_at(sample.image, windows, shape))
-        rows = {label: Rows(*map(np.array, pair)) for label, pair in found.items()}
+        rows = {label: WindowRows(*map(np.array, pair)) for label, pair in found.items()}
         for label, own in rows.items():
             np.savez(work.folder / f"{label}.npz", **own._asdict())
         return self._machines(rows, work)
 
-    def _shape(self, label: int) -> Shape:
+    def _shape(self, label: int) -> WindowShape:
         shape = self.shapes()[label]
         assert shape is not None
         return shape
 
     def _positives(
-        self, picture: np.ndarray, boxes: np.ndarray, shape: Shape
+        self, picture: np.ndarray, boxes: np.ndarray, shape: WindowShape
     ) -> Iterator[np.ndarray]:
         """Descriptors of objects, and of their mirror images."""
         for box in shape.around(boxes):
@@ -199,7 +201,7 @@ class Hog(Fitted):
                 yield descriptor(block_map(np.ascontiguousarray(shown[:, ::-1])))
 
     def _beside(
-        self, sample: Sample, label: int, shape: Shape, draw: np.random.Generator
+        self, sample: Sample, label: int, shape: WindowShape, draw: np.random.Generator
     ) -> list[np.ndarray]:
         """Windows [4] of any scale that lie beside the objects of a class."""
         size, there = np.array(shape.size[::-1]), np.array(sample.image.shape[1::-1])
@@ -221,7 +223,7 @@ class Hog(Fitted):
         met = overlap(boxes[:, None], sample.boxes[own], sample.ignore[own])
         return met.max(axis=1, initial=0.0) <= self.overlap
 
-    def _machines(self, rows: Mapping[int, Rows], work: Work) -> dict[str, float]:
+    def _machines(self, rows: Mapping[int, WindowRows], work: Work) -> dict[str, float]:
         """Fits the machine of each class; how many rows there were, and how many are wrong."""
         wrong = total = unconverged = 0
         for label, own in work.tracked(rows.items(), "machines", total=len(rows)):
@@ -254,7 +256,7 @@ class Hog(Fitted):
             if shape is not None:
                 with np.load(work.folder / f"{label}.npz") as stored:
                     negatives = np.concatenate([stored["negatives"], *found.get(label, [])])
-                    together[label] = Rows(stored["positives"], negatives)
+                    together[label] = WindowRows(stored["positives"], negatives)
         hard = sum(len(rows) for parts in found.values() for rows in parts)
         return {"hard": hard, **self._machines(together, work)}
 
@@ -291,7 +293,7 @@ def objects(sample: Sample, label: int) -> np.ndarray:
 
 
 def described_at(
-    picture: np.ndarray, windows: list[np.ndarray], shape: Shape
+    picture: np.ndarray, windows: list[np.ndarray], shape: WindowShape
 ) -> Iterator[np.ndarray]:
     """Descriptors of windows [4] of a picture."""
     for box in windows:

@@ -12,7 +12,7 @@ from detectors.fitted.pyramid import levels
 from detectors.fitted.svm import Machine
 
 
-class Shape(NamedTuple):
+class WindowShape(NamedTuple):
     """A window of whole cells around an object."""
 
     rows: int  # cells
@@ -47,7 +47,7 @@ class Shape(NamedTuple):
         return np.concatenate([first, first + scale * np.array(self.inner[::-1])], 1)
 
 
-class Seen(NamedTuple):
+class SeenWindows(NamedTuple):
     """Windows of one shape on one level of a pyramid, row by row."""
 
     boxes: np.ndarray  # [n, 4] in pixels of the picture, of what the object fills
@@ -55,21 +55,23 @@ class Seen(NamedTuple):
     places: np.ndarray  # [n, 2] row and column in cells of the level
     blocks: np.ndarray  # [R, C, 36] of the level
 
-    def only(self, chosen: np.ndarray) -> "Seen":
+    def only(self, chosen: np.ndarray) -> "SeenWindows":
         """Those chosen, [n] bool or the numbers of some."""
-        return Seen(self.boxes[chosen], self.margins[chosen], self.places[chosen], self.blocks)
+        return SeenWindows(
+            self.boxes[chosen], self.margins[chosen], self.places[chosen], self.blocks
+        )
 
-    def best(self, count: int) -> "Seen":
+    def best(self, count: int) -> "SeenWindows":
         """Those with the largest margins; of equal ones the first."""
         return self.only(np.argsort(-self.margins, kind="stable")[:count])
 
-    def descriptors(self, shape: Shape) -> np.ndarray:
+    def descriptors(self, shape: WindowShape) -> np.ndarray:
         """[n, D] float32."""
         found = [descriptor(window(self.blocks, place, shape)) for place in self.places]
         return np.array(found, np.float32).reshape(-1, shape.numbers)
 
 
-def window(blocks: np.ndarray, place: np.ndarray, shape: Shape) -> np.ndarray:
+def window(blocks: np.ndarray, place: np.ndarray, shape: WindowShape) -> np.ndarray:
     """The blocks [h, w, 36] of the window at a place."""
     row, column = place
     return blocks[row : row + shape.rows - 1, column : column + shape.columns - 1]
@@ -77,11 +79,11 @@ def window(blocks: np.ndarray, place: np.ndarray, shape: Shape) -> np.ndarray:
 
 def seen(
     picture: np.ndarray,
-    asked: list[tuple[Shape, Machine] | None],
+    asked: list[tuple[WindowShape, Machine] | None],
     ratio: float,
     padding: int,
     threshold: float,
-) -> Iterator[tuple[int, Seen]]:
+) -> Iterator[tuple[int, SeenWindows]]:
     """Windows whose margin is at least `threshold`, by what was asked for and level by level.
 
     Args:
@@ -105,10 +107,10 @@ def seen(
                 places = np.argwhere(scores >= threshold)
                 corners = level.scale * (places[:, ::-1] * CELL - padding)
                 boxes = shape.inside(corners, level.scale)
-                yield number, Seen(boxes, scores[tuple(places.T)], places, blocks)
+                yield number, SeenWindows(boxes, scores[tuple(places.T)], places, blocks)
 
 
-def margin_map(blocks: np.ndarray, shape: Shape, machine: Machine) -> np.ndarray:
+def margin_map(blocks: np.ndarray, shape: WindowShape, machine: Machine) -> np.ndarray:
     """[R', C'] float32, the margin of the window at each block [R, C, 36]; empty if none fits."""
     rows, columns = shape.rows - 1, shape.columns - 1
     high, wide = blocks.shape[0] - rows + 1, blocks.shape[1] - columns + 1

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 
-class Level(NamedTuple):
+class PyramidLevel(NamedTuple):
     """A picture at one of its sizes."""
 
     scale: float  # pixels of the picture for one of the level
@@ -16,7 +16,7 @@ class Level(NamedTuple):
 
 def levels(
     picture: np.ndarray, ratio: float, least: tuple[int, int], padding: int = 0
-) -> Iterator[Level]:
+) -> Iterator[PyramidLevel]:
     """The picture at scales 1, `ratio`, `ratio`^2, ..., as long as it is at least so large.
 
     As OpenCV's `HOGDescriptor.detectMultiScale`: each level is made of the picture itself, by
@@ -34,7 +34,7 @@ def levels(
         size = round(width / scale), round(height / scale)
         if min(size) < 1 or size[1] + 2 * padding < least[0] or size[0] + 2 * padding < least[1]:
             return
-        yield Level(scale, _at(picture, size, padding))
+        yield PyramidLevel(scale, _at(picture, size, padding))
         scale *= ratio
 
 

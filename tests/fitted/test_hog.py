@@ -12,7 +12,7 @@ from PIL import Image
 
 from detectors.fitted.hog import Hog, apart, objects
 from detectors.fitted.hog_descriptor import angles, block_map, descriptor, filter_of
-from detectors.fitted.hog_windows import Seen, Shape, margin_map, seen, window
+from detectors.fitted.hog_windows import SeenWindows, WindowShape, margin_map, seen, window
 from detectors.fitted.svm import Machine
 from detectors.ops.numpy_boxes import iou
 from detectors.structures import Sample
@@ -145,7 +145,7 @@ def test_angles_are_near_the_true_ones() -> None:
 def test_margins_of_a_map_are_those_of_each_window_alone() -> None:
     draw = np.random.default_rng(0)
     blocks = draw.random((6, 7, 36), np.float32)
-    shape = Shape(4, 3, 0)
+    shape = WindowShape(4, 3, 0)
     machine = Machine(draw.standard_normal(shape.numbers).astype(np.float32), 0.25, True)
     found = margin_map(blocks, shape, machine)
     assert found.shape == (4, 6)
@@ -160,7 +160,7 @@ def test_margins_of_a_map_are_those_of_each_window_alone() -> None:
 
 def test_windows_on_a_level_say_where_they_lie() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
-    shape = Shape(4, 3, 4)
+    shape = WindowShape(4, 3, 4)
     machine = Machine(np.zeros(shape.numbers, np.float32), 0.5, True)
     found = [one for _, one in seen(image, [None, (shape, machine)], 1.5, 8, 0.0)]
     # Levels of 60 x 50, 40 x 33, 27 x 22 with 8 mirrored pixels on each side; 18 x 15 has 34 x 31.
@@ -171,7 +171,7 @@ def test_windows_on_a_level_say_where_they_lie() -> None:
 
 
 def test_the_window_of_a_box_has_it_inside() -> None:
-    shape = Shape(8, 6, 8)  # 64 x 48 pixels, 48 x 32 of them inside
+    shape = WindowShape(8, 6, 8)  # 64 x 48 pixels, 48 x 32 of them inside
     boxes = np.array([[10.0, 20, 74, 116], [0, 0, 16, 24], [5, 5, 53, 37]])
     around = shape.around(boxes)
     scale = (around[:, 2] - around[:, 0]) / 48
@@ -245,7 +245,7 @@ def test_a_picture_too_small_for_a_window_has_none(
 def test_negatives_lie_beside_the_objects_of_the_class() -> None:
     model = Hog(2, negatives=5)
     one = crosses(1)[0]
-    shape = Shape(6, 5, 8)
+    shape = WindowShape(6, 5, 8)
     drawn = model._beside(one, 0, shape, np.random.default_rng(0))
     assert len(drawn) == 5
     for box in drawn:
@@ -254,7 +254,7 @@ def test_negatives_lie_beside_the_objects_of_the_class() -> None:
         assert (box >= 0).all()
         assert (box[2:] <= (140, 120)).all()
         assert model._free(one, 0, shape.inside(box[None, :2], scale))[0]
-    assert model._beside(one, 0, Shape(20, 5, 8), np.random.default_rng(0)) == []
+    assert model._beside(one, 0, WindowShape(20, 5, 8), np.random.default_rng(0)) == []
 
 
 def test_ignored_and_empty_objects_are_not_learnt() -> None:
@@ -266,7 +266,9 @@ def test_ignored_and_empty_objects_are_not_learnt() -> None:
 
 
 def test_the_best_of_equal_margins_are_the_first() -> None:
-    found = Seen(np.arange(12.0).reshape(3, 4), np.array([1, 2, 1.0]), np.zeros((3, 2), int), None)  # type: ignore[arg-type]
+    found = SeenWindows(
+        np.arange(12.0).reshape(3, 4), np.array([1, 2, 1.0]), np.zeros((3, 2), int), None
+    )  # type: ignore[arg-type]
     assert found.best(2).boxes[:, 0].tolist() == [4, 0]
 
 
