@@ -159,7 +159,7 @@ class Hog(Fitted):
         }
 
     def _cells(self, sides: np.ndarray) -> tuple[int, int]:
-        """WindowRows and columns of the window for objects of these sides, [n, 2] width and height."""
+        """Rows and columns of the window for objects of these sides, [n, 2] width and height."""
         aspect = np.exp(np.log(sides[:, 0] / sides[:, 1]).mean())
         area = np.clip(np.percentile(sides.prod(1), FEWEST), self.least, self.most)
         inner = np.sqrt(area / aspect), np.sqrt(area * aspect)
