@@ -45,7 +45,7 @@ SETTINGS: dict[str, Any] = {
     "weights": str | None,
     "weights_classes": Count | None,
     "clustering": Part | None,
-    "stages": Mapping,
+    "stages": Mapping | None,  # None in a stage itself
     "ckpt_path": str | None,
     "tta": Part | Literal["trained"] | None,
     "learning_rate": Part,

@@ -44,7 +44,7 @@ def configured(
     check_overrides(cfg, words, name)
     tell_unused(cfg)
     fed = with_proposals(cfg)
-    if fed is not cfg:
+    if fed is not cfg and cfg.stages is not None:  # words of a run in stages are for any of them
         check_slots(fed, words)
     return with_anchors(with_classes(fed))
 

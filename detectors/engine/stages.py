@@ -130,10 +130,10 @@ def _words(words: Sequence[str], stage: PlannedStage, place: Path, cfg: DictConf
 
 
 def _composed(words: list[str]) -> DictConfig:
-    """The config of a stage, which has no stages itself."""
+    """The config of a stage, by the null known for one."""
     cfg = compose(words, "train")
     with open_dict(cfg):
-        cfg.stages = {}
+        cfg.stages = None
     return cfg
 
 

@@ -20,6 +20,7 @@ TINY = [
     "size=small",
     "image_size=64",
     "part.head.region_head.width=16",
+    "part.priors.shapes=[[[16,16],[32,24]]]",  # those larger than a picture learn nothing
     "data=scenes_easy",
     "scenes.layout.side=64",
     "data.train.read.count=6",
