@@ -122,8 +122,8 @@ class Dpm(Fitted):
 
     def _component(self, label: int, number: int) -> Component:
         names = ("root", "parts", "anchors", "deformations")
-        arrays = [self.array(f"{name}_{label}_{number}") for name in names]
-        return Component(*arrays, float(self.array(f"bias_{label}_{number}")[0]))
+        arrays = {name: self.array(f"{name}_{label}_{number}") for name in names}
+        return Component(**arrays, bias=float(self.array(f"bias_{label}_{number}")[0]))
 
     def _keep_mixture(self, label: int, mixture: list[Component]) -> None:
         for number, component in enumerate(mixture):
@@ -182,7 +182,7 @@ class Dpm(Fitted):
         counts, told = [], {}
         for label, name in enumerate(work.classes):
             examples = self._objects(label, work)
-            mixture = []
+            mixture: list[Component] = []
             for own in _by_aspect(examples, self.components):
                 root = self._root(own)
                 shape = root.root.shape[:2]
@@ -302,8 +302,8 @@ class Dpm(Fitted):
                 v, u = int(y[row]), int(x[row])
                 places.append((float(found.scores[v, u]), level, v, u, found.parts[:, v, u]))
         places.sort(key=lambda place: -place[0])
-        for _, *place in places[: self.hard]:
-            yield placed_features(component, *place)
+        for _, level, v, u, parts in places[: self.hard]:
+            yield placed_features(component, level, v, u, parts)
 
 
 def best_on_object(

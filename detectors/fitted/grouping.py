@@ -21,7 +21,7 @@ class Groups(NamedTuple):
     group: np.ndarray  # [n] int64, of each window; -1: of none that was kept
 
 
-class Grouping(PostProcess):
+class NeighbourGrouping(PostProcess):
     """Windows of one object become one detection, their mean; lonely windows become none.
 
     Viola & Jones 2004, sec. 5.6, with the rules of OpenCV (`grouped`). A detection scores

@@ -180,7 +180,7 @@ class ViolaJones(Fitted):
 
     def _stage(self, number: int, work: Work) -> Mapping[str, float]:
         """One more stage for each class that is not finished."""
-        finished, told = self.array("finished").copy(), {}
+        finished, told = self.array("finished").copy(), dict[str, float]()
         for label, name in enumerate(work.classes):
             if finished[label]:
                 continue

@@ -1,4 +1,4 @@
-"""Grouping by a double loop."""
+"""NeighbourGrouping by a double loop."""
 
 import numpy as np
 import pytest

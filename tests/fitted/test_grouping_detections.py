@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from detectors.fitted.grouping import Grouping
+from detectors.fitted.grouping import NeighbourGrouping
 from detectors.structures import Candidates, Priors
 
 
@@ -21,7 +21,7 @@ def test_windows_of_a_class_are_merged_and_add_up() -> None:
     scores[5, 1] = 0.9  # alone in its class
     images = torch.stack([boxes, boxes]), torch.stack([scores, torch.zeros(7, 2)])
     frames = torch.tensor([[0.0, 0, 60, 50]] * 2)
-    found = Grouping(neighbours=1, detections=4)(_candidates(*images), frames)
+    found = NeighbourGrouping(neighbours=1, detections=4)(_candidates(*images), frames)
     assert found.valid.tolist() == [[True, True, False, False], [False] * 4]
     assert found.labels[0, :2].tolist() == [1, 0]
     torch.testing.assert_close(found.scores[0, :2], torch.tensor([2.7 / 3.7, 1.2 / 2.2]))
@@ -32,7 +32,7 @@ def test_windows_of_a_class_are_merged_and_add_up() -> None:
 def test_no_more_detections_than_are_wanted() -> None:
     boxes = torch.from_numpy(np.random.default_rng(0).integers(0, 40, (1, 9, 4))).float().sort()[0]
     frames = torch.tensor([[0.0, 0, 60, 50]])
-    merged = Grouping(neighbours=0, detections=5)
+    merged = NeighbourGrouping(neighbours=0, detections=5)
     found = merged(_candidates(boxes, torch.rand(1, 9, 3)), frames)
     assert found.valid.all()
     assert (found.scores.diff() <= 0).all()

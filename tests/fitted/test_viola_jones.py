@@ -11,7 +11,7 @@ from detectors.fitted import Work
 from detectors.fitted.cascade_scan import layers, scan
 from detectors.fitted.cascade_xml import read_cascade
 from detectors.fitted.detector import FittedDetector
-from detectors.fitted.grouping import Grouping, grouped
+from detectors.fitted.grouping import NeighbourGrouping, grouped
 from detectors.fitted.viola_jones import ViolaJones
 from detectors.structures import Sample
 from tests.fitted.small_cascades import XML, picture
@@ -54,7 +54,7 @@ def test_rings_are_found(fitted: tuple[ViolaJones, list[dict]]) -> None:
     assert told[1]["others of ring"] == 150
     assert told[1]["detection_rate of ring"] >= 0.995
     assert len(model.cascade(1).stage_thresholds) == 0
-    detector = FittedDetector(model, Grouping(neighbours=1), num_classes=2).eval()
+    detector = FittedDetector(model, NeighbourGrouping(neighbours=1), num_classes=2).eval()
     hits = 0
     for scene in map(_scene, range(100, 110)):
         image = torch.from_numpy(scene.image.transpose(2, 0, 1).copy())[None]
@@ -100,13 +100,13 @@ def test_a_file_of_opencv_is_a_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.boxes[:, :2], windows[:, :2])
     np.testing.assert_array_equal(found.boxes[:, 2:] - found.boxes[:, :2], windows[:, 2:])
     image = torch.from_numpy(np.repeat(grey[None, None], 3, axis=1))
-    detector = FittedDetector(model, Grouping(neighbours=2), num_classes=1).eval()
+    detector = FittedDetector(model, NeighbourGrouping(neighbours=2), num_classes=1).eval()
     detections = detector(image)
     expected = grouped(windows, 2).boxes
     assert int(detections.valid.sum()) == len(expected) > 0
     restored = ViolaJones(1, factor=1.3)
     restored.load_state_dict(model.state_dict())
-    again = FittedDetector(restored, Grouping(neighbours=2), num_classes=1).eval()(image)
+    again = FittedDetector(restored, NeighbourGrouping(neighbours=2), num_classes=1).eval()(image)
     assert torch.equal(again.boxes, detections.boxes)
     with pytest.raises(ValueError, match="one class, but the data has 3"):
         ViolaJones(3, weights=str(path))
