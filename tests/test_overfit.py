@@ -33,9 +33,18 @@ class Recipe(NamedTuple):
 
 SLIM = ["part.neck.channels=64", "part.tower.depth=2"]
 FEW = "{per_level: 200, detections: 100}"
+SMALLER = "part.priors.sizes=[[10],[20],[40],[80],[160]]"
 SHAPES = "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]"
 SQUARES = "part.priors.shapes=[[[16,16]],[[32,32]],[[64,64]],[[128,128]],[[256,256]]]"
 STEADY = "norm=batch"  # darknet's running statistics take 500 steps to arrive
+
+
+def few(stages: str) -> list[str]:
+    """Words for few regions between the two stages that lie there."""
+    proposals = [f"{stages}.{which}_proposals={FEW}" for which in ("train", "test")]
+    return [*proposals, f"{stages}.sampler.count=64"]
+
+
 RECIPES = {
     "yolov1": Recipe(
         steps=200,
@@ -66,7 +75,7 @@ RECIPES = {
     "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
     "atss": Recipe(steps=120, rate=1e-3, words=[*SLIM, SQUARES]),
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
-    "paa": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "paa": Recipe(steps=120, rate=1e-3, words=[*SLIM, SQUARES]),
     "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
     "gfl": Recipe(steps=120, rate=1e-3, words=[*SLIM, "part.assigner.point_side=2"]),
     "yolov3": Recipe(
@@ -78,19 +87,13 @@ RECIPES = {
             SHAPES,
         ],
     ),
+    "efficientdet_d0": Recipe(steps=120, rate=1e-3, words=[]),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
-    "faster_rcnn": Recipe(
-        steps=120,
-        rate=1e-3,
-        words=[
-            *SLIM[:1],
-            "part.priors.sizes=[[10],[20],[40],[80],[160]]",
-            f"part.head.train_proposals={FEW}",
-            f"part.head.test_proposals={FEW}",
-            "part.head.sampler.count=64",
-        ],
-    ),
+    "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
+    "cascade_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
+    "iou_net": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head.head")]),
+    "centernet2": Recipe(steps=120, rate=1e-3, words=[*SLIM, *few("part.head")]),
 }
 
 
