@@ -87,13 +87,9 @@ RECIPES = {
             SHAPES,
         ],
     ),
-    "efficientdet_d0": Recipe(steps=120, rate=1e-3, words=[]),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
-    "cascade_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
-    "iou_net": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head.head")]),
-    "centernet2": Recipe(steps=120, rate=1e-3, words=[*SLIM, *few("part.head")]),
 }
 
 
