@@ -55,8 +55,7 @@ class Loader(DataLoader):
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             torch.empty((), dtype=torch.int64).random_()  # as torch draws where workers start
-        same = ahead is not None and ahead[0] == self._place()
-        batches = ahead[1] if ahead is not None and same else self._batches()
+        batches = ahead[1] if ahead is not None and ahead[0] == self._place() else self._batches()
         tally = getattr(self.dataset, "tally", None)
         try:
             for batch in _told_plainly(batches):

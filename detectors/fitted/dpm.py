@@ -131,6 +131,7 @@ class Dpm(Fitted):
             self.keep(**{f"{name}_{label}_{number}": value for name, value in numbers.items()})
 
     def scan(self, picture: np.ndarray) -> Windows:
+        """Boxes of the roots whose placements score above the threshold, as sigmoids of these."""
         levels = feature_levels(picture, self.interval, self.around)
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0, np.float32)]
         labels = [np.zeros(0, np.int64)]
