@@ -148,7 +148,7 @@ class Refinement(nn.Module):
 def _graded(judge: Callable[[Tensor], Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted IoUs [B, K] of boxes [B, K, 4] and their slopes, as constants."""
     boxes = boxes.detach().requires_grad_()
-    iou = judge(boxes)
+    iou = judge(boxes.view_as(boxes))  # what follows modules, as a counter does, takes no leaf
     (slope,) = torch.autograd.grad(iou.sum(), boxes)
     return iou.detach(), slope
 
