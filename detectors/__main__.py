@@ -98,23 +98,22 @@ def _words_first(arguments: list[str]) -> list[str]:
     return words + flags
 
 
-def commands() -> dict[str, str]:
-    """First docstring line of every command: a file of `commands/` with a config of its name.
-
-    Files are read, not imported, so that the list appears at once.
-    """
-    files = sorted((PACKAGE / "commands").glob("*.py"))
-    return {f.stem: _first_line(f) for f in files if (CONF / f"{f.stem}.yaml").is_file()}
+def commands() -> list[str]:
+    """All of them: files of `commands/` with a config of their name."""
+    named = {file.stem for file in (PACKAGE / "commands").glob("*.py")}
+    return sorted(named & {file.stem for file in CONF.glob("*.yaml")})
 
 
-def _first_line(file: Path) -> str:
-    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+def _first_line(command: str) -> str:
+    """Of its docstring. The file is read, not imported, so that the list appears at once."""
+    text = (PACKAGE / "commands" / f"{command}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
 
 
-def overview(known: dict[str, str]) -> str:
+def overview(known: list[str]) -> str:
     """The text that `detectors` alone prints."""
     width = max(map(len, known))
-    lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
+    lines = [f"  {name:<{width}}  {_first_line(name)}" for name in known]
     return "\n".join(
         [
             "usage: detectors COMMAND [key=value ...]",

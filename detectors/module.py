@@ -89,7 +89,8 @@ class LitDetector(FusedSteps):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
         batch = self._tricked(batch, batch_idx)
-        torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        seed = step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank)
+        seed_draws(seed, self.device)
         images = batch.images.contiguous(memory_format=self.memory_format)
         terms = self.loss(images, batch.targets, *batch.places)
         total = torch.stack(list(terms.values())).sum()
@@ -169,6 +170,17 @@ def allow_graphs(count: int) -> None:
 def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     """Seed of everything a training step draws on the device, the same in a resumed run."""
     return torch_seed(seed, epoch, batch, rank, name="step on the device")
+
+
+def seed_draws(seed: int, device: torch.device) -> None:
+    """Seed what torch draws on a device, and on the CPU.
+
+    Without a GPU in use, `torch.manual_seed` writes down who called it, which takes 0.4 ms.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 class LitData(LightningDataModule):

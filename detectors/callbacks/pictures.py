@@ -69,6 +69,6 @@ class Pictures(Callback):
         for index in range(min(len(batch.images), self.count - self.written)):
             picture = side_by_side(batch, detections, index, classes)
             with whole_file(self.folder / f"{int(batch.ids[index]):06d}.png", "wb") as file:
-                picture.save(file, format="png")
+                picture.save(file, format="png", compress_level=3)  # in a quarter of the time
             yield self.written, picture
             self.written += 1

@@ -20,7 +20,7 @@ from detectors.clock import Clock, optimizer_steps
 from detectors.data.ranges import check, within
 from detectors.epoch_means import EpochMeans, numbers_due
 from detectors.fused_steps import FusedSteps
-from detectors.module import step_seed
+from detectors.module import seed_draws, step_seed
 from detectors.random_streams import stream
 from detectors.structures import CHECKPOINT_FORMAT, LabelledImages
 
@@ -107,7 +107,7 @@ class LitClassifier(FusedSteps):
     def training_step(self, batch: LabelledImages, batch_idx: int) -> dict[str, Any]:
         """`loss`, and `terms`, its detached summands by name."""
         seed = step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(seed)
+        seed_draws(seed, self.device)
         images, targets = batch.images, F.one_hot(batch.labels, self.num_classes).float()
         if self.cutmix is not None:
             images, targets = self.cutmix(images, targets, stream(seed, name="class cutmix"))

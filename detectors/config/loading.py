@@ -111,7 +111,10 @@ class _ParsedOnce(ConfigRepository):
             return (config_path, 0) if _known(self) else None
         main = next(source.path for source in self.sources if source.provider == "main")
         file = Path(main, f"{config_path.removesuffix('.yaml')}.yaml")
-        return (str(file), file.stat().st_mtime_ns) if file.is_file() else None
+        try:
+            return str(file), file.stat().st_mtime_ns
+        except OSError:
+            return None
 
 
 def _is_hydras(config_path: str | None) -> bool:

@@ -19,22 +19,25 @@ def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
     """All choices of every group, ours and those in a folder of the user's."""
     found: dict[str, set[str]] = {}
     for root in (CONF, *map(Path, config_dirs(words))):
-        for group, file, _ in written(root):
-            found.setdefault(group, set()).add(file.removesuffix(".yaml"))
+        for group, file in _files(root):
+            found.setdefault(group, set()).add(file.name.removesuffix(".yaml"))
     return {group: sorted(names) for group, names in found.items() if group}
 
 
 def written(root: Path) -> tuple[tuple[str, str, int], ...]:
     """Group, name and time of writing of the configs in a folder; primary ones have no group."""
+    return tuple((group, file.name, file.stat().st_mtime_ns) for group, file in _files(root))
+
+
+def _files(root: Path) -> Iterator[tuple[str, os.DirEntry]]:
+    """Group and file of each config in a folder, which need not be there."""
     if not root.is_dir():
-        return ()
+        return
     groups = [entry.name for entry in os.scandir(root) if entry.is_dir()]
-    return tuple(
-        (group, file.name, file.stat().st_mtime_ns)
-        for group in ["", *groups]
-        for file in os.scandir(root / group)
-        if file.name.endswith(".yaml")
-    )
+    for group in ["", *groups]:
+        for file in os.scandir(root / group):
+            if file.name.endswith(".yaml"):
+                yield group, file
 
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:
