@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,20 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 100)  # a seventh of the time of all tests goes into it otherwise
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What was written may be lost if the machine stops, which ends the tests as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.manual_seed(0)
+    else:  # torch.manual_seed would write down its callers each time
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,11 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def folder(group: str) -> Path:
         made = tmp_path_factory.mktemp(group)
-        other = multiprocessing.spawn(second, (made, group), nprocs=1, join=False)
-        process(0, made, group)  # this process is the first, for another takes long to import torch
+        how = "spawn" if torch.cuda.is_initialized() else "fork"  # which need not import torch
+        other = multiprocessing.start_processes(
+            second, (made, group), nprocs=1, join=False, start_method=how
+        )
+        process(0, made, group)  # this process is the first
         other.join()
         return made
 

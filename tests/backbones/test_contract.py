@@ -21,7 +21,7 @@ OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaul
 LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
 LARGE |= {"darknet19", "extraction", "resnet50"}
 LARGE |= {"cspdensenet", "cspresnext50", "densenet121", "inception_v3", "resnest50d"}
-THEIRS = {"efficientnet_b0", "mobilenetv3"}  # of timm
+THEIRS = {"efficientnet_b0", "efficientnet_small", "mobilenetv3", "tf_efficientnet"}  # of timm
 
 
 def _built(choice: str, norm: str = "batch") -> nn.Module:

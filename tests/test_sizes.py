@@ -1,5 +1,7 @@
-"""Operations of one image, as `detectors show` tells them, are the published ones within 0.5 %,
-of darknet's cfg files to their last digit.
+"""Parameters are as many as published, and operations of one image, as `detectors show` tells them.
+
+Parameters to the unit: tests/test_parameter_counts.py. Operations within 0.5 %, those of darknet's
+cfg files to their last digit.
 
 We count two for each multiply-add of a convolution, a deformable one like an ordinary one, and of
 a matrix product; a second stage on as many regions as it may get. Darknet counts so too, but
@@ -7,14 +9,13 @@ convolutions only; torchvision's `_ops` are 1e9 multiply-adds, as are CenterNet'
 figure stands what it counts.
 """
 
-from functools import cache
-
 import pytest
 import torch
 
 import detectors
-from detectors.detector import Detector
 from detectors.engine.operations import operations
+from tests.test_parameter_counts import PUBLISHED as COUNTED
+from tests.test_parameter_counts import numbers
 
 TWICE = 1  # 1e9 operations, of two a multiply-add
 ADDS = 2  # 1e9 multiply-adds
@@ -106,30 +107,24 @@ PUBLISHED = [
 ]
 
 
-@cache
-def built(family: str, classes: int, canvas: tuple[int, int] | None, *overrides: str) -> Detector:
-    """Without values."""
-    size = {"image_size": list(canvas)} if canvas else {}
-    with torch.device("meta"):
-        return detectors.build(family, overrides, num_classes=classes, **size).eval()
+PARAMETERS = {(family, classes, *words): rest for family, classes, words, *rest in COUNTED}
+OPERATIONS: dict[tuple, list[list]] = {}
+for family, classes, size, words, *rest in PUBLISHED:
+    OPERATIONS.setdefault((family, classes, *words), []).append([size, *rest])
 
 
 @pytest.mark.parametrize(
-    ("family", "classes", "size", "overrides", "figure", "unit", "source"),
-    PUBLISHED,
-    ids=[f"{row[0]}-{row[1]}-{row[2][1]}-{row[4]}" for row in PUBLISHED],
+    "model", list({**PARAMETERS, **OPERATIONS}), ids=lambda model: "-".join(map(str, model))
 )
-def test_as_published(
-    family: str,
-    classes: int,
-    size: tuple[int, int],
-    overrides: list[str],
-    figure: float,
-    unit: int,
-    source: str,
-) -> None:
-    canvas = size if family.startswith("yolov1") else None  # the others take any picture
-    found = operations(built(family, classes, canvas, *overrides), *size)
-    tolerance = 1e-4 if "cfg" in source else 0.005
-    assert found["all"] / unit / 1e9 == pytest.approx(figure, rel=tolerance), source
-    assert found["all"] == found["backbone"] + found["neck"] + found["head"]
+def test_as_published(model: tuple) -> None:
+    family, classes, *words = model
+    with torch.device("meta"):
+        detector = detectors.build(family, words, num_classes=classes).eval()
+    if model in PARAMETERS:
+        count, source = PARAMETERS[model]
+        assert numbers(detector) == count, source
+    for size, figure, unit, source in OPERATIONS.get(model, []):
+        found = operations(detector, *size)
+        tolerance = 1e-4 if "cfg" in source else 0.005
+        assert found["all"] / unit / 1e9 == pytest.approx(figure, rel=tolerance), source
+        assert found["all"] == found["backbone"] + found["neck"] + found["head"]
