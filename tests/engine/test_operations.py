@@ -14,5 +14,5 @@ def test_the_refinement_of_iou_net_is_counted() -> None:
             detector = detectors.build("iou_net", [*words, *more], num_classes=3).eval()
         counts.append(operations(detector, 64, 64))
     refined, plain = counts
-    assert refined["backbone"] == plain["backbone"]
-    assert refined["head"] > plain["head"]
+    assert refined["head"] == plain["head"]  # what comes after it belongs to no part
+    assert refined["all"] > plain["all"]
