@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 os.environ.setdefault("DETECTORS_REPORT", "false")  # those that look at a report ask for it
 
@@ -31,6 +30,8 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    import torch  # not by the process that only hands out tests
+
     if torch.cuda.is_initialized():
         torch.manual_seed(0)
     else:  # torch.manual_seed would write down its callers each time

@@ -18,6 +18,7 @@ from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
 from tests.examples import FAMILIES, SCALED, START
+from tests.test_models import TRACED_SLOWLY
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
@@ -88,12 +89,17 @@ def works(family: str, *words: str, size: str = "small") -> None:
         assert len(detector(images).boxes) == 2
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in SCALED)) for f in FAMILIES]
 )
-def test_every_family_works(family: str, size: str) -> None:
-    works(family, size=size)
+def test_every_family_works(family: str) -> None:
+    """At its published size; small ones compute losses and detections in tests/test_models.py."""
+    works(family, size="full")
+
+
+@pytest.mark.parametrize("family", sorted(TRACED_SLOWLY))
+def test_what_is_slow_to_trace_works(family: str) -> None:
+    works(family)
 
 
 def likely_first(slot: str, choice: str) -> list[str]:
