@@ -1,18 +1,17 @@
 """Hourglasses of fire modules."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from detectors.backbones import Backbone
-from detectors.backbones.hourglass import Hourglass, Joint, Residual, stacked
+from detectors.backbones.hourglass import Hourglass, Hourglasses
 from detectors.layers.conv import Activation, ConvNormAct, Norm, activation
 from detectors.ranges import Count
-from detectors.structures import FeatureSpec
 
 
-class FireHourglass(Backbone):
+class FireHourglass(Hourglasses):
     """A stem of stride 8, then hourglasses of fire modules; each gives a level of that stride.
 
     The defaults are CornerNet-Squeeze's (Law et al. 2019, "CornerNet-Lite", sec. 4; its
@@ -35,29 +34,11 @@ class FireHourglass(Backbone):
         depths: Sequence[Count] = (2, 2, 2, 2, 4),
         stacks: Count = 2,
     ) -> None:
-        super().__init__()
-        width = widths[0]
-        self.stem = nn.Sequential(
-            ConvNormAct(3, stem, 7, stride=2, norm=norm, act=act),
-            Residual(stem, width, 2, norm, act),
-            Residual(width, width, 2, norm, act),
-        )
-
         def block(before: int, after: int, stride: int) -> nn.Module:
             return Fire(before, after, stride, norm, act)
 
-        self.hourglasses = nn.ModuleList(
-            Hourglass(widths, depths, block, _double) for _ in range(stacks)
-        )
-        self.outputs = nn.ModuleList(
-            ConvNormAct(width, width, 3, norm=norm, act=act) for _ in range(stacks)
-        )
-        self.joints = nn.ModuleList(Joint(width, norm, act) for _ in range(stacks - 1))
-        self.specs = [FeatureSpec(width, 8)] * stacks
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] -> one [B, channels, H / 8, W / 8] per stack."""
-        return stacked(self.stem(images), self.hourglasses, self.outputs, self.joints)
+        make = partial(Hourglass, widths, depths, block, _double)
+        super().__init__(make, stacks, [stem, widths[0], widths[0]], norm, act)
 
 
 def _double(channels: int) -> nn.ConvTranspose2d:

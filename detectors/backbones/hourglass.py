@@ -1,6 +1,7 @@
 """Stacked hourglasses."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -12,7 +13,53 @@ from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
 
-class StackedHourglass(Backbone):
+class Hourglasses(Backbone):
+    """A stem, then hourglasses, each of which gives a level of the stem's stride.
+
+    Args:
+        hourglass: makes one.
+        stacks: how many.
+        widths: channels of the stem behind each of its halvings, of which the first is a 7x7
+            convolution and the others are residual blocks; the last are those of the levels.
+        norm, act: of every convolution here.
+    """
+
+    def __init__(
+        self,
+        hourglass: Callable[[], nn.Module],
+        stacks: int,
+        widths: Sequence[int],
+        norm: Norm,
+        act: Activation,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            ConvNormAct(3, widths[0], 7, stride=2, norm=norm, act=act),
+            *(Residual(before, after, 2, norm, act) for before, after in pairwise(widths)),
+        )
+        width = widths[-1]
+        self.hourglasses = nn.ModuleList(hourglass() for _ in range(stacks))
+        self.outputs = nn.ModuleList(
+            ConvNormAct(width, width, 3, norm=norm, act=act) for _ in range(stacks)
+        )
+        self.joints = nn.ModuleList(Joint(width, norm, act) for _ in range(stacks - 1))
+        self.specs = [FeatureSpec(width, 2 ** len(widths))] * stacks
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> one [B, channels, H / stride, W / stride] per stack.
+
+        What enters an hourglass is a mixture of what entered the one before and of its output.
+        """
+        x = self.stem(images)
+        features = [self.outputs[0](self.hourglasses[0](x))]
+        further = zip(self.joints, self.hourglasses[1:], self.outputs[1:], strict=True)
+        for joint, hourglass, output in further:
+            x = joint(x, features[-1])
+            features.append(output(hourglass(x)))
+        return features
+
+
+class StackedHourglass(Hourglasses):
     """A stem of stride 4, then hourglasses; each gives a level of that stride.
 
     The defaults are Hourglass-104 (CornerNet, sec. 3.5; CenterNet's `networks/large_hourglass.py`).
@@ -35,38 +82,11 @@ class StackedHourglass(Backbone):
         depths: Sequence[Count] = (2, 2, 2, 2, 2, 4),
         stacks: Count = 2,
     ) -> None:
-        super().__init__()
-        width = widths[0]
-        self.stem = nn.Sequential(
-            ConvNormAct(3, stem, 7, stride=2, norm=norm, act=act),
-            Residual(stem, width, 2, norm, act),
-        )
-
         def block(before: int, after: int, stride: int) -> nn.Module:
             return Residual(before, after, stride, norm, act)
 
-        self.hourglasses = nn.ModuleList(Hourglass(widths, depths, block) for _ in range(stacks))
-        self.outputs = nn.ModuleList(
-            ConvNormAct(width, width, 3, norm=norm, act=act) for _ in range(stacks)
-        )
-        self.joints = nn.ModuleList(Joint(width, norm, act) for _ in range(stacks - 1))
-        self.specs = [FeatureSpec(width, 4)] * stacks
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] -> one [B, channels, H / 4, W / 4] per stack."""
-        return stacked(self.stem(images), self.hourglasses, self.outputs, self.joints)
-
-
-def stacked(
-    x: Tensor, hourglasses: nn.ModuleList, outputs: nn.ModuleList, joints: nn.ModuleList
-) -> list[Tensor]:
-    """What each hourglass makes of what entered the one before it and of its output."""
-    features = [outputs[0](hourglasses[0](x))]
-    further = zip(joints, list(hourglasses)[1:], list(outputs)[1:], strict=True)
-    for joint, hourglass, output in further:
-        x = joint(x, features[-1])
-        features.append(output(hourglass(x)))
-    return features
+        make = partial(Hourglass, widths, depths, block)
+        super().__init__(make, stacks, [stem, widths[0]], norm, act)
 
 
 Block = Callable[[int, int, int], nn.Module]  # channels before and behind, and the stride

@@ -52,3 +52,35 @@ def path_of(source: Source, index: int) -> str | None:
     """The file of a picture; None where it has none, as generated pictures have."""
     path = getattr(source, "path", None)
     return None if path is None else path(index)
+
+
+class View:
+    """Pictures of a source, all or some of them, under annotations of their own.
+
+    Args:
+        source: of any pictures.
+        annotations: of those that are seen.
+        rows: their places in the source, [I]; all of them in their order if None.
+    """
+
+    def __init__(
+        self, source: Source, annotations: Annotations, rows: np.ndarray | None = None
+    ) -> None:
+        self.source, self.annotations, self.rows = source, annotations, rows
+
+    def __len__(self) -> int:
+        return len(self.source) if self.rows is None else len(self.rows)
+
+    def image(self, index: int) -> np.ndarray:
+        """[H, W, 3] uint8 RGB, that of the source."""
+        return self.source.image(self._row(index))
+
+    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
+        """As `reduced_image`."""
+        return reduced_image(self.source, self._row(index), least)
+
+    def path(self, index: int) -> str | None:
+        return path_of(self.source, self._row(index))
+
+    def _row(self, index: int) -> int:
+        return index if self.rows is None else int(self.rows[index])

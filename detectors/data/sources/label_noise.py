@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from detectors.data.ranges import check, within
-from detectors.data.sources.base import Source, path_of, reduced_image
+from detectors.data.sources.base import Source, View
 from detectors.random_streams import stream
 from detectors.structures import Annotations
 
 
-class LabelNoise:
+class LabelNoise(View):
     """The images of a source with some of their annotations spoilt; meant for training only.
 
     Every object has its own row of random numbers and every kind of mistake its own column, so
@@ -41,26 +41,11 @@ class LabelNoise:
         source = read()
         if wrong_class > 0 and len(source.annotations.classes) < 2:
             raise ValueError("label noise: wrong_class needs two classes, the data set has one")
-        self.source = source
         objects = len(source.annotations.labels)
         draws = stream(seed, name="label noise").random((objects, 7))
         noisy = _with_wrong_classes(source.annotations, draws[:, 0] < wrong_class, draws[:, 1])
         noisy = _with_moved_boxes(noisy, jitter * (2 * draws[:, 2:6] - 1))
-        self.annotations = _selected(noisy, draws[:, 6] >= missing)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def image(self, index: int) -> np.ndarray:
-        """[H, W, 3] uint8 RGB, that of the source."""
-        return self.source.image(index)
-
-    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
-        """As `reduced_image`."""
-        return reduced_image(self.source, index, least)
-
-    def path(self, index: int) -> str | None:
-        return path_of(self.source, index)
+        super().__init__(source, _selected(noisy, draws[:, 6] >= missing))
 
 
 def _with_wrong_classes(truth: Annotations, wrong: np.ndarray, draws: np.ndarray) -> Annotations:

@@ -5,13 +5,13 @@ import logging
 import numpy as np
 
 from detectors.data.sources.annotations import examples
-from detectors.data.sources.base import Source, path_of, reduced_image
+from detectors.data.sources.base import Source, View, path_of
 from detectors.structures import Annotations
 
 _log = logging.getLogger(__name__)
 
 
-class LargestObject:
+class LargestObject(View):
     """The images of a source, where the largest object of each counts and the others are ignored.
 
     The others are marked difficult: neither learnt nor, where they are found, wrong. Size is the
@@ -30,22 +30,7 @@ class LargestObject:
             "%s: data.objects=largest ignores %d of %d objects, in %d of %d pictures",
             *(where, others.sum(), len(others), pictures, len(truth.image_ids)),
         )
-        self.source = source
-        self.annotations: Annotations = truth._replace(difficult=truth.difficult | others)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def image(self, index: int) -> np.ndarray:
-        """[H, W, 3] uint8 RGB, that of the source."""
-        return self.source.image(index)
-
-    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
-        """As `reduced_image`."""
-        return reduced_image(self.source, index, least)
-
-    def path(self, index: int) -> str | None:
-        return path_of(self.source, index)
+        super().__init__(source, truth._replace(difficult=truth.difficult | others))
 
 
 def check_one_object(source: Source, where: str) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from detectors.data.sources.annotations import examples
-from detectors.data.sources.base import Source, path_of, reduced_image
-from detectors.structures import Annotations
+from detectors.data.sources.base import Source, View
 
 _log = logging.getLogger(__name__)
 
 
-class Relabelled:
+class Relabelled(View):
     """The images of a source, every class under the label that a model has for its name.
 
     Args:
@@ -34,26 +33,12 @@ class Relabelled:
             "them as %s",
             *(where, list(truth.classes), list(order)),
         )
-        self.source = source
-        self.annotations: Annotations = truth._replace(
+        mapped = truth._replace(
             labels=np.argsort(rows)[truth.labels],
             classes=tuple(order),
             category_ids=tuple(truth.category_ids[row] for row in rows),
         )
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def image(self, index: int) -> np.ndarray:
-        """[H, W, 3] uint8 RGB, that of the source."""
-        return self.source.image(index)
-
-    def reduced(self, index: int, least: tuple[int, int]) -> np.ndarray:
-        """As `reduced_image`."""
-        return reduced_image(self.source, index, least)
-
-    def path(self, index: int) -> str | None:
-        return path_of(self.source, index)
+        super().__init__(source, mapped)
 
 
 def check_same(known: Sequence[str], found: Sequence[str], where: str) -> None:
