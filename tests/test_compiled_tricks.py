@@ -7,6 +7,7 @@ from torch._dynamo.testing import CompileCounter
 import detectors
 from detectors.layers.progress import tell
 from detectors.structures import Progress, Targets
+from tests.examples import THIN
 
 CASES = {  # each kind of trick that changes the graph, several at once where they fit
     "regularised": ("yolov3", "[dropblock,drop_path,sam,miwrc]"),
@@ -30,7 +31,7 @@ def targets(count: int) -> Targets:
 @pytest.mark.parametrize("kind", CASES)
 def test_the_loss_is_one_graph_whatever_the_step_and_the_objects(kind: str) -> None:
     family, tricks = CASES[kind]
-    words = ["size=small", "image_size=96", f"trick={tricks}"]
+    words = ["size=small", "image_size=96", f"trick={tricks}", *THIN.get(family, [])]
     detector = detectors.build(family, words, num_classes=3).train()
     graphs = CompileCounter()
     loss = torch.compile(detector.loss, fullgraph=True, dynamic=False, backend=graphs)
