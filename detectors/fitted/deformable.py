@@ -189,9 +189,9 @@ def placed_features(
     if turned:
         root, windows, dx = mirrored(root), [mirrored(window) for window in windows], -dx
     moves = -np.stack([dx * dx, dx, dy * dy, dy], axis=-1)
-    octave = np.zeros(OCTAVES)
-    octave[level.octave] = float(len(parts) > 0)  # as in voc-release5, learnt with the parts
-    values = [root.ravel(), *(window.ravel() for window in windows), moves.ravel(), [BIAS], octave]
+    last = np.array([BIAS, *[0.0] * OCTAVES])
+    last[1 + level.octave] = float(len(parts) > 0)  # as in voc-release5, learnt with the parts
+    values = [part.ravel() for part in (root, *windows, moves, last)]
     return np.concatenate(values).astype(np.float32)
 
 

@@ -397,7 +397,8 @@ class Dpm(Fitted):
                 roots += not weights.any()
                 before += iou(windows, boxes).tolist()
                 after += iou(moved(windows, places @ weights, False), boxes).tolist()
-        told = {"IoU of roots": np.mean(before[1:] or before), "IoU": np.mean(after[1:] or after)}
+        means = [float(np.mean(values[1:] or values)) for values in (before, after)]
+        told: dict[str, float] = dict(zip(("IoU of roots", "IoU"), means, strict=True))
         return told | ({"components with boxes of roots": roots} if roots else {})
 
 
