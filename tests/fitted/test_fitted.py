@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from detectors.engine.checks import asked_in
 from detectors.fitted import Fitted, Windows
 from detectors.fitted.detector import FittedDetector
 from detectors.postprocess import Greedy, Suppression
@@ -154,3 +155,11 @@ def test_proposals_are_given_to_those_that_look_at_them_alone() -> None:
         detector(Given())(images)
     with pytest.raises(ValueError, match="this Corner looks at none of others"):
         detector(Corner())(images, None, given)
+
+
+def test_it_is_asked_in_float32_whatever_the_hardware_computes_in() -> None:
+    """So the log of an evaluation names no other format."""
+    assert asked_in(detector(Corner()), "auto") == "32-true"
+    assert asked_in(torch.nn.Linear(1, 1), "auto") == "auto"
+    with pytest.raises(ValueError, match="precision=bf16-mixed: a fitted model computes"):
+        asked_in(detector(Corner()), "bf16-mixed")
