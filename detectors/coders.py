@@ -24,6 +24,7 @@ class Coder(nn.Module, ABC):
         DeltaKind,
         "whether these are a box, a distribution for each side, a Gaussian for each, or a point",
     ] = "box"
+    by_class: Annotated[bool, "whether a box of another class has other deltas"] = False
     # Parameters that another coder has, with the reason why this one has not.
     lacking = MappingProxyType(
         {
@@ -46,6 +47,14 @@ class Coder(nn.Module, ABC):
     @abstractmethod
     def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
         """Boxes [..., N, 4] of deltas [..., N, numbers]."""
+
+    def encode_own(self, boxes: Tensor, priors: Priors | PriorRows, labels: Tensor) -> Tensor:
+        """Deltas as `encode`, of boxes of known classes, labels [B, N]."""
+        return self.encode(boxes, priors)
+
+    def decode_own(self, deltas: Tensor, priors: Priors, labels: Tensor) -> Tensor:
+        """Boxes as `decode`, of deltas that are each of a known class, labels [B, N]."""
+        return self.decode(deltas, priors)
 
     def deviations(self, deltas: Tensor) -> Tensor | None:
         """How unsure the left, top, right and bottom side are, [..., N, 4]; None: unknown."""
@@ -78,6 +87,47 @@ class Delta(Coder):
         side = sides(priors.boxes)
         center = centers(priors.boxes) + deltas[..., :2] * side
         return from_center(center, side * deltas[..., 2:].clamp(max=self.limit).exp())
+
+
+class ClassDelta(Coder):
+    """`Delta` without the mean of each class, and divided by its deviation.
+
+    Fast R-CNN, sec. 2.3, normalises targets to zero mean and unit variance; that this is done for
+    each class is its release's (`roidb.py`). `engine.targets` measures both in the training data.
+
+    Args:
+        num_classes: C.
+        weights: inverse deviations of a class that has too few boxes.
+    """
+
+    by_class = True
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        num_classes: Count,
+        weights: tuple[Positive, Positive, Positive, Positive] = (10.0, 10.0, 5.0, 5.0),
+    ) -> None:
+        super().__init__()
+        self.plain = Delta()
+        self.register_buffer("mean", torch.zeros(num_classes, 4))
+        self.register_buffer("deviation", 1 / torch.tensor(weights).repeat(num_classes, 1))
+
+    def encode(self, boxes: Tensor, priors: Priors | PriorRows) -> Tensor:
+        """Deltas [..., C, 4] of boxes [..., C, 4], one for each class."""
+        return (self.plain.encode(boxes, priors) - self.mean) / self.deviation
+
+    def decode(self, deltas: Tensor, priors: Priors) -> Tensor:
+        """Boxes [..., C, 4] of deltas [..., C, 4], one for each class."""
+        return self.plain.decode(deltas * self.deviation + self.mean, priors)
+
+    def encode_own(self, boxes: Tensor, priors: Priors | PriorRows, labels: Tensor) -> Tensor:
+        deltas = self.plain.encode(boxes, priors)
+        return (deltas - self.mean[labels]) / self.deviation[labels]
+
+    def decode_own(self, deltas: Tensor, priors: Priors, labels: Tensor) -> Tensor:
+        return self.plain.decode(deltas * self.deviation[labels] + self.mean[labels], priors)
 
 
 class Distance(Coder):

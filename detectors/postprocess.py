@@ -147,8 +147,10 @@ class SuppressionByClass(PostProcess):
     """Threshold, best priors per class, suppression within each, best detections (SSD, sec. 3.7).
 
     Args:
-        suppressor, score_threshold, detections, clip_first: as `Suppression`.
+        suppressor, score_threshold, clip_first: as `Suppression`.
         per_class: priors kept of each class before suppression.
+        detections: most of an image; None: all that are left of each class.
+        of_class: most of a class in an image; None: as many as are left.
     """
 
     def __init__(
@@ -156,21 +158,25 @@ class SuppressionByClass(PostProcess):
         suppressor: Suppressor,
         score_threshold: Share,
         per_class: Count,
-        detections: Count,
+        detections: Count | None,
         clip_first: bool = True,
+        of_class: Count | None = None,
     ) -> None:
         super().__init__()
         self.suppressor, self.score_threshold = suppressor, score_threshold
         self.per_class, self.detections = per_class, detections
-        self.clip_first = clip_first
+        self.clip_first, self.of_class = clip_first, of_class
 
     @torch.no_grad()
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections of candidates, boxes clipped to `frames` [B, 4]."""
         batch = candidates.boxes.shape[0]  # `len` would fix it in an exported graph
         left = self.suppressor(self.rank(candidates, frames))
-        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in left[:5]]
-        return _best(Ranked._make((*by_image, left.priors, None, None)), self.detections, frames)
+        fields = left[:5] if self.of_class is None else _highest(left, self.of_class)
+        by_image = [field.reshape(batch, -1, *field.shape[2:]) for field in fields]
+        every = by_image[1].shape[1]
+        ranked = Ranked._make((*by_image, left.priors, None, None))
+        return _best(ranked, every if self.detections is None else self.detections, frames)
 
     def rank(self, candidates: Candidates, frames: Tensor) -> Ranked:
         """The best `per_class` priors of each class, every class a row of its own, [B C, K]."""
@@ -207,6 +213,14 @@ def _best(ranked: Ranked, detections: int, frames: Tensor) -> Detections:
         labels=ranked.labels.gather(1, index),
         valid=valid,
     )
+
+
+def _highest(ranked: Ranked, count: int) -> tuple[Tensor, ...]:
+    """The first five fields of the `count` highest valid scores of each row."""
+    kept = ranked.scores.masked_fill(~ranked.valid, -1.0)
+    _, index = _stable_top(kept, count)
+    boxes, *others = ranked[:5]
+    return gather_rows(boxes, index), *(field.gather(1, index) for field in others)
 
 
 def _stable_top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

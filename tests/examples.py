@@ -27,7 +27,7 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "foveabox": ["part.neck.channels=64", "part.tower.depth=1"],
     "foveabox_align": ["part.neck.channels=64", "part.tower.depth=1"],
     "gfl": ["part.neck.channels=64", "part.tower.depth=1"],
-    "fast_rcnn": ["part.head.region_head.width=64"],
+    "fast_rcnn": ["head=two_stage_windows", "part.head.region_head.width=64"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "cascade_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "iou_net": [

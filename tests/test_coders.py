@@ -10,6 +10,7 @@ from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 from detectors.coders import (
     CellOffset,
     CenterOffset,
+    ClassDelta,
     Delta,
     Distance,
     GaussianCorners,
@@ -281,3 +282,30 @@ def test_a_point_is_its_cell_and_its_offset() -> None:
     torch.testing.assert_close(
         PointOffset().decode(deltas, priors), torch.tensor([10.0, 21, 10, 21]).expand(1, 32, 4)
     )
+
+
+def test_deltas_of_a_class_have_its_mean_and_deviation() -> None:
+    coder = ClassDelta(2)
+    coder.mean[1] = torch.tensor([0.1, -0.2, 0.3, 0.0])
+    coder.deviation[1] = torch.tensor([0.5, 0.25, 0.2, 1.0])
+    priors = proposals(3, 6)
+    boxes, labels = random_boxes(3, 6), torch.tensor([[0, 1, 1, 0, 1, 0]] * 3)
+    plain = Delta((10.0, 10.0, 5.0, 5.0)).encode(boxes, priors)
+    found = coder.encode_own(boxes, priors, labels)
+    torch.testing.assert_close(found[labels == 0], plain[labels == 0])
+    own = Delta().encode(boxes, priors)[labels == 1]
+    torch.testing.assert_close(found[labels == 1], (own - coder.mean[1]) / coder.deviation[1])
+    torch.testing.assert_close(coder.decode_own(found, priors, labels), boxes, atol=1e-3, rtol=1e-4)
+    whole = found[:, :, None].expand(3, 6, 2, 4)
+    each = coder.decode(whole, priors._replace(boxes=priors.boxes[:, :, None]))
+    chosen = each.gather(2, labels[..., None, None].expand(3, 6, 1, 4)).squeeze(2)
+    torch.testing.assert_close(chosen, boxes, atol=1e-3, rtol=1e-4)
+    assert {"mean", "deviation"} <= coder.state_dict().keys()
+
+
+def test_a_coder_without_classes_takes_labels_for_nothing() -> None:
+    priors, labels = proposals(1, 5), torch.zeros(1, 5, dtype=torch.int64)
+    boxes, coder = random_boxes(1, 5), Delta()
+    assert torch.equal(coder.encode_own(boxes, priors, labels), coder.encode(boxes, priors))
+    deltas = torch.randn(1, 5, 4)
+    assert torch.equal(coder.decode_own(deltas, priors, labels), coder.decode(deltas, priors))

@@ -17,6 +17,7 @@ COMMANDS = {f.stem: f for f in CONF.glob("*.yaml") if f.stem != "run"}
 OF_THE_USER = {
     "mine",
     "mine_found",
+    "mean_box",
     "thin",
     "tiny",
 }  # names of parts that a page tells the reader to write

@@ -29,6 +29,8 @@ CAFFE = "layers of SSD's released model definitions, VGG-16 with fc6 and fc7 red
 DETECTRON = "layers of detectron2's faster_rcnn_R_50_C4; scales and shifts of norms are counted"
 PY_FASTER = "layers of py-faster-rcnn's VGG16 faster_rcnn_end2end prototxt"
 FAST = "layers of fast-rcnn's VGG16 prototxt"
+FAST_S = ["backbone=caffenet", "part.pooler.size=6"]
+FAST_M = ["backbone=vgg_m", "part.pooler.size=6", "+part.head.region_head.second=1024"]
 MMDET = "parameters of mmdetection 3.3's configs/{}, counted after building it"
 ATSS = "the same of mmdetection, and the biases of 8 x 256 filters that the releases have"
 OTA = "layers of the release's fcos.py, which are those of ATSS and PAA"
@@ -103,6 +105,8 @@ PUBLISHED = [
     ("faster_rcnn_c4", 20, [], 33_230_064, DETECTRON),
     ("faster_rcnn_vgg", 20, [], 137_078_239, PY_FASTER),
     ("fast_rcnn", 20, [], 134_690_729, FAST),
+    ("fast_rcnn", 20, FAST_S, 57_298_409, "layers of fast-rcnn's CaffeNet prototxt"),
+    ("fast_rcnn", 20, FAST_M, 86_333_161, "layers of fast-rcnn's VGG_CNN_M_1024 prototxt"),
     ("faster_rcnn_kl", 80, [], 42_089_256, KL),
     ("centernet2", 80, [], 71_699_017, CENTERNET2),
     ("centernet2", 80, ["norm=frozen"], 71_645_897, CENTERNET2 + "; frozen"),

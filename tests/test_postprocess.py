@@ -322,3 +322,17 @@ def test_a_graph_is_for_any_number_of_images(part: nn.Module) -> None:
     images = given(3)
     for found, expected in zip(graph(*images), Detecting(part)(*images), strict=True):
         assert torch.equal(found, expected)
+
+
+def test_no_class_takes_the_place_of_another_where_each_has_its_own() -> None:
+    """Five boxes apart of one class score more than two of another; two of each are wanted."""
+    boxes = [(20.0 * k, 0, 20.0 * k + 10, 10) for k in range(7)]
+    scores = [[0.9 - 0.01 * k, 0.0] for k in range(5)] + [[0.0, 0.2], [0.0, 0.3]]
+    given, canvas = few(boxes, scores), torch.tensor([[0.0, 0, 416, 416]])
+    found = SuppressionByClass(Greedy(0.3), 0.0, 9, None, of_class=2)(given, canvas)
+    assert found.labels[found.valid].tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(found.scores[found.valid], torch.tensor([0.9, 0.89, 0.3, 0.2]))
+    every = SuppressionByClass(Greedy(0.3), 0.0, 9, None)(given, canvas)
+    assert every.valid.sum() == 7
+    three = SuppressionByClass(Greedy(0.3), 0.0, 9, 3, of_class=2)(given, canvas)
+    assert three.labels[three.valid].tolist() == [0, 0, 1]

@@ -12,11 +12,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
+from detectors.engine.build import configured, sketch
 from detectors.engine.trainer import assemble
+from detectors.fitted.detector import FittedDetector
+from tests.examples import FITTED
 from tests.test_conf import FCOS_ON_PAN, SSD_BOXES
 
 STAGED = {"faster_rcnn_voc_alternating"}  # tests/commands/test_stages.py
-RECIPES = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - STAGED)
+FITTED_RECIPES = {f"bccd_{family}" for family in FITTED if family != "rcnn_vgg"}
+EVERY = {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+RECIPES = sorted(EVERY - STAGED - FITTED_RECIPES)
+WINDOWS = {"bccd_fast_rcnn", "fast_rcnn_voc"}  # which look at a file of proposals
 PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
 ALIKE = {
     "ssd512_coco",
@@ -67,10 +73,20 @@ def thin(cfg: DictConfig) -> None:
 @pytest.mark.parametrize("recipe", sorted(set(RECIPES) - set(PUBLISHED)))
 def test_takes_two_steps(recipe: str, tmp_path: Path) -> None:
     words = [*BRIEFLY, "image_size=96", "warmup.length=0.5", f"run_dir={tmp_path}"]
+    words += ["head=two_stage_windows"] if recipe in WINDOWS else []
     cfg = compose([f"experiment={recipe}", *words])
     if "$DETECTORS_DATA" in str(cfg.data) and "DETECTORS_DATA" not in os.environ:
         pytest.skip("DETECTORS_DATA is not set: this recipe trains on real images")
     takes_two_steps(cfg)
+
+
+@pytest.mark.parametrize("recipe", sorted(FITTED_RECIPES))
+@pytest.mark.parametrize("data", ["bccd", "scenes_easy"])
+def test_a_fitted_model_can_be_made(recipe: str, data: str) -> None:
+    """Its stages are run by tests/commands."""
+    words = [f"experiment={recipe}", "device=cpu", "run_dir=."]
+    words += [] if data == "bccd" else ["data=scenes_easy", "data.train.read.count=400"]
+    assert isinstance(sketch(configured(words)), FittedDetector)
 
 
 @pytest.mark.parametrize("words", [f"model=fcos {FCOS_ON_PAN}", f"model=retinanet {SSD_BOXES}"])
@@ -86,6 +102,7 @@ def test_a_cross_of_families_takes_two_steps(words: str, tmp_path: Path) -> None
 def test_a_published_recipe_takes_two_steps_on_scenes(recipe: str, tmp_path: Path) -> None:
     side = SIDE.get(recipe.split("_")[0], 64)
     words = ["trainer.accumulate_grad_batches=1", "trainer.max_steps=2", f"image_size={side}"]
+    words += ["head=two_stage_windows"] if recipe in WINDOWS else []
     cfg = compose([f"experiment={recipe}", *BRIEFLY, *words, f"run_dir={tmp_path}"])
     settle(cfg)
     takes_two_steps(cfg)

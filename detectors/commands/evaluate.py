@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from detectors.config.instantiate import instantiate
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
-from detectors.engine.checks import check_number_format
+from detectors.engine.checks import asked_in
 from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
 from detectors.engine.proposals import check_proposals
 from detectors.engine.restoring import restored_data, restored_detector, restored_tta
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> float:
     words = list(HydraConfig.get().overrides.task)
     checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
     detector = restored_detector(checkpoint, cfg.trust)
-    check_number_format(detector, cfg.precision)
+    cfg.precision = asked_in(detector, cfg.precision)
     asked: Any = restored_tta(checkpoint, cfg, detector, cfg.trust)
     module = LitDetector(asked, metrics=instantiate(cfg, "metrics"))
     data = LitData(restored_data(checkpoint, cfg, cfg.trust, words, cfg.split))

@@ -1,6 +1,7 @@
 """Write boxes that may hold objects to a file, for a second stage, and tell their recall."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from detectors.callbacks.progress import Steps
 from detectors.config.instantiate import instantiate
+from detectors.data.module import DetectionData
 from detectors.data.proposals.feeding import PictureProposals
 from detectors.data.proposals.files import ProposalFile
 from detectors.data.proposals.making import Made, Making, ProposalStore, made, work_of
@@ -28,8 +30,8 @@ def main(cfg: DictConfig) -> Path:
     sources = {split: data.source(split) for split in cfg.splits}
     node = OmegaConf.to_container(cfg.method, resolve=True)
     store = ProposalStore(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
-    work = work_of(sources, store.keys())
-    make(Making(work, method, cfg.count, cfg.seed), data.num_workers, store)
+    work = work_of(sources, store)
+    make(Making(work, method, cfg.count, cfg.seed), data.num_workers, store, allowed(data, sources))
     proposals = store.finish()
     for split, source in sources.items():
         console().print(table(split, covered(proposals, source, split, store.file)))
@@ -37,15 +39,27 @@ def main(cfg: DictConfig) -> Path:
     return store.file
 
 
-def make(making: Making, processes: int, store: ProposalStore) -> None:
-    """Fill the store; what is there when an error or a signal comes is kept."""
+def allowed(data: DetectionData, sources: Mapping[str, Source]) -> int:
+    """How many pictures may be unreadable: as many of the training ones as in a training."""
+    return sum(tally.most for split in sources if (tally := data.tally(split)) is not None)
+
+
+def make(making: Making, processes: int, store: ProposalStore, most: int) -> None:
+    """Fill the store; what is there when an error or a signal comes is kept.
+
+    Args:
+        most: pictures that may be unreadable.
+
+    Raises:
+        ValueError: there are more.
+    """
     bar, seconds, lost = Steps(Console(stderr=True)), 0.0, list[str]()
     bar.open("proposing", len(making))
     try:
         for done, item in enumerate(made(making, processes), start=1):
             store.add(item)
             seconds += item.seconds
-            _told(item, lost)
+            _told(item, lost, most)
             if bar.due():
                 bar.show(done, f"{seconds / done:.2f} CPU s a picture")
     finally:
@@ -57,9 +71,15 @@ def make(making: Making, processes: int, store: ProposalStore) -> None:
         _log.warning("%d pictures have no proposals: %s", len(lost), examples(lost))
 
 
-def _told(item: Made, lost: list[str]) -> None:
-    if item.reason is not None:
-        lost.append(item.reason)
+def _told(item: Made, lost: list[str], most: int) -> None:
+    if item.reason is None:
+        return
+    lost.append(item.reason)
+    if len(lost) > most:
+        raise ValueError(
+            f"{len(lost)} pictures cannot be read, and a training on them would bear {most} by "
+            f"data.max_unreadable, an evaluation none: {examples(lost)}"
+        )
 
 
 def covered(proposals: ProposalFile, source: Source, split: str, file: Path) -> list[Coverage]:

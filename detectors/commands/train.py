@@ -26,6 +26,7 @@ from detectors.engine.evaluation import check_objective, evaluate, numbers_of, v
 from detectors.engine.fitting import fit_stages, validated
 from detectors.engine.resume import resumed_from
 from detectors.engine.stages import check_run, planned_stages, train_stages
+from detectors.engine.targets import measure_targets
 from detectors.engine.trainer import assemble, finish, fit
 from detectors.module import LitData, LitDetector
 from detectors.report import FILE, write
@@ -81,6 +82,8 @@ def one(
     cfg = configured(words, str(HydraConfig.get().job.config_name), cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
+    if resumed is None:
+        measure_targets(module.detector, data.data)
     if start is not None:
         start(module)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]

@@ -71,12 +71,17 @@ def check_fitted(cfg: DictConfig, words: Sequence[str]) -> None:
     Raises:
         ValueError: names the word and the reason.
     """
+    for word, reason in meaningless(cfg, words).items():
+        raise ValueError(f"{word}: {reason}")
+
+
+def meaningless(cfg: DictConfig, words: Sequence[str]) -> dict[str, str]:
+    """The words without effect on the fitted model of a config, each with the reason."""
     if not is_fitted(cfg):
-        return
+        return {}
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
-    for word in words:
-        if reason := _reason(key(word), word.partition("=")[2], raw):
-            raise ValueError(f"{word}: {reason}")
+    reasons = {word: _reason(key(word), word.partition("=")[2], raw) for word in words}
+    return {word: reason for word, reason in reasons.items() if reason is not None}
 
 
 def _reason(name: str, value: str, raw: Any) -> str | None:

@@ -308,7 +308,7 @@ class DetectionData:
             self.mix,
             self.closing,
             self._cache("train") or recent,
-            Tally(source, self.max_unreadable),
+            self.tally("train"),
             near,
             self._reduced(source),
             proposals,
@@ -365,13 +365,21 @@ class DetectionData:
         source: Source,
         cache: Cache | None = None,
         proposals: PictureProposals | None = None,
+        tally: Tally | None = None,
     ) -> DataLoader:
-        """Every picture of a source once, in order, without augmentation; none is replaced."""
+        """Every picture of a source once, in order, without augmentation.
+
+        With a tally the next takes the place of one that cannot be read, else none does.
+        """
         sampler = ShareSampler(len(source), *self.place)
         data = DetectionDataset(
-            source, {}, self.resize, self.seed, cache=cache, proposals=proposals
+            source, {}, self.resize, self.seed, cache=cache, tally=tally, proposals=proposals
         )
         return Loader(data, sampler=sampler, **self._arguments(proposals))
+
+    def tally(self, split: str) -> Tally | None:
+        """How many pictures of a split may be unreadable; None: an evaluation stops at any."""
+        return Tally(self.source(split), self.max_unreadable) if split == "train" else None
 
     def plain_pictures(self, split: str) -> DetectionDataset:
         """The pictures of a split on the canvas, without augmentation, each when it is asked for.
@@ -379,9 +387,15 @@ class DetectionData:
         Of the training split the next takes the place of one that cannot be read.
         """
         source = self.source(split)
-        tally = Tally(source, self.max_unreadable) if split == "train" else None
-        cache = self._cache(split) if split in CACHED else None
-        return DetectionDataset(source, {}, self.resize, self.seed, cache=cache, tally=tally)
+        return DetectionDataset(
+            source,
+            {},
+            self.resize,
+            self.seed,
+            cache=self._cache(split) if split in CACHED else None,
+            tally=self.tally(split),
+            proposals=self.proposals_of(split),
+        )
 
     def _cache(self, split: str) -> Cache | None:
         """The cache of a split, which all its loaders share; None where nothing is cached."""

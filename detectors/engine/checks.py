@@ -72,14 +72,17 @@ def check_tta(
         check_canvases(detector, {size for canvas in canvases for size in asked.canvases(canvas)})
 
 
-def check_number_format(detector: nn.Module, precision: str | int) -> None:
-    """Refuse to ask a fitted model in another number format than float32.
+def asked_in(detector: nn.Module, precision: str | int) -> str | int:
+    """The number format in which a detector is asked: a fitted model always in float32.
 
     Raises:
-        ValueError: names the format.
+        ValueError: another one is said for it.
     """
-    if isinstance(detector, FittedDetector) and precision not in ("auto", "32-true", 32):
+    if not isinstance(detector, FittedDetector):
+        return precision
+    if precision not in ("auto", "32-true", 32):
         raise ValueError(f"precision={precision}: a fitted model computes in float32; leave it out")
+    return "32-true"
 
 
 def check_batch_tricks(

@@ -11,7 +11,13 @@ from omegaconf import DictConfig
 from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.data.proposals.feeding import PictureProposals
-from detectors.data.proposals.files import packed, picture_keys, read_proposals, write_proposals
+from detectors.data.proposals.files import (
+    packed,
+    picture_keys,
+    read_proposals,
+    stamps_of,
+    write_proposals,
+)
 from detectors.data.proposals.recall import THRESHOLDS, coverage
 from detectors.detector import Detector
 from detectors.engine.hardware import torch_device
@@ -35,28 +41,41 @@ def propose_all(cfg: DictConfig, checkpoint: Path, file: Path) -> str:
         device = torch_device(cfg.device)
         detector = restored_detector(load_checkpoint(checkpoint), []).eval().to(device)
         found: dict[int, np.ndarray] = {}
+        stamps: dict[int, int] = {}
         for split in dict.fromkeys(("train", "val", cfg.split)):  # all that will be looked at
-            found |= dict(_proposed(detector, data, split, device))
-        write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}))
+            keys = picture_keys(data.source(split), stamps)
+            stamps |= stamps_of(data.source(split), keys)
+            found |= dict(_proposed(detector, data, split, keys, device))
+        write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}, stamps))
     return f"{file.name} {_told(data, file)}"
 
 
 @torch.inference_mode()
 def _proposed(
-    detector: Detector, data: DetectionData, split: str, device: torch.device
+    detector: Detector, data: DetectionData, split: str, own: np.ndarray, device: torch.device
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Key and boxes [k, 4] of each picture of a split, in its own pixels."""
+    """Key, of those [I] of a split, and boxes [k, 4] of each picture, in its own pixels.
+
+    One that cannot be read has none; a training takes the next in its place.
+    """
     head, source = detector.head, data.source(split)
     assert isinstance(head, TwoStageHead)
-    keys = dict(zip(source.annotations.image_ids.tolist(), picture_keys(source), strict=True))
+    keys = dict(zip(source.annotations.image_ids.tolist(), own.tolist(), strict=True))
+    for key in keys.values():
+        yield int(key), np.zeros((0, 4), np.float32)
     batch: Batch
-    for batch in data.plain_loader(source):
+    tally = data.tally(split)
+    for batch in data.plain_loader(source, tally=tally):
+        if tally is not None and batch.unreadable is not None:
+            tally.count(batch.unreadable.tolist())
         features = detector.features(batch.images.to(device))
         proposed = head.proposed(features, batch.frames.to(device))
         scale, shift = (part.repeat(1, 2)[:, None] for part in batch.to_original.split(2, dim=1))
         boxes = proposed.boxes.cpu() * scale + shift
-        for number, own, valid in zip(batch.ids.tolist(), boxes, proposed.valid.cpu(), strict=True):
-            yield int(keys[number]), own[valid].numpy()
+        for number, found, valid in zip(
+            batch.ids.tolist(), boxes, proposed.valid.cpu(), strict=True
+        ):
+            yield int(keys[number]), found[valid].numpy()
 
 
 def _told(data: DetectionData, file: Path) -> str:

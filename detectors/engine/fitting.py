@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
@@ -58,7 +59,10 @@ class Examples(Sequence[Sample]):
         sample = self.pictures[index % len(self)]
         assert self.pictures.tally is not None
         self.pictures.tally.count(sample.unreadable)
-        return framed(sample)
+        shown = framed(sample)
+        if sample.proposals is None:
+            return shown
+        return shown._replace(proposals=sample.proposals - np.rint(sample.frame[[0, 1, 0, 1]]))
 
 
 def fit_stages(

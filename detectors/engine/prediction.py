@@ -16,7 +16,7 @@ from detectors.data.reading import Prepared, in_batches
 from detectors.data.sources.unlabelled import unannotated
 from detectors.detector import Detector
 from detectors.engine.checkpoint import checkpoint_file
-from detectors.engine.checks import check_number_format
+from detectors.engine.checks import asked_in
 from detectors.engine.hardware import autocast_type, torch_device
 from detectors.engine.proposals import check_own
 from detectors.engine.restoring import restored_data, restored_detector
@@ -49,11 +49,11 @@ def predictor_of(cfg: DictConfig) -> Predictor:
     """
     checkpoint = load_checkpoint(checkpoint_file(cfg.ckpt_path, Path(cfg.run_dir)))
     detector = restored_detector(checkpoint, cfg.trust).eval()
-    check_number_format(detector, cfg.precision)
+    precision = asked_in(detector, cfg.precision)
     check_own(detector, "predict")
     data = restored_data(checkpoint, OmegaConf.create({"data": {}}), cfg.trust)
     device = torch_device(cfg.device)
-    kind = autocast_type(cfg.precision, device.type)
+    kind = autocast_type(precision, device.type)
     fused = _fused(detector, data.resize.canvas).to(device)
     fused.to(memory_format=torch.channels_last)
 

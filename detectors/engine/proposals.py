@@ -9,6 +9,7 @@ from detectors.detector import Detector
 from detectors.fitted.detector import FittedDetector
 
 FIRST_STAGE = ("proposal_head", "train_proposals", "test_proposals", "windows")
+OWN = "part.fitted.proposals"
 
 
 def with_proposals(cfg: DictConfig) -> DictConfig:
@@ -22,12 +23,17 @@ def with_proposals(cfg: DictConfig) -> DictConfig:
     file = OmegaConf.select(cfg, "data.proposals")
     if file is None:
         return cfg
-    raw: Any = OmegaConf.to_container(cfg.part.head, resolve=False)
+    if OmegaConf.select(cfg, OWN) is not None:  # a fitted model that makes proposals
+        found = cfg.copy()
+        OmegaConf.update(found, OWN, None)
+        return found
+    head = OmegaConf.select(cfg, "part.head")
+    raw: Any = {} if head is None else OmegaConf.to_container(head, resolve=False)
     places = list(_second_stages(raw, "part.head"))
     if not places:
         raise ValueError(
             f"data.proposals={file}: this model has no second stage that would look at them: "
-            "choose one that has, such as model=fast_rcnn or model=faster_rcnn"
+            "choose one that has, such as model=rcnn, model=fast_rcnn or model=faster_rcnn"
         )
     found = cfg.copy()
     for place in places:
@@ -57,13 +63,14 @@ def check_proposals(detector: Detector | FittedDetector, file: str | None) -> No
     Raises:
         ValueError: says what is missing.
     """
-    head = None if isinstance(detector, FittedDetector) else detector.head
-    if file is None and head is not None and head.needs_proposals:
+    needed, taken = _wanted(detector)
+    if file is None and needed:
         raise ValueError(
             "this model looks at proposals of a file, and these data have none: make it with "
-            "`detectors propose data=...` and add data.proposals=FILE"
+            "`detectors propose data=...` and add data.proposals=FILE; Fast R-CNN with "
+            "head=two_stage_windows looks at the same windows in every picture instead"
         )
-    if file is not None and not (head is not None and head.takes_proposals):
+    if file is not None and not taken:
         raise ValueError(
             f"data.proposals={file}: this model was not trained on proposals of a file; leave the "
             "word out"
@@ -79,9 +86,16 @@ def check_own(detector: Detector | FittedDetector, doing: str) -> None:
     Raises:
         ValueError: names the remedy.
     """
-    if not isinstance(detector, FittedDetector) and detector.head.needs_proposals:
+    if _wanted(detector)[0]:
         raise ValueError(
             f"{doing}: this model was trained on proposals of a file (data.proposals), and here "
             "come pictures without: evaluate it on data for which `detectors propose` has made "
             "some, or train a model that proposes itself, such as model=faster_rcnn"
         )
+
+
+def _wanted(detector: Detector | FittedDetector) -> tuple[bool, bool]:
+    """Whether a detector needs proposals, and whether it takes them."""
+    if isinstance(detector, FittedDetector):
+        return (detector.fitted.needs_proposals,) * 2
+    return detector.head.needs_proposals, detector.head.takes_proposals

@@ -137,11 +137,11 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
     outline, tta = sketch(cfg), tta_of(cfg)
     data, trainer = LitData(instantiate(cfg, "data")), instantiate(cfg, "trainer")
     check_callbacks(trainer)
+    check_proposals(outline, data.data.proposals)
     if is_fitted(cfg):
         return _to_fit(cfg, tta, outline, trainer), data, trainer
     check_demands(outline, trainer.accumulate_grad_batches, cfg.compile)
     check_canvases(outline, data.canvases())
-    check_proposals(outline, data.data.proposals)
     if outline.head.takes_proposals and data.data.proposals is None:
         _log.warning(
             "no data.proposals: the second stage looks at the same windows in every picture; "

@@ -73,6 +73,7 @@ class Fitted(nn.Module, ABC):
     """A detector that is fitted in stages."""
 
     stages: Annotated[tuple[str, ...], "names of what is fitted, in this order"]
+    needs_proposals: Annotated[bool, "whether it looks at boxes that come with pictures"] = False
     done: Annotated[Tensor, "how many of them are done, a buffer"]
 
     def __init__(self) -> None:
@@ -92,7 +93,11 @@ class Fitted(nn.Module, ABC):
 
     @abstractmethod
     def scan(self, picture: np.ndarray) -> Windows:
-        """All that is found in a picture [h, w, 3] uint8 RGB, before any suppression."""
+        """All that is found in a picture [h, w, 3] uint8 RGB, before any suppression.
+
+        A model that needs proposals has them as a further argument, [n, 4] float32 xyxy in pixels
+        of the picture, the best first; in training its samples have them.
+        """
 
     def described(self) -> Mapping[str, object]:
         """What `detectors show` tells of the model, by name; its buffers may be on "meta"."""

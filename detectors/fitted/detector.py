@@ -8,7 +8,7 @@ from detectors.contracts import check_contract
 from detectors.fitted import Fitted, Windows
 from detectors.postprocess import PostProcess
 from detectors.ranges import Count
-from detectors.structures import Candidates, Detections, Priors
+from detectors.structures import Candidates, Detections, Priors, Proposals
 
 
 class FittedDetector(nn.Module):
@@ -33,47 +33,78 @@ class FittedDetector(nn.Module):
         self.fitted, self.postprocess, self.num_classes = fitted, postprocess, num_classes
 
     @torch.no_grad()
-    def forward(self, images: Tensor, frames: Tensor | None = None) -> Detections:
+    def forward(
+        self, images: Tensor, frames: Tensor | None = None, proposals: Proposals | None = None
+    ) -> Detections:
         """Detections in pixels of the images.
 
         Args:
             images: [B, 3, H, W] uint8, or float in 0..255, RGB.
             frames: [B, 4] the part of each image that the picture fills; all of it if None.
+            proposals: what a model looks at that needs them.
 
         Raises:
-            ValueError: the model is not fitted yet.
+            ValueError: the model is not fitted yet; proposals are given that it does not look at,
+                or those that it needs are not given.
         """
         if frames is None:
             height, width = images.shape[-2:]
             frames = torch.tensor([0.0, 0.0, width, height], device=images.device)
             frames = frames.expand(len(images), 4)
-        return self.postprocess(self.candidates(images, frames), frames)
+        return self.postprocess(self.candidates(images, frames, proposals), frames)
 
     @torch.no_grad()
-    def candidates(self, images: Tensor, frames: Tensor) -> Candidates:
+    def candidates(
+        self, images: Tensor, frames: Tensor, proposals: Proposals | None = None
+    ) -> Candidates:
         """All windows that the scan finds, padded with empty ones; arguments as `forward`."""
         if images.is_meta:
             raise ValueError(
                 "what a fitted model computes depends on the pictures, so it is not counted"
             )
         self.fitted.check_fitted()
+        given = self._given(proposals, len(images))
         with torch.autocast(images.device.type, enabled=False):
-            found = [self._scanned(*one) for one in zip(images, frames, strict=True)]
+            found = [self._scanned(*one) for one in zip(images, frames, given, strict=True)]
         return _padded(found, images, self.num_classes)
+
+    def _given(self, proposals: Proposals | None, images: int) -> list[tuple[np.ndarray, ...]]:
+        """The further arguments of the scan of each image, in pixels of the image."""
+        name = type(self.fitted).__name__
+        if proposals is None and self.fitted.needs_proposals:
+            raise ValueError(
+                f"this {name} was fitted to proposals of a file, and here are none: give "
+                "data.proposals=FILE, which `detectors propose` makes"
+            )
+        if proposals is not None and not self.fitted.needs_proposals:
+            raise ValueError(
+                f"proposals are given, but this {name} looks at none of others: build it with "
+                "data.proposals=FILE"
+            )
+        if proposals is None:
+            return [()] * images
+        pairs = zip(proposals.boxes.cpu(), proposals.valid.cpu(), strict=True)
+        return [(boxes[valid].numpy(),) for boxes, valid in pairs]
 
     def fused(self, images: Tensor) -> "FittedDetector":
         """Itself: there is nothing to fold."""
         return self
 
-    def _scanned(self, image: Tensor, frame: Tensor) -> Windows:
-        """What is found in the picture that the frame cuts out, in pixels of the image."""
+    def _scanned(self, image: Tensor, frame: Tensor, given: tuple[np.ndarray, ...]) -> Windows:
+        """What is found in the picture that the frame cuts out, in pixels of the image.
+
+        Windows that do not show in the picture are left out.
+        """
         left, top, right, bottom = np.rint(frame.cpu().numpy()).astype(int).tolist()
         if image.dtype != torch.uint8:
             image = image.round().clamp(0, 255).to(torch.uint8)
         shown = image[:, top:bottom, left:right].permute(1, 2, 0).cpu().numpy()
-        windows = self.fitted.scan(np.ascontiguousarray(shown))
         shift = np.array([left, top, left, top], np.float32)
-        return windows._replace(boxes=windows.boxes.astype(np.float32) + shift)
+        windows = self.fitted.scan(np.ascontiguousarray(shown), *(boxes - shift for boxes in given))
+        boxes = windows.boxes.astype(np.float32) + shift
+        cut = boxes.clip([left, top] * 2, [right, bottom] * 2)
+        real = (cut[:, 2:] > cut[:, :2]).all(axis=1)
+        return Windows(boxes[real], windows.scores[real], windows.labels[real])
 
 
 def _padded(found: list[Windows], images: Tensor, classes: int) -> Candidates:

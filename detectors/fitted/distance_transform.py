@@ -3,43 +3,61 @@
 import numpy as np
 
 
-def best_placement(
-    response: np.ndarray, deformation: np.ndarray, reach: int | None = 4
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How well a part fits near each cell, and where: the generalised distance transform.
+def best_scores(responses: np.ndarray, deformations: np.ndarray, reach: int = 4) -> np.ndarray:
+    """How well parts fit near each cell: the generalised distance transform.
 
     At (y, x) the largest response at (y + dy, x + dx) less what this displacement costs. It is
     found for rows and columns in turn, exactly.
 
     Args:
-        response: [h, w] float32, of the filter of the part.
-        deformation: costs of dx^2, dx, dy^2 and dy.
-        reach: cells that a part may be moved along each axis; None: as far as the map goes.
+        responses: [P, h, w] float32, of the filters of the parts.
+        deformations: [P, 4] costs of dx^2, dx, dy^2 and dy.
+        reach: cells that a part may be moved along each axis.
 
     Returns:
-        [h, w] scores, and the displacements dy and dx [h, w] int64 that give them. Of equally good
-        ones the smaller.
+        [P, h, w] float32.
     """
-    wide, right, tall, down = (float(value) for value in deformation)
-    along, dx = _along(response, wide, right, reach)
-    score, dy = _along(along.T, tall, down, reach)
-    score, dy = score.T, dy.T
-    rows = np.arange(len(score))[:, None] + dy
-    return score, dy, np.take_along_axis(dx, rows, axis=0)
+    costs = np.asarray(deformations, np.float32)[..., None, None]
+    along = _best(responses, costs[:, 0], costs[:, 1], reach, axis=2)
+    return _best(along, costs[:, 2], costs[:, 3], reach, axis=1)
 
 
-def _along(
-    response: np.ndarray, square: float, linear: float, reach: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `best_placement`, in each row; the displacements [h, w]."""
-    width = response.shape[1]
-    most = width - 1 if reach is None else min(reach, width - 1)
-    best, moved = response.copy(), np.zeros(response.shape, np.int64)
-    for step in sorted(range(-most, most + 1), key=abs)[1:]:
-        here = slice(max(-step, 0), width - max(step, 0))
-        there = slice(max(step, 0), width - max(-step, 0))
-        offered = response[:, there] - np.float32(square * step * step + linear * step)
-        better = offered > best[:, here]
-        best[:, here][better] = offered[better]
-        moved[:, here][better] = step
-    return best, moved
+def best_displacements(
+    responses: np.ndarray, deformations: np.ndarray, anchors: np.ndarray, reach: int = 4
+) -> np.ndarray:
+    """The displacements that give `best_scores` at some cells.
+
+    Of equally good ones that with the smaller dy, then with the smaller dx.
+
+    Args:
+        responses, deformations, reach: as there.
+        anchors: [n, P, 2] int64, y and x of a cell for each part.
+
+    Returns:
+        [n, P, 2] int64, dy and dx.
+    """
+    steps = sorted(range(-reach, reach + 1), key=abs)
+    dy, dx = (part.ravel() for part in np.meshgrid(steps, steps, indexing="ij"))
+    sides = ((0, 0), (reach, reach), (reach, reach))
+    wider = np.pad(responses, sides, constant_values=-np.inf)
+    rows, columns = anchors[..., :1] + reach + dy, anchors[..., 1:] + reach + dx
+    offered = wider[np.arange(len(responses))[:, None], rows, columns]
+    moves = np.stack([dx * dx, dx, dy * dy, dy]).astype(np.float32)
+    best = (offered - np.asarray(deformations, np.float32) @ moves).argmax(axis=-1)
+    return np.stack([dy[best], dx[best]], axis=-1)
+
+
+def _best(
+    responses: np.ndarray, square: np.ndarray, linear: np.ndarray, reach: int, axis: int
+) -> np.ndarray:
+    """As `best_scores`, along one axis."""
+    length = responses.shape[axis]
+    most = min(reach, length - 1)
+    best = responses.copy()
+    for step in (step for step in range(-most, most + 1) if step):
+        here, there = [slice(None)] * 3, [slice(None)] * 3
+        here[axis] = slice(max(-step, 0), length - max(step, 0))
+        there[axis] = slice(max(step, 0), length - max(-step, 0))
+        offered = responses[tuple(there)] - (square * (step * step) + linear * step)
+        np.maximum(best[tuple(here)], offered, out=best[tuple(here)])
+    return best

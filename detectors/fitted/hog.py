@@ -11,7 +11,7 @@ from detectors.fitted import Fitted, Windows, Work
 from detectors.fitted.hog_descriptor import CELL, block_map, descriptor
 from detectors.fitted.hog_windows import WindowShape, seen
 from detectors.fitted.pyramid import cut_out
-from detectors.fitted.svm import Machine, linear_svm
+from detectors.fitted.svm import Machine, linear_svm, unconverged
 from detectors.ops.numpy_boxes import overlap
 from detectors.ops.suppression import greedy_iou
 from detectors.ranges import Count, Positive, Share, Whole, Within
@@ -50,6 +50,7 @@ class Hog(Fitted):
         least, most: square pixels of the object in its window.
         mirrored: whether mirror images of the objects are positive too.
         cost: C of the machine.
+        rounds: after which the solver of a machine stops in any case.
         balanced: whether the costs of all positives and of all negatives of a class weigh the same;
             else each costs the same, as in the paper, and a class with few objects is not found.
         negatives: windows that are drawn from each picture for each class.
@@ -77,6 +78,7 @@ class Hog(Fitted):
         most: Positive = 3072.0,
         mirrored: bool = True,
         cost: Positive = 0.01,
+        rounds: Count = 1000,
         balanced: bool = True,
         negatives: Count = 10,
         hard: Count = 5,
@@ -87,7 +89,7 @@ class Hog(Fitted):
         self.num_classes, self.ratio, self.padding = num_classes, ratio, padding
         self.threshold, self.margin, self.mirrored = threshold, margin, mirrored
         self.least, self.most = least, most
-        self.cost, self.balanced = cost, balanced
+        self.cost, self.rounds, self.balanced = cost, rounds, balanced
         self.negatives, self.hard, self.overlap = negatives, hard, overlap
         if weights is not None:
             self._start_with(weights)
@@ -180,10 +182,30 @@ class Hog(Fitted):
                 draw = work.random("negatives", number, label)
                 windows = self._beside(sample, label, shape, draw)
                 negatives.extend(described_at(sample.image, windows, shape))
+        for label, (_, negatives) in found.items():
+            if not negatives:
+                raise ValueError(self._nothing_beside(label, work))
         rows = {label: WindowRows(*map(np.array, pair)) for label, pair in found.items()}
         for label, own in rows.items():
             np.savez(work.folder / f"{label}.npz", **own._asdict())
         return self._machines(rows, work)
+
+    def _nothing_beside(self, label: int, work: Work) -> str:
+        """Why no picture has a window without an object of a class, and what to do."""
+        height, width = self._shape(label).size
+        sizes = [sample.image.shape[:2] for sample in work.examples]
+        name = work.classes[label]
+        if not any(high >= height and wide >= width for high, wide in sizes):
+            high, wide = np.max(sizes, axis=0).tolist()
+            return (
+                f"the window of {name} has {width} x {height} pixels, and the largest picture on "
+                f"the canvas {wide} x {high}: give a larger image_size, or a smaller "
+                "part.fitted.most or part.fitted.margin"
+            )
+        return (
+            f"no window of {width} x {height} pixels lies beside all objects of {name} in "
+            f"{len(sizes)} training pictures: give more pictures, or a larger part.fitted.overlap"
+        )
 
     def _shape(self, label: int) -> WindowShape:
         shape = self.shapes()[label]
@@ -225,12 +247,18 @@ class Hog(Fitted):
 
     def _machines(self, rows: Mapping[int, WindowRows], work: Work) -> dict[str, float]:
         """Fits the machine of each class; how many rows there were, and how many are wrong."""
-        wrong = total = unconverged = 0
+        machines, wrong, total = [], 0, 0
         for label, own in work.tracked(rows.items(), "machines", total=len(rows)):
             factor = len(own.negatives) / len(own.positives) if self.balanced else 1.0
             machine = linear_svm(
-                own.positives, own.negatives, self.cost, work.seed, positive_cost=factor
+                own.positives,
+                own.negatives,
+                self.cost,
+                work.seed,
+                positive_cost=factor,
+                rounds=self.rounds,
             )
+            machines.append(machine)
             self.keep(
                 **{
                     f"weights_{label}": machine.weights,
@@ -240,10 +268,9 @@ class Hog(Fitted):
             wrong += int((machine.margins(own.positives) < 0).sum())
             wrong += int((machine.margins(own.negatives) >= 0).sum())
             total += len(own.positives) + len(own.negatives)
-            unconverged += not machine.converged
         positives = sum(len(own.positives) for own in rows.values())
         told = {"positives": positives, "negatives": total - positives, "wrong": wrong / total}
-        return told | ({"machines that did not converge": unconverged} if unconverged else {})
+        return told | unconverged(machines, self.rounds)
 
     def _hard(self, work: Work) -> Mapping[str, float]:
         """Fits them once more, also to what they falsely find."""

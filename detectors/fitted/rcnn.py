@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from detectors.files import whole_file
 from detectors.fitted import Fitted, Windows, Work
-from detectors.fitted.rcnn_boxes import encoded, moved, regressor
+from detectors.fitted.rcnn_boxes import RidgeSums, encoded, moved
 from detectors.fitted.rcnn_crops import warped
 from detectors.fitted.rcnn_network import CropNetwork
 from detectors.fitted.rcnn_svm import Miner
+from detectors.fitted.svm import unconverged
 from detectors.ops.numpy_boxes import overlap
 from detectors.ranges import Count, Positive, Share, Weight, Whole
 from detectors.structures import Sample
@@ -70,7 +71,7 @@ class RCNN(Fitted):
     Args:
         num_classes: of the data.
         network: of the windows.
-        proposals: makes them, in training and in evaluations.
+        proposals: makes them, in training and in evaluations; None: they come with the pictures.
         mean, std: of RGB in 0..255, subtracted and divided by.
         most: proposals of a picture that are looked at, the first ones.
         context: pixels of a window around its box.
@@ -80,6 +81,7 @@ class RCNN(Fitted):
         negative: IoU with the objects of a class below which a window is negative for its machine.
         near: IoU above which a window teaches the regression of boxes.
         cost, positive_cost, bias_scale: of the machines.
+        rounds: after which the solver of a machine stops in any case.
         penalty: lambda of the regression.
         detections: windows of a picture that are kept for each class, the best ones.
         pretrained: state dict of the network to begin with; None: random weights.
@@ -93,7 +95,7 @@ class RCNN(Fitted):
         self,
         num_classes: Count,
         network: CropNetwork,
-        proposals: Proposing,
+        proposals: Proposing | None,
         mean: Sequence[float],
         std: Sequence[Positive],
         most: Count = 2000,
@@ -110,6 +112,7 @@ class RCNN(Fitted):
         cost: Positive = 0.001,
         positive_cost: Positive = 2.0,
         bias_scale: Positive = 10.0,
+        rounds: Count = 1000,
         penalty: Weight = 1000.0,
         detections: Count = 100,
         pretrained: str | None = None,
@@ -124,6 +127,7 @@ class RCNN(Fitted):
         self.rates = Rates(iterations, lr, step, head_rate)
         self.negative, self.near = negative, near
         self.cost, self.positive_cost, self.bias_scale = cost, positive_cost, bias_scale
+        self.rounds, self.needs_proposals = rounds, proposals is None
         self.penalty, self.detections, self.pretrained = penalty, detections, pretrained
 
     def described(self) -> Mapping[str, object]:
@@ -156,14 +160,22 @@ class RCNN(Fitted):
         for row, sample in enumerate(work.tracked(work.examples, "proposals")):
             file = _file(work, "windows", row)
             if not file.is_file():
-                proposed = self.proposals(sample.image, work.random("proposals", row))
-                _write(file, **_seen(sample, proposed[: self.most])._asdict())
+                proposed = self._proposed(sample, work, row)
+                _write(file, **_seen(sample, proposed)._asdict())
             seen = _windows(work, row)
             counted = np.flatnonzero(~seen.ignore)
             proposed = seen.overlaps(counted)[len(counted) :]
             windows, objects = windows + len(proposed), objects + len(counted)
             found += int((proposed.max(axis=0, initial=0.0) >= 0.5).sum())
         return {"proposals": windows, "recall at IoU 0.5": found / max(objects, 1)}
+
+    def _proposed(self, sample: Sample, work: Work, row: int) -> np.ndarray:
+        """[n, 4] the first proposals of a training picture."""
+        given = sample.proposals
+        if self.proposals is not None:
+            given = self.proposals(sample.image, work.random("proposals", row))
+        assert given is not None
+        return with_area(given)[: self.most]
 
     def _fine_tune(self, work: Work) -> Mapping[str, float]:
         """Trains the network on windows drawn from all pictures."""
@@ -291,7 +303,8 @@ class RCNN(Fitted):
                 weights[label], biases[label] = miner.machine.weights, miner.machine.bias
                 known[label] = True
         self.keep(weights=weights, biases=biases, known=known)
-        return _told(miners)
+        machines = [miner.machine for miner in miners.values() if miner.machine is not None]
+        return _told(miners) | unconverged(machines, self.rounds)
 
     def _miners(self, work: Work) -> dict[int, Miner]:
         """One for each class with its positives, the objects."""
@@ -304,44 +317,56 @@ class RCNN(Fitted):
             for label, values in zip(seen.labels[~seen.ignore], own, strict=True):
                 positives.setdefault(int(label), []).append(values)
         numbers = self.cost, self.positive_cost, self.bias_scale
+        solver = {"seed": work.seed, "rounds": self.rounds}
         return {
-            label: Miner(self._scaled(np.stack(rows), "hidden"), *numbers, seed=work.seed)
+            label: Miner(self._scaled(np.stack(rows), "hidden"), *numbers, **solver)
             for label, rows in sorted(positives.items())
         }
 
     def _boxes(self, work: Work) -> Mapping[str, float]:
         """Fits the regression of each class to the windows near its objects."""
-        pairs: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for row in work.tracked(range(len(work.examples)), "boxes"):
-            if not _described(work, row):
-                continue
-            seen, file = _windows(work, row), _file(work, "features", row)
-            counted, near = np.flatnonzero(~seen.ignore), _read(file, "near")
-            if not near.any():
-                continue
-            owner = counted[seen.overlaps(counted)[near].argmax(axis=1)]
-            deltas = encoded(seen.boxes[near], seen.objects[owner])
-            pooled = self._scaled(_read(file, "pooled"), "pooled")
-            for label in np.unique(seen.labels[owner]).tolist():
-                own = seen.labels[owner] == label
-                pairs.setdefault(label, []).append((pooled[own], deltas[own]))
         weights = np.zeros((self.num_classes, self.network.pooled + 1, 4), np.float32)
         whole = np.tile(np.eye(4, dtype=np.float32), (self.num_classes, 1, 1))
-        means, before, after = np.zeros((self.num_classes, 4), np.float32), [], []
-        for label, parts in pairs.items():
-            features, deltas = (np.concatenate(column) for column in zip(*parts, strict=True))
-            found = regressor(features, deltas, self.penalty)
+        means, errors, count = np.zeros((self.num_classes, 4), np.float32), np.zeros(2), 0
+        for label, pictures in work.tracked(self._near(work).items(), "boxes"):
+            pairs = RidgeSums(self.network.pooled)
+            for row in pictures:
+                pairs.add(*self._pairs(work, row, label))
+            found, *sums = pairs.regressor(self.penalty)
             weights[label], whole[label], means[label] = found
-            before.append(np.square(deltas).sum(1))
-            after.append(np.square(deltas - found.deltas(features)).sum(1))
+            errors, count = errors + sums, count + pairs.count
         self.keep(box_weights=weights, box_unwhitened=whole, box_means=means)
-        errors = [float(np.concatenate(x).mean()) if x else 0.0 for x in (before, after)]
-        count = sum(map(len, before))
-        return {"pairs": count, "squared error before": errors[0], "after": errors[1]}
+        before, after = errors / max(count, 1)
+        return {"pairs": count, "squared error before": before, "after": after}
 
-    def scan(self, picture: np.ndarray) -> Windows:
-        """Proposals that the machine of a class ranks highest, moved and cut to the picture."""
-        boxes = self.proposals(picture, np.random.default_rng(0))[: self.most].astype(np.float64)
+    def _near(self, work: Work) -> dict[int, list[int]]:
+        """Which pictures have windows near an object of each class."""
+        found: dict[int, list[int]] = {}
+        for row in range(len(work.examples)):
+            if _described(work, row):
+                seen, _, owner = _owners(work, row)
+                for label in np.unique(seen.labels[owner]).tolist():
+                    found.setdefault(label, []).append(row)
+        return dict(sorted(found.items()))
+
+    def _pairs(self, work: Work, row: int, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features [n, D] and deltas [n, 4] of the windows near objects of a class."""
+        seen, near, owner = _owners(work, row)
+        own = seen.labels[owner] == label
+        deltas = encoded(seen.boxes[near][own], seen.objects[owner[own]])
+        pooled = _read(_file(work, "features", row), "pooled")[own]
+        return self._scaled(pooled, "pooled"), deltas
+
+    def scan(self, picture: np.ndarray, proposals: np.ndarray | None = None) -> Windows:
+        """Proposals that the machine of a class ranks highest, moved and cut to the picture.
+
+        Args:
+            proposals: [n, 4] of the picture, if the model makes none.
+        """
+        if self.proposals is not None:
+            proposals = self.proposals(picture, np.random.default_rng(0))
+        assert proposals is not None
+        boxes = with_area(proposals)[: self.most].astype(np.float64)
         empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         if not len(boxes):
             return Windows(*empty)
@@ -365,6 +390,20 @@ class RCNN(Fitted):
         deltas = deltas @ self.array("box_unwhitened")[label] + self.array("box_means")[label]
         height, width = size
         return moved(boxes, deltas).clip(0, [width, height, width, height]).astype(np.float32)
+
+
+def with_area(boxes: np.ndarray) -> np.ndarray:
+    """Those of boxes [n, 4] that are not empty."""
+    return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+
+
+def _owners(work: Work, row: int) -> tuple[PictureWindows, np.ndarray, np.ndarray]:
+    """A picture's windows, which [m] of them are near an object, and the objects of these."""
+    seen, near = _windows(work, row), _read(_file(work, "features", row), "near")
+    counted = np.flatnonzero(~seen.ignore)
+    if not near.any():
+        return seen, near, np.zeros(0, np.int64)
+    return seen, near, counted[seen.overlaps(counted)[near].argmax(axis=1)]
 
 
 def _seen(sample: Sample, proposed: np.ndarray) -> PictureWindows:

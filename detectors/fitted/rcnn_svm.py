@@ -24,7 +24,7 @@ class Miner:
         positives: [n, D] float32, scaled features of the objects of the class.
         cost, positive_cost, bias_scale: of `linear_svm`; 1e-3, 2 and 10 in the release.
         hard, easy, retrain: as above.
-        seed: of `linear_svm`.
+        seed, rounds: of `linear_svm`.
     """
 
     positives: np.ndarray
@@ -35,6 +35,7 @@ class Miner:
     easy: float = EASY
     retrain: int = RETRAIN
     seed: int = 0
+    rounds: int = 1000
     machine: Machine | None = None
     added: int = 0  # since the machine was fitted
     fits: int = 0
@@ -67,6 +68,7 @@ class Miner:
             self.seed,
             self.bias_scale,
             self.positive_cost,
+            self.rounds,
         )
         self.added, self.fits = 0, self.fits + 1
         self.negatives = self.negatives[self.machine.margins(self.negatives) >= self.easy]

@@ -1,6 +1,8 @@
 """Linear support vector machines, by scikit-learn's liblinear."""
 
+import logging
 import warnings
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,8 @@ REMEDY = (
     "scikit-learn is not installed, which fits support vector machines: "
     "pip install 'lightning-detectors[classical]'"
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Machine(NamedTuple):
@@ -70,3 +74,18 @@ def linear_svm(
         solver.fit(np.concatenate([positives, negatives]), kinds)
     converged = not any(issubclass(one.category, ConvergenceWarning) for one in told)
     return Machine(solver.coef_[0].astype(np.float32), float(solver.intercept_[0]), converged)
+
+
+def unconverged(machines: Collection[Machine], rounds: int) -> dict[str, float]:
+    """How many were not done, as a stage tells it; nothing if all were. The log has the remedy."""
+    count = sum(not machine.converged for machine in machines)
+    if not count:
+        return {}
+    _log.warning(
+        "%d of %d support vector machines were not done after part.fitted.rounds=%d: say more "
+        "rounds, or a smaller part.fitted.cost",
+        count,
+        len(machines),
+        rounds,
+    )
+    return {"machines that did not converge": count}

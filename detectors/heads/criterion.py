@@ -134,7 +134,7 @@ class Criterion(nn.Module):
             predictions=predictions,
             boxes=boxes,
             target_boxes=target_boxes,
-            target_deltas=self.coder.encode(target_boxes, predictions.priors),
+            target_deltas=self.coder.encode_own(target_boxes, predictions.priors, labels),
             target_scores=scores,
             labels=labels,
             positive=positive.float(),

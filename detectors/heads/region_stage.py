@@ -122,6 +122,12 @@ def check_stage(
     check_contract(score, Score)
     check_compatibility(region_head, losses, score, coder)
     check_assigner(assigner, losses, score)
+    if coder.by_class and region_head.one_box:
+        raise ValueError(
+            f"{type(coder).__name__} has numbers for each class, but {type(region_head).__name__} "
+            "gives a region one box whatever its class: set region_head.one_box=false, or take the "
+            "coder detectors.coders.Delta"
+        )
 
 
 def as_priors(boxes: Tensor, canvas: tuple[int, int]) -> Priors:
@@ -212,12 +218,13 @@ def _of_own_class(stage: Stage, look: RegionLook, targets: Targets) -> tuple[Pre
     """Predictions with one box, that of the class of a region's object, and the boxes decoded."""
     assert look.assignment is not None
     predictions = look.predictions
+    labels = targets.labels.gather(1, look.assignment.matched)
     if not stage.region_head.one_box:
-        labels = targets.labels.gather(1, look.assignment.matched)
         own = labels[..., None, None].expand(*labels.shape, 1, predictions.deltas.shape[-1])
         own_deltas = predictions.deltas.gather(2, own).squeeze(2)
         predictions = predictions._replace(deltas=own_deltas)
-    return predictions, stage.coder.decode(predictions.deltas, predictions.priors)
+    boxes = stage.coder.decode_own(predictions.deltas, predictions.priors, labels)
+    return predictions, boxes
 
 
 def decoded(stage: Stage, look: RegionLook) -> Tensor:

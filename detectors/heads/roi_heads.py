@@ -86,6 +86,7 @@ class VGGHead(RegionHead):
         shape: of a pooled region, (channels, bins, bins).
         num_classes: C.
         width: of the hidden layers.
+        second: of the second one, where it differs; None: as the first.
         dropout: probability of a hidden unit to be left out.
         one_box, numbers: of the `BoxPredictor`.
     """
@@ -100,13 +101,14 @@ class VGGHead(RegionHead):
         dropout: Share = 0.5,
         one_box: bool = False,
         numbers: int = 4,
+        second: Count | None = None,
     ) -> None:
         super().__init__()
         self.one_box = one_box
         self.fc6 = nn.Linear(math.prod(shape), width)
-        self.fc7 = nn.Linear(width, width)
+        self.fc7 = nn.Linear(width, second or width)
         self.drop = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
-        self.predictor = BoxPredictor(width, num_classes, one_box, numbers)
+        self.predictor = BoxPredictor(second or width, num_classes, one_box, numbers)
         _draw(self.fc6, self.fc7, self.predictor.logits)
         _draw(self.predictor.deltas, std=0.001)
 

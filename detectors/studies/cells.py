@@ -7,15 +7,19 @@ file that it depends on is written anew.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from detectors.config.compose import compose
+from detectors.config.fitted import meaningless
 from detectors.config.paths import CONF, PACKAGE, config_dirs, written
 from detectors.config.references import leaves
 from detectors.config.suggestions import composed
@@ -26,7 +30,10 @@ from detectors.studies.processes import dying_with_parent
 
 COMPOSED = "composed.json"  # configs and keys by words
 TRIED = "tried.json"  # what trying to make the parts of a variant has found, by words
+IDLE = "idle.json"  # words of the base that mean nothing for a variant, by all of its words
 OF_CONFIG = ("config", "studies")  # packages that decide what words compose
+
+_log = logging.getLogger(__name__)
 
 
 class Planned(NamedTuple):
@@ -34,6 +41,7 @@ class Planned(NamedTuple):
 
     cells: tuple[Cell, ...]  # seed by seed, so that the study is balanced whenever it stops
     refused: Mapping[str, str]  # reason by variant
+    idle: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # words left out, likewise
 
 
 class Planner:
@@ -50,6 +58,7 @@ class Planner:
         self._roots = [CONF, *map(Path, config_dirs(search))]
         self._known = _read(folder / COMPOSED, self._stamp(OF_CONFIG))
         self._tried = _read(folder / TRIED, None)
+        self._idle = _read(folder / IDLE, self._stamp(OF_CONFIG))
         self._fingerprints: dict[str, str] = {}
 
     def planned(self, seeds: Sequence[int], tried: bool = False) -> Planned:
@@ -59,6 +68,7 @@ class Planner:
             tried: try in a process of its own what needs the parts, where that is not known yet.
         """
         refused: dict[str, str] = {}
+        self._find_idle()
         keys: dict[str, dict[int, str]] = {}
         for variant in self.study.variants:
             try:
@@ -75,12 +85,13 @@ class Planner:
                 refused.setdefault(variant.name, reason)
         self._keep()
         cells = [
-            Cell(variant.name, seed, self.study.words(variant, seed), keys[variant.name][seed])
+            Cell(variant.name, seed, self._said(variant, seed), keys[variant.name][seed])
             for seed in seeds
             for variant in self.study.variants
             if variant.name not in refused
         ]
-        return Planned(tuple(cells), refused)
+        idle = {v.name: self._idle_of(v) for v in self.study.variants if self._idle_of(v)}
+        return Planned(tuple(cells), refused, idle)
 
     def costs(self, variant: Variant) -> Mapping[str, Any]:
         """Parameters and operations of a variant that was tried; empty where it was not."""
@@ -95,7 +106,43 @@ class Planner:
 
     def _words(self, variant: Variant) -> list[str]:
         """Words of its first run, with which all others are composed but for the seed."""
-        return [*self.search, *self.study.words(variant, self.study.seeds.start[0])]
+        return [*self.search, *self._said(variant, self.study.seeds.start[0])]
+
+    def _said(self, variant: Variant, seed: int) -> tuple[str, ...]:
+        """Words of a run, without those of the base that mean nothing for its fitted model."""
+        idle = self._idle_of(variant)
+        return tuple(word for word in self.study.words(variant, seed) if word not in idle)
+
+    def _idle_of(self, variant: Variant) -> tuple[str, ...]:
+        return tuple(self._idle.get(self._whole_place(variant), ()))
+
+    def _whole_place(self, variant: Variant) -> str:
+        return json.dumps([*self.search, *self.study.words(variant, self.study.seeds.start[0])])
+
+    def _find_idle(self) -> None:
+        """Find which common words mean nothing for a variant whose model is fitted.
+
+        Such as trainer.max_epochs=10 in the base, which is for the variants that have epochs, or
+        the state that the study selects. A word that the variant itself says is refused.
+        """
+        for variant in self.study.variants:
+            place = self._whole_place(variant)
+            if place in self._idle or place in self._known:
+                continue
+            words = json.loads(place)
+            try:
+                found = meaningless(compose(words), words)
+            except ValueError:  # it is refused where it is planned
+                found = {}
+            common = [word for word in found if word not in variant.words]
+            self._idle[place] = common
+            if common:
+                _log.info(
+                    "%s is without %s: %s",
+                    variant.name,
+                    " ".join(common),
+                    next(iter(found.values())),
+                )
 
     def _keys(self, variant: Variant, seeds: Sequence[int]) -> dict[int, str]:
         """Key by seed.
@@ -117,7 +164,7 @@ class Planner:
         return {seed: known["keys"][str(seed)] for seed in seeds}
 
     def _key(self, cfg: DictConfig, variant: Variant, seed: int, data: str) -> str:
-        cfg.seed = int(self.study.words(variant, seed)[-1].removeprefix("seed="))
+        cfg.seed = int(self._said(variant, seed)[-1].removeprefix("seed="))
         return run_key(resolved(cfg), data)
 
     def _data(self, config: Mapping[str, Any]) -> str:
@@ -170,6 +217,8 @@ class Planner:
         known = {"stamp": self._stamp(OF_CONFIG), "known": self._known}
         _write(self.folder / COMPOSED, {**known, "known": _whole(self._known)})
         _write(self.folder / TRIED, {"stamp": None, "known": self._tried})
+        found = {place: words for place, words in self._idle.items() if words}
+        _write(self.folder / IDLE, {"stamp": known["stamp"], "known": found})
 
 
 def _of_files(place: str) -> bool:

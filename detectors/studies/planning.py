@@ -49,6 +49,8 @@ def _variants(study: Study, planned: Planned) -> Iterator[str]:
         refused = planned.refused.get(variant.name)
         told = " ".join(variant.words) or "as the base"
         yield f"  {variant.name:<{width}}  {told}{f'  REFUSED: {refused}' if refused else ''}"
+        if idle := planned.idle.get(variant.name):
+            yield f"  {'':<{width}}  fitted in stages, so without {' '.join(idle)}"
     for line in study.aliases:
         yield f"  cannot be told apart: {line}"
 

@@ -1,8 +1,13 @@
 """`detectors propose` writes a file that the same words find complete."""
 
+from pathlib import Path
+
 import pytest
 
+from detectors.commands.propose import make
 from detectors.data.proposals.files import read_proposals
+from detectors.data.proposals.making import Making, ProposalStore, work_of
+from tests.data.proposals.test_files import ABOUT, Grey, Pictures
 
 WORDS = ["data=scenes_easy", "data.train.read.count=3", "data.val.count=2", "data.num_workers=0"]
 
@@ -28,3 +33,19 @@ def test_selective_search_covers_plain_shapes(detectors, tmp_path, capsys) -> No
     pytest.importorskip("skimage")
     detectors(tmp_path, "propose", *WORDS, "splits=[val]", "file=mine.npz")
     assert float(rows(capsys.readouterr().out)[-1][3]) > 0.8  # recall of 2000 at IoU 0.5
+
+
+def test_as_many_pictures_may_be_unreadable_as_in_a_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = Pictures(1, 2, 3, broken=2)
+    for most in (0, 1):
+        store = ProposalStore(tmp_path / f"{most}.npz", ABOUT)
+        making = Making(work_of({"train": pictures}, store), Grey(), 5, 0)
+        if most == 0:
+            with pytest.raises(ValueError, match=r"1 pictures cannot be read, .* would bear 0 by"):
+                make(making, 0, store, most)
+        else:
+            make(making, 0, store, most)
+            assert "1 pictures have no proposals: picture 1 is broken" in caplog.text
+            assert len(store.finish().keys) == 3

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from detectors.fitted.fhog import fhog, padded
+from detectors.fitted.fhog import fhog, fhogs, mirrored, padded
 
 
 def _image(height: int, width: int) -> np.ndarray:
@@ -67,3 +67,26 @@ def test_what_lies_outside_has_a_channel() -> None:
 @pytest.mark.parametrize("side", [2, 8, 16, 19])
 def test_a_picture_too_small_has_no_inner_cell(side: int) -> None:
     assert fhog(_image(side, 40)).shape == (0, 3, 32)
+
+
+def test_several_sides_of_a_cell_are_each_alone() -> None:
+    image = _image(37, 50)
+    for cell, found in zip((8, 4, 16), fhogs(image, (8, 4, 16)), strict=True):
+        np.testing.assert_array_equal(found, fhog(image, cell))
+
+
+def test_features_of_the_mirror_image() -> None:
+    image = np.random.default_rng(0).random((40, 48, 3)).astype(np.float32) * 255
+    found = fhog(np.ascontiguousarray(image[:, ::-1]), 8)
+    np.testing.assert_allclose(mirrored(fhog(image, 8)), found, atol=1e-5)
+    stack = np.stack([fhog(image, 8)] * 2)
+    np.testing.assert_allclose(mirrored(stack)[1], found, atol=1e-5)
+
+
+def test_an_edge_straight_down_has_one_orientation() -> None:
+    """Half-way between two orientations, the lower one of each side counts."""
+    image = np.zeros((24, 24, 3), np.uint8)
+    image[12:] = 255
+    up, down = fhog(image, 8), fhog(255 - image, 8)
+    assert up[0, 0, :18].argmax() == 4
+    assert down[0, 0, :18].argmax() == 13

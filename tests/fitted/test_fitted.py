@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from detectors.engine.checks import asked_in
 from detectors.fitted import Fitted, Windows
 from detectors.fitted.detector import FittedDetector
 from detectors.postprocess import Greedy, Suppression
+from detectors.structures import Proposals
 from detectors.tta import FlipAverage
 from tests.fitted.blobs import Blobs
 from tests.fitted.works import sample, work
@@ -118,3 +120,46 @@ def test_the_smallest_model_learns(tmp_path: Path) -> None:
     found = detector(model)(torch.from_numpy(image).permute(2, 0, 1)[None])
     both = zip(found.labels[0, :2].tolist(), found.boxes[0, :2].tolist(), strict=True)
     assert dict(both) == {1: [8, 8, 24, 24], 0: [32, 32, 48, 48]}
+
+
+class Given(Fitted):
+    """Finds the boxes that it is given, as they are."""
+
+    stages = ()
+    needs_proposals = True
+
+    def fit(self, stage: str, work: object) -> dict[str, float]:
+        return {}
+
+    def scan(self, picture: np.ndarray, proposals: np.ndarray | None = None) -> Windows:
+        assert proposals is not None
+        assert proposals.dtype == np.float32
+        n = len(proposals)
+        return Windows(proposals, np.linspace(0.9, 0.5, n), np.zeros(n, int))
+
+
+def test_proposals_are_those_of_the_picture_and_what_does_not_show_is_left_out() -> None:
+    boxes = torch.tensor([[[3.0, 2, 7, 6], [0, 0, 12, 2], [4, 3, 8, 5]], [[0, 0, 4, 4]] * 3])
+    valid = torch.tensor([[True, True, True], [True, False, False]])
+    frames = torch.tensor([[0.0, 2, 12, 6], [0, 0, 12, 8]])
+    images = torch.zeros(2, 3, 8, 12, dtype=torch.uint8)
+    found = detector(Given())(images, frames, Proposals(boxes, valid))
+    assert found.boxes[0, :2].tolist() == [[3, 2, 7, 6], [4, 3, 8, 5]]
+    assert found.valid.sum(1).tolist() == [2, 1]
+
+
+def test_proposals_are_given_to_those_that_look_at_them_alone() -> None:
+    images = torch.zeros(1, 3, 8, 12, dtype=torch.uint8)
+    given = Proposals(torch.zeros(1, 2, 4), torch.ones(1, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="this Given was fitted to proposals of a file"):
+        detector(Given())(images)
+    with pytest.raises(ValueError, match="this Corner looks at none of others"):
+        detector(Corner())(images, None, given)
+
+
+def test_it_is_asked_in_float32_whatever_the_hardware_computes_in() -> None:
+    """So the log of an evaluation names no other format."""
+    assert asked_in(detector(Corner()), "auto") == "32-true"
+    assert asked_in(torch.nn.Linear(1, 1), "auto") == "auto"
+    with pytest.raises(ValueError, match="precision=bf16-mixed: a fitted model computes"):
+        asked_in(detector(Corner()), "bf16-mixed")

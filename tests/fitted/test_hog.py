@@ -316,3 +316,22 @@ def test_windows_of_all_levels_and_classes_are_found(
     rows = zip(found.labels.tolist(), found.boxes.tolist(), strict=True)
     assert sorted((label, *box) for label, box in rows) == sorted(expected)
     assert found.scores.min() >= 1 / (1 + math.exp(1)) - 1e-6
+
+
+def test_why_there_is_no_negative_window_is_told(tmp_path: Path) -> None:
+    """A canvas smaller than the window has another remedy than pictures full of objects."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 200, 3), dtype=np.uint8)
+    high = [sample(image, [[10, 0, 30, 60]], [0], n) for n in range(2)]
+    crowd = np.array([False, True])
+    full = [
+        sample(image, [[10, 10, 40, 40], [0, 0, 200, 60]], [0, 0], n)._replace(ignore=crowd)
+        for n in range(2)
+    ]
+    for scenes, remedy in (
+        (high, "give a larger image_size, or a smaller part.fitted.most"),
+        (full, "give more pictures, or a larger part.fitted.overlap"),
+    ):
+        model = Hog(1, margin=8)
+        model.fit("windows", work(scenes, ("bar",), tmp_path))
+        with pytest.raises(ValueError, match=remedy):
+            model.fit("first", work(scenes, ("bar",), tmp_path))

@@ -1,5 +1,6 @@
 """R-CNN's stages on pictures of coloured squares, with a tiny network and windows on a grid."""
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -193,3 +194,46 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     made.network.start_from(str(file))
     assert torch.equal(made.network.fc7[0].weight, other.fc7[0].weight)
     assert made.network.fc8.weight.shape == (3, 16)
+
+
+def test_proposals_of_the_pictures_are_those_it_looks_at(tmp_path: Path) -> None:
+    """The first `most` of them that are not empty, in training and in a scan."""
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    empty = np.array([[5, 5, 5, 9], [3, 4, 9, 4]], np.float32)
+    given = [
+        one._replace(proposals=np.concatenate([empty, windows(one.image, rng)]))
+        for one in EXAMPLES[:3]
+    ]
+    made, on = model(3, most=150), dataclasses.replace(work(tmp_path), examples=given)
+    fed = RCNN(2, made.network, None, (120.0,) * 3, (60.0,) * 3, context=5, most=7)
+    assert fed.needs_proposals
+    assert not made.needs_proposals
+    assert fed.fit("proposals", on)["proposals"] == 3 * 7
+    for row, one in enumerate(given):
+        objects = int((~one.ignore).sum())
+        assert one.proposals is not None
+        assert (module._windows(on, row).boxes[objects:] == one.proposals[2:9]).all()
+
+
+def test_boxes_in_a_scan_come_from_the_proposals(
+    fitted: tuple[RCNN, dict[str, dict], Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _, _ = fitted
+    one = picture(20)
+    own = made.scan(one.image)
+    proposals = windows(one.image, np.random.default_rng(0))
+    monkeypatch.setattr(made, "proposals", None)
+    found = made.scan(one.image, proposals)
+    for first, second in zip(own, found, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_machine_that_was_not_done_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("sklearn")
+    made, on = model(2, rounds=1, cost=1000.0), work(tmp_path)
+    told = {stage: made.fit(stage, on) for stage in made.stages[:4]}
+    assert told["machines"]["machines that did not converge"] >= 1
+    assert "were not done after part.fitted.rounds=1: say more rounds" in caplog.text

@@ -5,9 +5,21 @@ import pytest
 import torch
 
 from detectors.coders import Delta
-from detectors.fitted.rcnn_boxes import encoded, moved, regressor, ridge
+from detectors.fitted.rcnn_boxes import AT_ONCE, Regressor, RidgeSums, encoded, moved, ridge
 from detectors.structures import Priors
 from tests.examples import random_boxes
+
+
+def regressor(features: np.ndarray, targets: np.ndarray, penalty: float) -> Regressor:
+    """Of windows that are given three at a time."""
+    pairs = RidgeSums(features.shape[1])
+    for start in range(0, len(features), 3):
+        pairs.add(features[start : start + 3], targets[start : start + 3])
+    found, before, after = pairs.regressor(penalty)
+    assert before == pytest.approx(np.square(targets).sum())
+    left = np.square(targets - found.deltas(features)).sum()
+    assert after == pytest.approx(left, rel=1e-6, abs=1e-6)
+    return found
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(60, 7), (5, 12), (1, 3)])
@@ -18,7 +30,28 @@ def test_ridge_is_scikit_learns(rows: int, columns: int, penalty: float) -> None
     draw = np.random.default_rng(0)
     features, targets = draw.normal(size=(rows, columns)), draw.normal(size=(rows, 4))
     expected = Ridge(penalty, fit_intercept=False, solver="svd").fit(features, targets).coef_.T
-    np.testing.assert_allclose(ridge(features, targets, penalty), expected, atol=1e-9)
+    lower = np.asfortranarray(np.tril(features.T @ features))
+    found = ridge(lower, features.T @ targets, penalty)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1000.0])
+def test_sums_give_what_scikit_learn_finds_in_all_rows(penalty: float) -> None:
+    """Features in float32 as the network gives them, more rows than are summed together."""
+    Ridge = pytest.importorskip("sklearn.linear_model").Ridge
+    draw = np.random.default_rng(0)
+    features = np.maximum(draw.normal(size=(2 * AT_ONCE + 100, 40)), 0).astype(np.float32)
+    noise = 0.1 * draw.normal(size=(len(features), 4))
+    targets = features @ draw.normal(size=(40, 4)) * 0.02 + noise
+    found = regressor(features, targets, penalty)
+    centred = targets - targets.mean(0)
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    root = np.sqrt(values + 1e-3)
+    rows = np.concatenate([features, np.ones((len(features), 1))], 1)
+    machine = Ridge(penalty, fit_intercept=False, solver="svd")
+    machine.fit(rows, centred @ (vectors / root @ vectors.T))
+    expected = machine.predict(rows) @ (vectors * root @ vectors.T) + targets.mean(0)
+    np.testing.assert_allclose(found.deltas(features), expected, atol=1e-6)
 
 
 def test_without_features_all_move_by_the_mean() -> None:

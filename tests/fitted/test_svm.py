@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.fitted.svm import linear_svm
+from detectors.fitted.svm import linear_svm, unconverged
 
 
 def test_two_points_are_parted_in_the_middle() -> None:
@@ -56,3 +56,16 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     rows = np.zeros((1, 2), np.float32)
     with pytest.raises(ValueError, match=r"lightning-detectors\[classical\]"):
         linear_svm(rows, rows, 1.0)
+
+
+def test_a_machine_that_was_not_done_is_told_with_the_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("sklearn")
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(60, 20)).astype(np.float32)
+    machines = [linear_svm(rows[:30], rows[30:], 100.0, rounds=n) for n in (2, 2, 100_000)]
+    assert [machine.converged for machine in machines] == [False, False, True]
+    assert unconverged(machines, 2) == {"machines that did not converge": 2}
+    assert "2 of 3 support vector machines were not done after part.fitted.rounds=2" in caplog.text
+    assert unconverged(machines[2:], 2) == {}

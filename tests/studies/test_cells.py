@@ -119,3 +119,23 @@ def test_what_was_tried_is_remembered(tmp_path: Path, monkeypatch: pytest.Monkey
     assert Planner(study(), tmp_path).planned([1], tried=True) == found
     assert Planner(study(), tmp_path).planned([1]).refused == found.refused
     assert len(asked) == 1
+
+
+def test_a_fitted_model_is_without_the_epochs_of_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = study(
+        base=["size=small", "device=cpu", "trainer.max_epochs=2"],
+        variants={"net": ["model=fcos"], "fit": ["model=hog"], "said": ["model=hog", "debug=fast"]},
+    )
+    with caplog.at_level("INFO"):
+        found = Planner(asked, tmp_path).planned([1])
+    words = {cell.variant: cell.words for cell in found.cells}
+    assert "trainer.max_epochs=2" in words["net"]
+    assert not [word for word in words["fit"] if word.startswith("trainer.")]
+    assert {"size=small", "model=hog", "seed=1"} <= set(words["fit"])
+    assert "debug=fast: a fitted model" in found.refused["said"]
+    assert set(found.idle) == {"fit", "said"}
+    assert caplog.text.count("fit is without trainer.max_epochs=2") == 1
+    assert Planner(asked, tmp_path).planned([1]) == found
+    assert caplog.text.count("fit is without") == 1

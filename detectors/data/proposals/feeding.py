@@ -21,7 +21,7 @@ class PictureProposals:
     """
 
     def __init__(self, proposals: ProposalFile, source: Source, where: str) -> None:
-        keys = picture_keys(source)
+        keys = picture_keys(source, proposals.known)
         rows = np.searchsorted(proposals.keys, keys)
         known = np.isin(keys, proposals.keys)
         self._check(known, source, where)

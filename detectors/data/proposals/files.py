@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from detectors.data.sources.base import Source, Unreadable, path_of
 from detectors.files import whole_file
 
-FORMAT = 1
+FORMAT = 2
 READERS = 4  # threads
 
 
@@ -24,6 +26,12 @@ class ProposalFile(NamedTuple):
     offsets: np.ndarray  # [I + 1] int64
     boxes: np.ndarray  # [n, 4] float32 xyxy pixels of the original picture, best first in each
     about: Mapping[str, Any]  # how they were made
+    stamps: np.ndarray = np.zeros((0, 2), np.uint64)  # [S, 2] of `picture_stamp`, and the key
+
+    @property
+    def known(self) -> dict[int, int]:
+        """The keys of pictures' files by their stamps, which are cheaper to find."""
+        return dict(self.stamps.tolist())
 
     def of(self, row: int) -> np.ndarray:
         """[k, 4] the boxes of a picture by its place among the keys."""
@@ -48,29 +56,67 @@ def picture_key(source: Source, index: int) -> int:
     return int.from_bytes(content.digest(), "big")
 
 
-def picture_keys(source: Source) -> np.ndarray:
-    """[I] uint64, of every picture."""
+def picture_stamp(source: Source, index: int) -> int | None:
+    """64 bits of a file's place, size and time of change; None where a picture is no file.
+
+    A file whose stamp is known need not be read to know its key. One that changed has another.
+    """
+    path = path_of(source, index)
+    try:
+        if path is None:
+            return None
+        told = os.stat(path)
+    except OSError:
+        return None
+    said = repr((os.path.abspath(path), told.st_size, told.st_mtime_ns)).encode()
+    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
+
+
+def picture_keys(source: Source, known: Mapping[int, int] = MappingProxyType({})) -> np.ndarray:
+    """[I] uint64, of every picture.
+
+    Args:
+        known: keys by stamps; files that have one of these are not read.
+    """
+
+    def found(row: int) -> int:
+        stamp = picture_stamp(source, row) if known else None
+        if stamp is not None and stamp in known:
+            return known[stamp]
+        return picture_key(source, row)
+
     with ThreadPoolExecutor(READERS) as pool:
-        keys = list(pool.map(lambda row: picture_key(source, row), range(len(source))))
-    return np.array(keys, np.uint64)
+        return np.array(list(pool.map(found, range(len(source)))), np.uint64)
 
 
-def packed(found: Mapping[int, np.ndarray], about: Mapping[str, Any]) -> ProposalFile:
-    """The boxes [k, 4] of pictures by their keys, as a file holds them."""
+def stamps_of(source: Source, keys: np.ndarray) -> dict[int, int]:
+    """The keys [I] of a source's files by their stamps."""
+    stamps = (picture_stamp(source, row) for row in range(len(source)))
+    pairs = zip(stamps, keys.tolist(), strict=True)
+    return {stamp: key for stamp, key in pairs if stamp is not None}
+
+
+def packed(
+    found: Mapping[int, np.ndarray],
+    about: Mapping[str, Any],
+    stamps: Mapping[int, int] = MappingProxyType({}),
+) -> ProposalFile:
+    """The boxes [k, 4] of pictures by their keys, as a file holds them, and keys by stamps."""
     keys = np.sort(np.array(list(found), np.uint64))
     parts = [np.asarray(found[int(key)], np.float32).reshape(-1, 4) for key in keys]
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *parts])
-    return ProposalFile(keys, offsets, boxes, about)
+    rows = np.array(sorted(stamps.items()), np.uint64).reshape(-1, 2)
+    return ProposalFile(keys, offsets, boxes, about, rows)
 
 
 def write_proposals(file: Path, proposals: ProposalFile) -> None:
     """Write the file whole or not at all; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, **proposals.about}, sort_keys=True)
-    keys, offsets, boxes, _ = proposals
-    with whole_file(file, "wb", boxes.nbytes) as opened:
-        np.savez(opened, about=np.array(text), keys=keys, offsets=offsets, boxes=boxes)
+    arrays = proposals._asdict() | {"about": np.array(text)}
+    with whole_file(file, "wb", proposals.boxes.nbytes) as opened:
+        np.savez(opened, **arrays)
 
 
 def read_proposals(file: str | Path) -> ProposalFile:
@@ -82,7 +128,8 @@ def read_proposals(file: str | Path) -> ProposalFile:
     try:
         with np.load(file, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
-            keys, offsets, boxes = (content[name] for name in ("keys", "offsets", "boxes"))
+            names = ("keys", "offsets", "boxes", "stamps")
+            keys, offsets, boxes, stamps = (content[name] for name in names)
     except FileNotFoundError as error:
         raise ValueError(
             f"{file} is not there: make it with `detectors propose file={file} data=...`"
@@ -91,10 +138,11 @@ def read_proposals(file: str | Path) -> ProposalFile:
         raise ValueError(f"{file} is no file of `detectors propose`") from error
     if about.pop("format", None) != FORMAT:
         raise ValueError(f"{file} was written by another version: make it again")
-    return ProposalFile(keys, offsets, boxes, about)
+    return ProposalFile(keys, offsets, boxes, about, stamps)
 
 
 def joined_files(parts: Sequence[ProposalFile]) -> ProposalFile:
     """One file of several that were made alike; a picture of more than one counts once."""
     found = {int(key): part.of(row) for part in parts for row, key in enumerate(part.keys)}
-    return packed(found, parts[0].about)
+    known = {stamp: key for part in parts for stamp, key in part.known.items()}
+    return packed(found, parts[0].about, known)

@@ -19,6 +19,7 @@ from detectors.data.proposals.files import (
     packed,
     picture_keys,
     read_proposals,
+    stamps_of,
     write_proposals,
 )
 from detectors.data.sources.base import Source, Unreadable
@@ -89,12 +90,19 @@ class ProposalStore:
                 f"{file} holds proposals that were made with {_told(self.parts[0].about)}, and now "
                 f"they are to be made with {_told(self.about)}: choose another file=FILE"
             )
+        self.stamps = {stamp: key for part in self.parts for stamp, key in part.known.items()}
         self.new: dict[int, np.ndarray] = {}
         self.kept = time.monotonic()
 
     def keys(self) -> set[int]:
         """Those of the pictures that need no work."""
         return {int(key) for part in self.parts for key in part.keys}
+
+    def keys_of(self, source: Source) -> np.ndarray:
+        """[I] of the pictures of a source, whose files the proposals will be known by."""
+        keys = picture_keys(source, self.stamps)
+        self.stamps |= stamps_of(source, keys)
+        return keys
 
     def add(self, made: Made) -> None:
         """Take the proposals of a picture, and now and then bring what is new to the disk."""
@@ -105,14 +113,14 @@ class ProposalStore:
     def keep(self) -> None:
         """Bring what is new to the disk."""
         if self.new:
-            self.parts.append(packed(self.new, self.about))
+            self.parts.append(packed(self.new, self.about, self.stamps))
             name = f"{len(list(self.folder.glob('*.npz'))):06d}.npz"
             write_proposals(self.folder / name, self.parts[-1])
         self.new, self.kept = {}, time.monotonic()
 
     def finish(self) -> ProposalFile:
         """Write the file with all that is there; the parts beside it go."""
-        parts = [*self.parts, packed(self.new, self.about)]
+        parts = [*self.parts, packed(self.new, self.about, self.stamps)]
         whole = joined_files(parts)
         write_proposals(self.file, whole)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -123,11 +131,12 @@ def _told(about: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(about.items()))
 
 
-def work_of(sources: Mapping[str, Source], done: set[int]) -> list[tuple[Source, int, int]]:
-    """Source, number and key of every picture that is not done, each of them once."""
+def work_of(sources: Mapping[str, Source], store: ProposalStore) -> list[tuple[Source, int, int]]:
+    """Source, number and key of every picture that the store lacks, each of them once."""
     left: dict[int, tuple[Source, int, int]] = {}
+    done = store.keys()
     for source in sources.values():
-        for row, key in enumerate(picture_keys(source).tolist()):
+        for row, key in enumerate(store.keys_of(source).tolist()):
             if key not in done:
                 left.setdefault(key, (source, row, key))
     return list(left.values())

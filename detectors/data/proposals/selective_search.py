@@ -41,7 +41,8 @@ class SelectiveSearch(Method):
 
     Args:
         mode: "fast", 8 groupings, or "quality", 80.
-        width: to which pictures are shrunk first, as in R-CNN's release; None: as they are.
+        width: to which pictures are shrunk or enlarged first, as in R-CNN's release; None: as they
+            are.
         smallest: side in pixels of that picture below which boxes are dropped, likewise.
         sigma: deviation of the smoothing before the segmentation.
 
@@ -62,7 +63,7 @@ class SelectiveSearch(Method):
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """As `Method`."""
-        small = self._shrunk(image)
+        small = self._sized(image)
         groupings = list(self._groupings(small))
         boxes = np.concatenate(groupings)
         places = np.concatenate([np.arange(len(group), 0, -1) for group in groupings])
@@ -72,10 +73,11 @@ class SelectiveSearch(Method):
         growth = np.array(image.shape[1::-1]) / small.shape[1::-1]
         return (boxes[np.sort(first)] * np.tile(growth, 2)).astype(np.float32)
 
-    def _shrunk(self, image: np.ndarray) -> np.ndarray:
+    def _sized(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
-        if self.width is None or width <= self.width:
+        if self.width in (None, width):
             return image
+        assert self.width is not None
         return resized(image, max(1, round(height * self.width / width)), self.width)
 
     def _groupings(self, image: np.ndarray) -> Iterator[np.ndarray]:

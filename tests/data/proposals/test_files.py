@@ -1,12 +1,14 @@
 """The file of proposals: pictures are known by their content, and a killed run goes on."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from detectors.data.proposals import Method
+from detectors.data.proposals import Method, files
 from detectors.data.proposals import making as module
 from detectors.data.proposals.feeding import PictureProposals, with_proposals
 from detectors.data.proposals.files import (
@@ -56,7 +58,7 @@ class Grey(Method):
 
 def propose(file: Path, *sources: Pictures, method: Method | None = None) -> ProposalFile:
     store = ProposalStore(file, ABOUT)
-    work = work_of({str(k): source for k, source in enumerate(sources)}, store.keys())
+    work = work_of({str(k): source for k, source in enumerate(sources)}, store)
     for item in made(Making(work, method or Grey(), 5, 0), 0):
         store.add(item)
     return store.finish()
@@ -181,3 +183,40 @@ def test_proposals_follow_the_picture_and_are_cut_to_its_frame() -> None:
 def test_an_unknown_way_back_is_refused() -> None:
     with pytest.raises(ValueError, match="proposals of a file cannot follow"):
         with_proposals(sample([np.nan] * 4, [0, 0, 200, 100]), np.zeros((1, 4)))
+
+
+class Grown(Pictures):
+    """Pictures that are files, of which every reading is noted."""
+
+    def __init__(self, folder: Path, *levels: int) -> None:
+        super().__init__(*levels)
+        self.folder = folder
+        for index, level in enumerate(levels):
+            cv2.imwrite(self.path(index), np.full((10, 20, 3), level, np.uint8))
+
+    def path(self, index: int) -> str:
+        return str(self.folder / f"{index}.png")
+
+
+def test_files_that_did_not_change_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = Grown(tmp_path, 1, 2, 3)
+    propose(tmp_path / "p.npz", pictures)
+    stored = read_proposals(tmp_path / "p.npz")
+    read, ordinary = [], files.picture_key
+
+    def key(source: Any, row: int) -> int:
+        read.append(row)
+        return ordinary(source, row)
+
+    monkeypatch.setattr(files, "picture_key", key)
+    found = PictureProposals(stored, pictures, "p.npz")
+    assert read == []
+    assert [len(found.boxes(7 + k)) for k in range(3)] == [3, 2, 1]
+    os.utime(pictures.path(1))  # a copy of the same content
+    PictureProposals(stored, pictures, "p.npz")
+    assert read == [1]
+    cv2.imwrite(pictures.path(0), np.full((10, 20, 3), 77, np.uint8))
+    with pytest.raises(ValueError, match=r"lacks 1 of 3 pictures: .*0\.png"):
+        PictureProposals(stored, pictures, "p.npz")

@@ -25,7 +25,7 @@ def _skimage() -> None:
 @pytest.mark.usefixtures("_skimage")
 @pytest.mark.parametrize("mode", list(MODES))
 def test_plain_squares_are_found_whatever_is_drawn(mode: str) -> None:
-    search = SelectiveSearch(mode)  # type: ignore[arg-type]
+    search = SelectiveSearch(mode, width=None)  # type: ignore[arg-type]
     for seed in (0, 1):
         boxes = search(squares(), np.random.default_rng(seed))
         assert [10, 20, 40, 50] in boxes.tolist()
@@ -45,7 +45,7 @@ def test_boxes_are_large_enough_different_and_scaled_back() -> None:
 
 @pytest.mark.usefixtures("_skimage")
 def test_the_seed_decides_the_order_alone() -> None:
-    search, image = SelectiveSearch(), squares()
+    search, image = SelectiveSearch(width=None), squares()
     first, again, other = (search(image, np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert first.tolist() == again.tolist()
     assert first.tolist() != other.tolist()
@@ -55,7 +55,8 @@ def test_the_seed_decides_the_order_alone() -> None:
 @pytest.mark.usefixtures("_skimage")
 def test_a_plain_picture_is_one_region() -> None:
     plain = np.full((30, 40, 3), 90, np.uint8)
-    assert SelectiveSearch()(plain, np.random.default_rng(0)).tolist() == [[0, 0, 40, 30]]
+    search = SelectiveSearch(width=None)
+    assert search(plain, np.random.default_rng(0)).tolist() == [[0, 0, 40, 30]]
 
 
 def test_colour_spaces_span_bytes() -> None:
@@ -71,3 +72,17 @@ def test_without_scikit_image_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(ValueError, match=r"pip install 'lightning-detectors\[classical\]'"):
         SelectiveSearch()
+
+
+@pytest.mark.usefixtures("_skimage")
+@pytest.mark.parametrize("width", [60, 240])
+def test_pictures_are_shrunk_and_enlarged_to_the_width(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in R-CNN's release, whose smallest side is one of that picture."""
+    search, seen = SelectiveSearch(width=width, smallest=10), []
+    grouped = search._groupings
+    monkeypatch.setattr(search, "_groupings", lambda one: seen.append(one.shape) or grouped(one))
+    boxes = search(squares(), np.random.default_rng(0))
+    assert seen == [(80 * width // 120, width, 3)]
+    assert [0, 0, 120, 80] in boxes.tolist()

@@ -1,0 +1,80 @@
+"""Measures mean and deviation of what a second stage is to regress, for each class."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+
+from detectors.coders import ClassDelta
+from detectors.data.module import DetectionData
+from detectors.detector import Detector
+from detectors.fitted.detector import FittedDetector
+from detectors.heads.two_stage import TwoStageHead
+from detectors.ops.numpy_boxes import iou
+from detectors.structures import Annotations
+
+NEAR = 0.5  # IoU of a proposal with its object at least, TRAIN.BBOX_THRESH of fast-rcnn
+FEWEST = 2  # proposals of a class from which a deviation is taken
+LEAST = 0.01  # deviation, so that what is all alike is not divided by 0
+
+_log = logging.getLogger(__name__)
+
+
+def measure_targets(detector: Detector | FittedDetector, data: DetectionData) -> None:
+    """Give the coder of a second stage the figures of the training data, if it wants them.
+
+    As fast-rcnn's `roidb.py`: of the proposals that overlap an object by half, and of the objects
+    themselves, in the pictures and their mirror images; so the mean of the shift to the right is 0.
+    Pictures need not be read.
+    """
+    head = None if isinstance(detector, FittedDetector) else detector.head
+    if not isinstance(head, TwoStageHead) or not isinstance(head.coder, ClassDelta):
+        return
+    source = data.source("train")
+    proposals = data.proposals_of("train")
+    ids = source.annotations.image_ids.tolist()
+    found = []
+    for row, number in enumerate(ids):
+        size = source.annotations.sizes[row]
+        given = _windows(head, size) if proposals is None else proposals.boxes(number)
+        found.append(_targets(given.astype(np.float64), source.annotations, row))
+    labels, deltas = (np.concatenate(column) for column in zip(*found, strict=True))
+    for label in np.unique(labels).tolist():
+        own = deltas[labels == label]
+        if len(own) >= FEWEST:
+            mean, square = own.mean(axis=0), np.square(own).mean(axis=0)
+            mean[0] = 0.0
+            deviation = np.sqrt((square - np.square(mean)).clip(min=LEAST**2))
+            head.coder.mean[label] = torch.from_numpy(mean)
+            head.coder.deviation[label] = torch.from_numpy(deviation)
+    told = head.coder.deviation.mean(dim=0).tolist()
+    shown = ", ".join(f"{value:.3f}" for value in told)
+    _log.info("box targets of %d proposals: deviations %s on average", len(labels), shown)
+
+
+def _windows(head: TwoStageHead, size: np.ndarray) -> np.ndarray:
+    """[n, 4] the windows that stand in the place of proposals, in a picture of this size."""
+    assert head.windows is not None
+    unit: Any = head.windows.unit.cpu().numpy()
+    return unit * np.tile(size[::-1], 2)
+
+
+def _targets(boxes: np.ndarray, truth: Annotations, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [n] and deltas [n, 4] of a picture's objects and of the proposals near them."""
+    rows = slice(truth.offsets[row], truth.offsets[row + 1])
+    counted = ~(truth.crowd[rows] | truth.difficult[rows])
+    objects, labels = truth.boxes[rows][counted].astype(np.float64), truth.labels[rows][counted]
+    if not len(objects):
+        return np.zeros(0, np.int64), np.zeros((0, 4))
+    overlaps = iou(boxes[:, None], objects)
+    near = (overlaps.max(axis=1) >= NEAR) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    owner = np.concatenate([np.arange(len(objects)), overlaps[near].argmax(axis=1)])
+    regions = np.concatenate([objects, boxes[near]])
+    sides = regions[:, 2:] - regions[:, :2]
+    real = (sides > 0).all(axis=1)
+    owner, regions, sides = owner[real], regions[real], sides[real]
+    wanted = objects[owner]
+    shift = (wanted[:, :2] + wanted[:, 2:] - regions[:, :2] - regions[:, 2:]) / 2 / sides
+    growth = np.log((wanted[:, 2:] - wanted[:, :2]) / sides)
+    return labels[owner], np.concatenate([shift, growth], axis=1)
