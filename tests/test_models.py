@@ -201,6 +201,14 @@ def test_detections_of_two_are_those_of_each_alone(detector: Detector) -> None:
         assert alike[kept][:, expected].any(1).all()
 
 
+def test_a_head_tells_what_its_candidates_are(detector: Detector) -> None:
+    images, _, frames = case(0, 0)
+    found = detector.eval().candidates(images, frames)
+    told = [name for name in ("deviations", "iou") if getattr(found, name) is not None]
+    assert list(detector.head.tells) == told
+    assert detector.head.ranks_candidates == (len(found.priors.boxes) == len(images))  # no grid
+
+
 def test_detections_are_as_promised(detector: Detector) -> None:
     images, _, frames = case(0, 0)
     frames[1] = torch.tensor([20.0, 0.0, 110.0, 96.0])

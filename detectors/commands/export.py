@@ -19,6 +19,7 @@ from detectors.export.agreement import (
     HALF_SHARE,
     PIXELS,
     SCORE,
+    SIDES,
     Agreement,
     Rounding,
 )
@@ -134,8 +135,8 @@ def agreement_told(form: str, agreed: Agreement) -> str:
     )
     return (
         f"{form} beside PyTorch, one picture and three at a time: {agreed.rows} rows agree within "
-        f"{agreed.pixels:.1e} px and {agreed.score:.1e} of a score (allowed: {PIXELS:g} px, "
-        f"{SCORE:g}){ties}"
+        f"{agreed.pixels:.1e} px and {agreed.score:.1e} of a score (allowed: {PIXELS:g} px "
+        f"or {SIDES:.1e} of a longer side, {SCORE:g}){ties}"
     )
 
 

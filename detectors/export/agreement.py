@@ -1,9 +1,9 @@
 """Compares what two forms of one detector say of the same pictures.
 
-Two rows are partners if they have one label, scores within `SCORE` and boxes within `PIXELS`. Two
-lists agree if each row has a partner of its own, ties aside: rows whose scores are no further apart
-than twice the largest difference between partners may have changed places, and a row may lack its
-partner where its score lies that close to the one at which the other list ends.
+Two rows are partners if they have one label, scores within `SCORE` and boxes within their `leeway`.
+Two lists agree if each row has a partner of its own, ties aside: rows whose scores are no further
+apart than twice the largest difference between partners may have changed places, and a row may lack
+its partner where its score lies that close to the one at which the other list ends.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from detectors.ops.boxes import sides
 from detectors.structures import Detections
 
 PIXELS = 1e-2  # of the canvas
 SCORE = 1e-4
+# Of the longer side of a box. Deltas come of the layers that logits come of, which may differ by 4
+# SCORE, as no sigmoid is steeper than 1/4. A delta moves an edge by up to (1/10 + 1/10) of a side,
+# in a cascade, whose looks divide by 10, 20 and 30, by as much times 1 + 1/2 + 1/3.
+SIDES = 4 * SCORE * 0.2 * (1 + 1 / 2 + 1 / 3)
 ROUNDING = 1e-6  # difference of scores that is a tie in any case
 HALF_PIXELS = 1.0  # what rounding the weights to float16 may do to a detection
 HALF_SCORE = 1e-2
@@ -63,7 +68,8 @@ def rows_of(detections: Detections) -> list[Rows]:
 def partners(a: Rows, b: Rows, pixels: float = PIXELS, score: float = SCORE) -> list[int | None]:
     """For each row of `a` the nearest row of `b` that is its partner, and no other's."""
     apart = (a.boxes[:, None] - b.boxes[None]).abs().amax(-1)
-    near = (apart <= pixels) & ((a.scores[:, None] - b.scores[None]).abs() <= score)
+    near = apart <= leeway(a.boxes, pixels)[:, None]
+    near &= (a.scores[:, None] - b.scores[None]).abs() <= score
     apart = torch.where(near & (a.labels[:, None] == b.labels[None]), apart, torch.inf)
     found: list[int | None] = []
     for row in apart:
@@ -74,6 +80,11 @@ def partners(a: Rows, b: Rows, pixels: float = PIXELS, score: float = SCORE) -> 
     return found
 
 
+def leeway(boxes: Tensor, pixels: float = PIXELS) -> Tensor:
+    """How far the edges of each box [..., 4] may lie from those of its partner, [...] pixels."""
+    return (SIDES * sides(boxes).amax(-1)).clamp(min=pixels)
+
+
 def detections_agree(expected: Detections, found: Detections, threshold: float) -> Agreement:
     """How far the detections of a batch are apart.
 
@@ -81,7 +92,7 @@ def detections_agree(expected: Detections, found: Detections, threshold: float) 
         threshold: score above which candidates become detections.
 
     Raises:
-        ValueError: further than `PIXELS` or `SCORE`; names the first row without a partner.
+        ValueError: further than `leeway` or `SCORE`; names the first row without a partner.
     """
     most, total = expected.valid.shape[1], NOTHING
     for number, (a, b) in enumerate(zip(rows_of(expected), rows_of(found), strict=True), 1):
@@ -127,12 +138,23 @@ def _near(rows: Rows, row: int, other: Rows) -> str:
 def candidates_agree(expected: Sequence[Tensor], found: Sequence[Tensor]) -> Agreement:
     """How far the boxes and scores of all candidates of a batch are apart, row by row.
 
+    Args:
+        expected, found: boxes, scores, and what else is told of candidates.
+
     Raises:
-        ValueError: further than `PIXELS` or `SCORE`.
+        ValueError: further than `leeway` or `SCORE`, which holds for all else, too, relative to its
+            largest number.
     """
-    pixels, score = (gap(a, b) for a, b in zip(expected, found, strict=True))
-    if not (pixels <= PIXELS and score <= SCORE):  # so too where a number is not finite
-        raise ValueError(f"candidates are {pixels:.3g} px and {score:.3g} of a score apart")
+    pixels, score, *others = (gap(a, b) for a, b in zip(expected, found, strict=True))
+    close = bool(((expected[0] - found[0]).abs().amax(-1) <= leeway(expected[0])).all())
+    largest = [max(1.0, float(values.abs().max())) for values in expected[2:]]
+    limits = [SCORE, *(SCORE * number for number in largest)]
+    # Not one that exceeds: so too where a number is not finite.
+    if not close or not all(
+        one <= limit for one, limit in zip([score, *others], limits, strict=True)
+    ):
+        told = "".join(f", and {one:.3g} of what else is told of them" for one in others)
+        raise ValueError(f"candidates are {pixels:.3g} px and {score:.3g} of a score apart{told}")
     return Agreement(expected[0][..., 0].numel(), pixels, score)
 
 

@@ -7,7 +7,7 @@ from detectors.detector import Detector
 from detectors.heads.localization import Refinement
 from detectors.postprocess import Fusion, Matrix, Soft, VarianceVoting
 
-DETECTED = ("boxes", "scores", "labels", "valid")  # outputs; without suppression the first two
+DETECTED = ("boxes", "scores", "labels", "valid")  # outputs; see `outputs` without suppression
 # Loops over images or boxes, and what needs a gradient.
 ONE_BY_ONE = (Soft, Matrix, Fusion, VarianceVoting)
 
@@ -18,7 +18,8 @@ class ExportedNetwork(nn.Module):
     Args:
         detector: in evaluation mode.
         suppression: whether detections come out, as `Detections`; else the boxes and scores of all
-            candidates, as `Candidates`, of regions perhaps with a box for each class.
+            candidates, as `Candidates`, of regions perhaps with a box for each class; and what else
+            the head tells of them, without which its suppression could not be done.
 
     Raises:
         ValueError: the suppression is one that cannot be exported.
@@ -28,14 +29,14 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         check_suppression(detector, suppression)
         self.detector, self.suppression = detector, suppression
-        self.outputs = DETECTED if suppression else DETECTED[:2]
+        self.outputs = DETECTED if suppression else (*DETECTED[:2], *detector.head.tells)
 
     def forward(self, images: Tensor, frames: Tensor) -> tuple[Tensor, ...]:
         """The outputs for images [B, 3, H, W] uint8 and frames [B, 4]."""
         if self.suppression:
             return tuple(self.detector(images, frames))
-        candidates = self.detector.candidates(images, frames)
-        return candidates.boxes, candidates.scores
+        candidates = self.detector.candidates(images, frames)._asdict()
+        return tuple(candidates[name] for name in self.outputs)
 
 
 def check_suppression(detector: Detector, suppression: bool) -> None:

@@ -6,6 +6,7 @@ this needs onnxscript.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,21 @@ def pooled_regions(
     return op.Reshape(found, op.Concat(op.Shape(boxes, end=2), rest, axis=0))
 
 
+def weighted_rows(table: Any, index: Any, weights: Any) -> Any:
+    """`export.pooling.weighted_rows`: one Gather for each of the k columns, in the table's type.
+
+    The exporter's own form of `embedding_bag` is a loop over all sums, and rounds to float32.
+    """
+    columns = (
+        op.Mul(
+            op.Gather(table, op.Gather(index, op.Constant(value_int=column), axis=1)),
+            op.Gather(weights, _ints(column), axis=1),
+        )
+        for column in range(index.shape[1])
+    )
+    return reduce(op.Add, columns)
+
+
 def _level(regions: Any, strides: Sequence[int]) -> Any:
     """`ops.pooling.pyramid_levels` of regions [R, 4], [R] int64."""
     finest, coarsest = strides[0].bit_length() - 1, strides[-1].bit_length() - 1
@@ -201,6 +217,7 @@ def forms() -> dict[Any, Any]:
         operators.greedy_diou.default: greedy_diou,
         operators.fixed_point.default: fixed_point,
         operators.pooled_regions.default: pooled_regions,
+        operators.weighted_rows.default: weighted_rows,
         torch.ops.aten.cummax.default: cummax,
         torch.ops.aten.mish.default: mish,
         torch.ops.aten.sort.stable: sort_stable,

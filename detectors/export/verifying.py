@@ -26,8 +26,8 @@ from detectors.export.agreement import (
     rounded,
 )
 from detectors.export.network import ExportedNetwork
-from detectors.heads.two_stage import TwoStageHead
-from detectors.structures import Batch, Candidates, Detections, Priors, Sample
+from detectors.heads.region_stage import as_priors
+from detectors.structures import Batch, Candidates, Detections, Sample
 
 PICTURES = 6  # at most; batches of one each, and of three
 TOGETHER = 3
@@ -104,21 +104,19 @@ def _compared(
     threshold = float(getattr(network.detector.postprocess, "score_threshold", 0.0))
     if network.suppression:
         return detections_agree(Detections(*expected), Detections(*found), threshold)
-    if not isinstance(network.detector.head, TwoStageHead):
+    if not network.detector.head.ranks_candidates:
         return candidates_agree(expected, found)
-    # Regions have no order of their own where scores of proposals tie, so what they lead to counts.
-    here, there = (_suppressed(network.detector, each, batch) for each in (expected, found))
+    here, there = (_suppressed(network, each, batch) for each in (expected, found))
     return detections_agree(here, there, threshold)
 
 
-def _suppressed(detector: Detector, candidates: Sequence[Tensor], batch: Batch) -> Detections:
-    """What the detector makes of the candidates of a second stage."""
-    boxes, scores = candidates
-    rows = boxes.shape[1]
+def _suppressed(network: ExportedNetwork, outputs: Sequence[Tensor], batch: Batch) -> Detections:
+    """What the detector makes of candidates whose order ties may change."""
+    told = dict(zip(network.outputs, outputs, strict=True))
+    boxes = told["boxes"]
     height, width = batch.images.shape[-2:]
-    own = boxes[:, :, 0] if boxes.dim() == 4 else boxes
-    priors = Priors(own, boxes.new_ones(rows), (rows,), (height, width))
-    return detector.postprocess(Candidates(boxes, scores, priors), batch.frames)
+    priors = as_priors(boxes[:, :, 0] if boxes.dim() == 4 else boxes, (height, width))
+    return network.detector.postprocess(Candidates(priors=priors, **told), batch.frames)
 
 
 @torch.no_grad()

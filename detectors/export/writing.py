@@ -14,7 +14,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from detectors.export.network import ExportedNetwork, example
-from detectors.export.pooling import pool_whole
+from detectors.export.pooling import with_operators
 
 OPSET = 18  # what torch writes its own operators in
 MOST = 2**31 - 1  # bytes of a message of protobuf, which an ONNX file is
@@ -76,7 +76,7 @@ def as_onnx(network: ExportedNetwork, canvas: tuple[int, int], texts: Mapping[st
     from detectors.export.onnx_forms import forms
 
     network = copy.deepcopy(network)
-    pool_whole(network)
+    with_operators(network)
     try:
         with _quiet():
             found = torch.onnx.export(

@@ -23,6 +23,12 @@ class Head(nn.Module, ABC):
         bool, "whether `forward` can be given `Proposals` as a fourth argument"
     ] = False
     needs_proposals: Annotated[bool, "whether it can do nothing without"] = False
+    ranks_candidates: Annotated[
+        bool, "whether its candidates stand in an order that ties of scores may change"
+    ] = False
+    tells: Annotated[
+        tuple[str, ...], "which of `deviations` and `iou` its candidates have beside their scores"
+    ] = ()
 
     @abstractmethod
     def forward(

@@ -34,6 +34,11 @@ def numbers_of(coder: Coder, maker: Callable[..., Any], remedy: str) -> dict[str
     return {"numbers": coder.numbers}
 
 
+def told_by(coder: Coder) -> tuple[str, ...]:
+    """What candidates have beside boxes and scores where this coder decodes; see `Head.tells`."""
+    return ("deviations",) if coder.kind == "gaussian" else ()
+
+
 def check_compatibility(
     predictor: Tower | RegionHead, losses: dict[str, LossTerm], score: Score, coder: Coder
 ) -> None:

@@ -80,6 +80,8 @@ class CornerHead(Head):
             points than poolings.
     """
 
+    ranks_candidates = True
+
     def __init__(
         self,
         specs: list[FeatureSpec],

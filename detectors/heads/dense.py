@@ -14,6 +14,7 @@ from detectors.heads.compatibility import (
     check_cells,
     check_compatibility,
     numbers_of,
+    told_by,
 )
 from detectors.heads.criterion import Criterion, LossNormalizers, LossWeights, present
 from detectors.losses import LossTerm, Mining
@@ -73,6 +74,7 @@ class DenseHead(Head):
         check_cells(self.tower, priors)
         self.only_canvas = self.tower.only_canvas
         self.finds_points = coder.kind == "point"
+        self.tells = told_by(coder)
         self.criterion = Criterion(
             num_classes, coder, losses, loss_normalizer, loss_weights, mining
         )

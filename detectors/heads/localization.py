@@ -185,6 +185,9 @@ class LocalizationHead(Head):
         ValueError: a part breaks its contract.
     """
 
+    ranks_candidates = True
+    tells = ("iou",)
+
     def __init__(
         self,
         specs: list[FeatureSpec],

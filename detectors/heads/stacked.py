@@ -42,6 +42,7 @@ class StackedHead(Head):
         self.heads: Any = nn.ModuleList(heads)
         self.only_canvas = heads[-1].only_canvas
         self.finds_points = heads[-1].finds_points
+        self.ranks_candidates, self.tells = heads[-1].ranks_candidates, heads[-1].tells
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

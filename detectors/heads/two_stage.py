@@ -14,6 +14,7 @@ from detectors.assigners.sampled import Sampler
 from detectors.coders import Coder
 from detectors.contracts import check_contract
 from detectors.heads import Head, Pooler, RegionHead
+from detectors.heads.compatibility import told_by
 from detectors.heads.criterion import Criterion, LossWeights, present
 from detectors.heads.dense import DenseHead
 from detectors.heads.region_stage import (
@@ -95,6 +96,8 @@ class TwoStageHead(Head):
             of a first stage is there without the others, or nothing would learn.
     """
 
+    ranks_candidates = True
+
     def __init__(
         self,
         specs: list[FeatureSpec],
@@ -150,6 +153,7 @@ class TwoStageHead(Head):
         )
         _check_names(list(self.later))
         _check_boxes(self._stages()[:-1])
+        self.tells = told_by(self._stages()[-1].coder)
 
     def _stages(self) -> list[Stage]:
         """The parts of each look; this head has those of the first itself."""

@@ -1,5 +1,7 @@
 """RoI pooling over a pyramid, as one gather of static shape."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,11 +60,10 @@ def roi_align_pyramid(
         * column_weights.flatten(3)[:, :, None, :, None, :]
     )
     neighbours = (2 * sampling) ** 2
-    pooled = F.embedding_bag(
-        index.reshape(-1, neighbours),
+    pooled = weighted_rows(
         table.flatten(0, 1).float(),
-        per_sample_weights=weights.reshape(-1, neighbours) / sampling**2,
-        mode="sum",
+        index.reshape(-1, neighbours),
+        weights.reshape(-1, neighbours) / sampling**2,
     )
     bins = pooled.to(table.dtype).view(batch, rois, size, size, -1)
     return bins.permute(0, 1, 4, 2, 3)
@@ -104,8 +105,17 @@ def _axis_samples(
     return cells, weights
 
 
+def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """Sums [n, C] of k rows each of a table [m, C], with weights; `index` and `weights` [n, k]."""
+    return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+
+
 def precise_pyramid(
-    features: list[Tensor], boxes: Tensor, strides: list[int], size: int = 7
+    features: list[Tensor],
+    boxes: Tensor,
+    strides: list[int],
+    size: int = 7,
+    summed: Callable[[Tensor, Tensor, Tensor], Tensor] = weighted_rows,
 ) -> Tensor:
     """Precise RoI pooling (Jiang et al. 2018, "IoU-Net", sec. 3.3) from the level that fits.
 
@@ -120,6 +130,7 @@ def precise_pyramid(
         boxes: [B, R, 4] xyxy pixels of the network input; a bin of no area gives 0.
         strides: input pixels per cell of each level, powers of two.
         size: bins per side.
+        summed: what sums rows of the table, as `weighted_rows`, in float64.
 
     Returns:
         [B, R, C, size, size] of the features' type.
@@ -139,12 +150,8 @@ def precise_pyramid(
     index = base + rows[:, :, :, None, :, None] * (width.long() + 4)[:, :, None, None, None, None]
     index = index + columns[:, :, None, :, None, :]
     weights = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
-    corners = F.embedding_bag(
-        index.reshape(-1, 9),
-        table.flatten(0, 1),
-        per_sample_weights=weights.reshape(-1, 9),
-        mode="sum",
-    ).view(batch, rois, size + 1, size + 1, -1)
+    corners = summed(table.flatten(0, 1), index.reshape(-1, 9), weights.reshape(-1, 9))
+    corners = corners.view(batch, rois, size + 1, size + 1, -1)
     sums = corners.diff(dim=2).diff(dim=3)
     area = lines_y.diff(dim=-1)[:, :, :, None, None] * lines_x.diff(dim=-1)[:, :, None, :, None]
     means = torch.where(area > 0, sums / torch.where(area > 0, area, 1.0), 0.0)

@@ -19,7 +19,9 @@ from detectors.export.network import ExportedNetwork
 from detectors.export.running import ProgramDetector
 from detectors.export.verifying import agreement, batches, samples
 from detectors.export.writing import as_pt2
-from detectors.structures import Detections, Sample
+from detectors.heads.region_stage import as_priors
+from detectors.structures import Candidates, Detections, Sample
+from tests.examples import THIN
 from tests.export.conftest import SIDE, WORDS, description, lively
 
 RESIZE = Stretch(SIDE)
@@ -79,6 +81,35 @@ def test_candidates_of_regions_are_compared_by_what_they_lead_to() -> None:
         agreement(network, SimpleNamespace(outputs=without_best), pictures)
 
 
+def test_candidates_that_another_head_judges_are_compared_with_its_judgement() -> None:
+    network = ExportedNetwork(lively("iou_net", THIN["iou_net"]), suppression=False)
+    assert network.outputs == ("boxes", "scores", "iou")
+
+    def turned(*given: Tensor) -> tuple[Tensor, ...]:
+        return tuple(output.flip(1) for output in network(*given))
+
+    def misjudged(*given: Tensor) -> tuple[Tensor, ...]:
+        boxes, scores, iou = network(*given)
+        return boxes, scores, 1 - iou
+
+    pictures = batches(scenes())
+    assert agreement(network, SimpleNamespace(outputs=turned), pictures).rows > 100
+    with pytest.raises(ValueError, match="in one list alone"):
+        agreement(network, SimpleNamespace(outputs=misjudged), pictures)
+
+
+def test_candidates_have_all_that_their_suppression_looks_at() -> None:
+    """So that what is suppressed outside is what the detector finds."""
+    network = ExportedNetwork(lively("faster_rcnn_kl", WORDS["faster_rcnn"]), suppression=False)
+    (batch,) = batches(scenes()[:1] * 3)[-1:]
+    outputs = dict(zip(network.outputs, network(batch.images, batch.frames), strict=True))
+    assert list(outputs) == ["boxes", "scores", "deviations"]
+    priors = as_priors(outputs["boxes"][:, :, 0], (SIDE, SIDE))
+    found = network.detector.postprocess(Candidates(priors=priors, **outputs), batch.frames)
+    for field, expected in zip(found, network.detector(batch.images, batch.frames), strict=True):
+        torch.testing.assert_close(field, expected)
+
+
 def test_a_detector_that_finds_nothing_shows_nothing() -> None:
     network = ExportedNetwork(lively("centernet"), suppression=True)
     network.detector.postprocess.score_threshold = 1.0
@@ -134,6 +165,10 @@ def test_candidates_agree_row_by_row() -> None:
     assert candidates_agree((boxes, scores), (boxes + 1e-3, scores)).rows == 14
     with pytest.raises(ValueError, match=r"0\.02 px"):
         candidates_agree((boxes, scores), (boxes + 0.02, scores))
+    unsure, other = torch.rand(2, 7, 4), torch.rand(2, 7, 4)
+    assert candidates_agree((boxes, scores, unsure), (boxes, scores, unsure)).rows == 14
+    with pytest.raises(ValueError, match="of what else is told of them"):
+        candidates_agree((boxes, scores, unsure), (boxes, scores, other))
     with pytest.raises(ValueError, match="nan"):
         candidates_agree((boxes, scores), (boxes, scores * torch.nan))
 
@@ -143,3 +178,13 @@ def test_rounding_is_told_and_too_much_is_refused() -> None:
     assert (told.rows, told.near) == (2, 2)
     with pytest.raises(ValueError, match="of 2 detections of the checkpoint only 1 stay"):
         rounded([detections(A, B)], [detections(A, (0.7, 1, 20.0))])
+
+
+def test_a_large_box_may_be_further_off_than_a_small_one() -> None:
+    boxes, scores = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 20, 300]]]), torch.rand(1, 2, 3)
+    moved = torch.tensor([[[0.0], [0.02]]])
+    assert candidates_agree((boxes, scores), (boxes + moved, scores)).rows == 2
+    with pytest.raises(ValueError, match=r"0\.02 px"):
+        candidates_agree((boxes, scores), (boxes + moved.flip(1), scores))
+    with pytest.raises(ValueError, match=r"0\.05 px"):
+        candidates_agree((boxes, scores), (boxes + 2.5 * moved, scores))

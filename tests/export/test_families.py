@@ -15,10 +15,11 @@ from tests.export.conftest import draw
 FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "faster_rcnn",
             "centernet", "fcos", "efficientdet_d0", "atss", "ota", "paa", "gfl",
             "foveabox", "localizer", "sliding_window", "cornernet", "yolox_s",
-            "centernet2")  # fmt: skip
+            "centernet2", "cascade_rcnn", "iou_net")  # fmt: skip
 WORDS = {
     # Soft-NMS is not exported, and of random corners few are of one class.
     "cornernet": ["postprocess=nms", "part.head.head.grouping.most=1600"],
+    "iou_net": ["part.head.refinement=null"],  # which needs a gradient
 }
 
 

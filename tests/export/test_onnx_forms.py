@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from detectors.export.onnx_forms import forms, not_above
-from detectors.export.pooling import pooled_regions
+from detectors.export.pooling import pooled_regions, weighted_rows
+from detectors.ops.pooling import precise_pyramid
 from detectors.ops.running import running_maximum
 from detectors.ops.suppression import greedy_diou, greedy_iou
 from tests.examples import random_boxes
 
 STRIDES, CHANNELS, ROWS = [4, 8], 3, 80
+LARGE = 4000.0  # mean of features, of which few digits are left in a sum of float32
 
 
 class Operators(nn.Module):
@@ -27,6 +29,7 @@ class Operators(nn.Module):
             nn.functional.mish(fine),
             running_maximum(fine, 2),
             running_maximum(coarse, 3, backwards=True),
+            precise_pyramid([fine + LARGE, coarse + LARGE], boxes, STRIDES, 3, weighted_rows),
         )
 
 
@@ -57,12 +60,13 @@ def test_operators_give_the_same_in_onnx(session, batch, share) -> None:
     given = inputs(batch, share)
     names = [node.name for node in session.get_inputs()]
     found = session.run(None, dict(zip(names, (g.numpy() for g in given), strict=True)))
-    *exact, pooled, order, active, down, left = Operators()(*given)
+    *exact, pooled, order, active, down, left, precise = Operators()(*given)
     for expected, kept in zip(exact, found, strict=False):
         assert np.array_equal(expected.numpy(), kept)
-    for expected, largest in zip((down, left), found[5:], strict=True):
+    for expected, largest in zip((down, left), found[5:7], strict=True):
         assert np.array_equal(expected.numpy(), largest)
     assert np.allclose(pooled.numpy(), found[2], atol=1e-4)
+    assert np.allclose(precise.numpy(), found[7], rtol=0, atol=1e-3)  # sums reach 1e6
     assert np.array_equal(order.numpy(), found[3])
     assert np.allclose(active.numpy(), found[4], rtol=1e-6, atol=1e-30)
 
