@@ -317,13 +317,9 @@ class RCNN(Fitted):
             for label, values in zip(seen.labels[~seen.ignore], own, strict=True):
                 positives.setdefault(int(label), []).append(values)
         numbers = self.cost, self.positive_cost, self.bias_scale
+        seed, rounds = work.seed, self.rounds
         return {
-            label: Miner(
-                self._scaled(np.stack(rows), "hidden"),
-                *numbers,
-                seed=work.seed,
-                rounds=self.rounds,
-            )
+            label: Miner(self._scaled(np.stack(rows), "hidden"), *numbers, seed=seed, rounds=rounds)
             for label, rows in sorted(positives.items())
         }
 
