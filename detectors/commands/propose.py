@@ -1,7 +1,7 @@
 """Write boxes that may hold objects to a file, for a second stage, and tell their recall."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,8 +12,8 @@ from detectors.callbacks.progress import Steps
 from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.data.proposals.feeding import PictureProposals
-from detectors.data.proposals.files import ProposalFile
-from detectors.data.proposals.making import Made, Making, ProposalStore, made, work_of
+from detectors.data.proposals.files import ProposalFile, known_beside
+from detectors.data.proposals.making import Making, ProposalStore, made, work_of
 from detectors.data.proposals.recall import THRESHOLDS, Coverage, coverage
 from detectors.data.sources.annotations import examples
 from detectors.data.sources.base import Source
@@ -31,7 +31,8 @@ def main(cfg: DictConfig) -> Path:
     node = OmegaConf.to_container(cfg.method, resolve=True)
     store = ProposalStore(Path(cfg.file), {"method": node, "count": cfg.count, "seed": cfg.seed})
     work = work_of(sources, store)
-    make(Making(work, method, cfg.count, cfg.seed), data.num_workers, store, allowed(data, sources))
+    making = Making(work, method, cfg.count, cfg.seed)
+    make(making, data.num_workers, store, allowed(data, sources))
     proposals = store.finish()
     for split, source in sources.items():
         console().print(table(split, covered(proposals, source, split, store.file)))
@@ -39,27 +40,34 @@ def main(cfg: DictConfig) -> Path:
     return store.file
 
 
-def allowed(data: DetectionData, sources: Mapping[str, Source]) -> int:
-    """How many pictures may be unreadable: as many of the training ones as in a training."""
-    return sum(tally.most for split in sources if (tally := data.tally(split)) is not None)
+def allowed(data: DetectionData, sources: Mapping[str, Source]) -> list[tuple[Source, int]]:
+    """How many pictures of each split may be unreadable: as many as in a training, else none."""
+    tallies = ((source, data.tally(split)) for split, source in sources.items())
+    return [(source, 0 if tally is None else tally.most) for source, tally in tallies]
 
 
-def make(making: Making, processes: int, store: ProposalStore, most: int) -> None:
+def make(
+    making: Making, processes: int, store: ProposalStore, limits: Sequence[tuple[Source, int]]
+) -> None:
     """Fill the store; what is there when an error or a signal comes is kept.
 
     Args:
-        most: pictures that may be unreadable.
+        limits: of each source, how many of its pictures may be unreadable.
 
     Raises:
         ValueError: there are more.
     """
     bar, seconds, lost = Steps(Console(stderr=True)), 0.0, list[str]()
+    most = {id(source): count for source, count in limits}
     bar.open("proposing", len(making))
     try:
         for done, item in enumerate(made(making, processes), start=1):
             store.add(item)
             seconds += item.seconds
-            _told(item, lost, most)
+            if item.reason is not None:
+                lost.append(item.reason)
+                most[id(making.work[done - 1][0])] -= 1
+                _check(lost, limits, most)
             if bar.due():
                 bar.show(done, f"{seconds / done:.2f} CPU s a picture")
     finally:
@@ -71,20 +79,21 @@ def make(making: Making, processes: int, store: ProposalStore, most: int) -> Non
         _log.warning("%d pictures have no proposals: %s", len(lost), examples(lost))
 
 
-def _told(item: Made, lost: list[str], most: int) -> None:
-    if item.reason is None:
-        return
-    lost.append(item.reason)
-    if len(lost) > most:
-        raise ValueError(
-            f"{len(lost)} pictures cannot be read, and a training on them would bear {most} by "
-            f"data.max_unreadable, an evaluation none: {examples(lost)}"
-        )
+def _check(
+    lost: Sequence[str], limits: Sequence[tuple[Source, int]], left: Mapping[int, int]
+) -> None:
+    """Refuse more unreadable pictures of a source than it may have."""
+    for source, count in limits:
+        if left[id(source)] < 0:
+            raise ValueError(
+                f"{len(lost)} pictures cannot be read, of one split {count} may be, in "
+                f"a training by data.max_unreadable, in an evaluation none: {examples(lost)}"
+            )
 
 
 def covered(proposals: ProposalFile, source: Source, split: str, file: Path) -> list[Coverage]:
     """The figures of a split."""
-    own = PictureProposals(proposals, source, f"{file} ({split})")
+    own = PictureProposals(proposals, source, f"{file} ({split})", known_beside(file))
     ids = source.annotations.image_ids.tolist()
     return coverage([own.boxes(number) for number in ids], source.annotations)
 

@@ -18,7 +18,7 @@ from detectors.data.epoch_order import Neighbours
 from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
 from detectors.data.multiscale import Multiscale
 from detectors.data.proposals.feeding import PictureProposals
-from detectors.data.proposals.files import ProposalFile, read_proposals
+from detectors.data.proposals.files import ProposalFile, known_beside, read_proposals
 from detectors.data.ranges import check, whole
 from detectors.data.recent import Recent
 from detectors.data.repeat_factor import RepeatFactor
@@ -231,7 +231,8 @@ class DetectionData:
         assert reader is not None
         if reader not in self._proposals:
             where = f"data.proposals={self.proposals}, {split}"
-            self._proposals[reader] = PictureProposals(self._file(), source, where)
+            known = known_beside(self.proposals)
+            self._proposals[reader] = PictureProposals(self._file(), source, where, known)
         return self._proposals[reader]
 
     def _file(self) -> ProposalFile:

@@ -12,10 +12,10 @@ from detectors.config.instantiate import instantiate
 from detectors.data.module import DetectionData
 from detectors.data.proposals.feeding import PictureProposals
 from detectors.data.proposals.files import (
+    known_beside,
     packed,
     picture_keys,
     read_proposals,
-    stamps_of,
     write_proposals,
 )
 from detectors.data.proposals.recall import THRESHOLDS, coverage
@@ -41,12 +41,11 @@ def propose_all(cfg: DictConfig, checkpoint: Path, file: Path) -> str:
         device = torch_device(cfg.device)
         detector = restored_detector(load_checkpoint(checkpoint), []).eval().to(device)
         found: dict[int, np.ndarray] = {}
-        stamps: dict[int, int] = {}
+        known: dict[int, int] = {}
         for split in dict.fromkeys(("train", "val", cfg.split)):  # all that will be looked at
-            keys = picture_keys(data.source(split), stamps)
-            stamps |= stamps_of(data.source(split), keys)
+            keys = picture_keys(data.source(split), known)
             found |= dict(_proposed(detector, data, split, keys, device))
-        write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}, stamps))
+        write_proposals(file, packed(found, {"checkpoint": str(checkpoint)}), known)
     return f"{file.name} {_told(data, file)}"
 
 
@@ -81,7 +80,7 @@ def _proposed(
 def _told(data: DetectionData, file: Path) -> str:
     """Recall of the validation split."""
     source: Any = data.source("val")
-    own = PictureProposals(read_proposals(file), source, str(file))
+    own = PictureProposals(read_proposals(file), source, str(file), known_beside(file))
     ids = source.annotations.image_ids.tolist()
     figures = coverage([own.boxes(number) for number in ids], source.annotations)
     best = figures[-1]

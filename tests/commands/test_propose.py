@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detectors.commands.propose import make
 from detectors.data.proposals.files import read_proposals
 from detectors.data.proposals.making import Making, ProposalStore, work_of
-from tests.data.proposals.test_files import ABOUT, Grey, Pictures
+from tests.data.proposals.test_files import ABOUT, Grey, Grown, Pictures
 
 WORDS = ["data=scenes_easy", "data.train.read.count=3", "data.val.count=2", "data.num_workers=0"]
 
@@ -43,9 +44,39 @@ def test_as_many_pictures_may_be_unreadable_as_in_a_training(
         store = ProposalStore(tmp_path / f"{most}.npz", ABOUT)
         making = Making(work_of({"train": pictures}, store), Grey(), 5, 0)
         if most == 0:
-            with pytest.raises(ValueError, match=r"1 pictures cannot be read, .* would bear 0 by"):
-                make(making, 0, store, most)
+            with pytest.raises(ValueError, match=r"1 pictures cannot be read, .* split 0 may be"):
+                make(making, 0, store, [(pictures, most)])
         else:
-            make(making, 0, store, most)
+            make(making, 0, store, [(pictures, most)])
             assert "1 pictures have no proposals: picture 1 is broken" in caplog.text
             assert len(store.finish().keys) == 3
+
+
+def test_what_could_not_be_read_is_tried_again_and_refused_again(tmp_path: Path) -> None:
+    """Each split for itself: an evaluation bears none, however many a training does."""
+    train, val, file = Pictures(1, 2), Pictures(3, 4, broken=4), tmp_path / "p.npz"
+
+    def propose() -> ProposalStore:
+        store, grey = ProposalStore(file, ABOUT), Grey()
+        making = Making(work_of({"train": train, "val": val}, store), grey, 5, 0)
+        make(making, 0, store, [(train, 1), (val, 0)])
+        return store
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="picture 1 is broken"):
+            propose()
+    val.broken = None
+    found = propose().finish()
+    assert sorted(np.diff(found.offsets).tolist()) == [1, 2, 3, 4]
+    assert not len(found.lost)
+
+
+def test_a_picture_that_came_without_boxes_for_an_error_is_made_later(tmp_path: Path) -> None:
+    pictures, file = Grown(tmp_path, 1, 2), tmp_path / "p.npz"
+    for broken, counts in ((2, [0, 1]), (None, [1, 2])):
+        pictures.broken = broken
+        store = ProposalStore(file, ABOUT)
+        making = Making(work_of({"train": pictures}, store), Grey(), 5, 0)
+        make(making, 0, store, [(pictures, 1)])
+        assert sorted(np.diff(store.finish().offsets).tolist()) == counts
+    assert not len(read_proposals(file).lost)

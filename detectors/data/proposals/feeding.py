@@ -1,5 +1,8 @@
 """Hands each picture of a data set its proposals, moved as the picture was."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from detectors.data.proposals.files import ProposalFile, picture_keys
@@ -15,13 +18,20 @@ class PictureProposals:
         proposals: of these pictures, and perhaps of others.
         source: the pictures.
         where: names the file in messages.
+        known: keys by stamps; files that have one of these are not read.
 
     Raises:
         ValueError: the file is of other data, or lacks pictures; names some.
     """
 
-    def __init__(self, proposals: ProposalFile, source: Source, where: str) -> None:
-        keys = picture_keys(source, proposals.known)
+    def __init__(
+        self,
+        proposals: ProposalFile,
+        source: Source,
+        where: str,
+        known: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        keys = picture_keys(source, dict(known))
         rows = np.searchsorted(proposals.keys, keys)
         known = np.isin(keys, proposals.keys)
         self._check(known, source, where)

@@ -16,10 +16,10 @@ from detectors.data.proposals import Method
 from detectors.data.proposals.files import (
     ProposalFile,
     joined_files,
+    known_beside,
     packed,
     picture_keys,
     read_proposals,
-    stamps_of,
     write_proposals,
 )
 from detectors.data.sources.base import Source, Unreadable
@@ -90,22 +90,30 @@ class ProposalStore:
                 f"{file} holds proposals that were made with {_told(self.parts[0].about)}, and now "
                 f"they are to be made with {_told(self.about)}: choose another file=FILE"
             )
-        self.stamps = {stamp: key for part in self.parts for stamp, key in part.known.items()}
+        self.known = known_beside(file)
+        for part in self.folder.glob("*.npz"):
+            self.known |= known_beside(part)
         self.new: dict[int, np.ndarray] = {}
+        self.lost: set[int] = set()
         self.kept = time.monotonic()
 
     def keys(self) -> set[int]:
-        """Those of the pictures that need no work."""
-        return {int(key) for part in self.parts for key in part.keys}
+        """Those of the pictures that need no work; what an error prevented is tried again."""
+        whole = joined_files(self.parts) if self.parts else packed({}, self.about)
+        return {*whole.keys.tolist()} - {*whole.lost.tolist()}
 
     def keys_of(self, source: Source) -> np.ndarray:
         """[I] of the pictures of a source, whose files the proposals will be known by."""
-        keys = picture_keys(source, self.stamps)
-        self.stamps |= stamps_of(source, keys)
-        return keys
+        return picture_keys(source, self.known)
 
     def add(self, made: Made) -> None:
-        """Take the proposals of a picture, and now and then bring what is new to the disk."""
+        """Take the proposals of a picture, and now and then bring what is new to the disk.
+
+        A picture that cannot be read has none in the file, and is not brought to the disk before.
+        """
+        if made.reason is not None:
+            self.lost.add(made.key)
+            return
         self.new[made.key] = made.boxes
         if time.monotonic() - self.kept >= KEPT_EVERY:
             self.keep()
@@ -113,16 +121,16 @@ class ProposalStore:
     def keep(self) -> None:
         """Bring what is new to the disk."""
         if self.new:
-            self.parts.append(packed(self.new, self.about, self.stamps))
+            self.parts.append(packed(self.new, self.about))
             name = f"{len(list(self.folder.glob('*.npz'))):06d}.npz"
-            write_proposals(self.folder / name, self.parts[-1])
+            write_proposals(self.folder / name, self.parts[-1], self.known)
         self.new, self.kept = {}, time.monotonic()
 
     def finish(self) -> ProposalFile:
         """Write the file with all that is there; the parts beside it go."""
-        parts = [*self.parts, packed(self.new, self.about, self.stamps)]
-        whole = joined_files(parts)
-        write_proposals(self.file, whole)
+        none = dict.fromkeys(self.lost, np.zeros((0, 4), np.float32))
+        whole = joined_files([*self.parts, packed({**none, **self.new}, self.about, self.lost)])
+        write_proposals(self.file, whole, self.known)
         shutil.rmtree(self.folder, ignore_errors=True)
         return whole
 

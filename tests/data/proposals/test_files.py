@@ -13,6 +13,7 @@ from detectors.data.proposals import making as module
 from detectors.data.proposals.feeding import PictureProposals, with_proposals
 from detectors.data.proposals.files import (
     ProposalFile,
+    known_beside,
     packed,
     picture_keys,
     read_proposals,
@@ -211,12 +212,45 @@ def test_files_that_did_not_change_are_not_read_again(
         return ordinary(source, row)
 
     monkeypatch.setattr(files, "picture_key", key)
-    found = PictureProposals(stored, pictures, "p.npz")
+    known = known_beside(tmp_path / "p.npz")
+    found = PictureProposals(stored, pictures, "p.npz", known)
     assert read == []
     assert [len(found.boxes(7 + k)) for k in range(3)] == [3, 2, 1]
     os.utime(pictures.path(1))  # a copy of the same content
-    PictureProposals(stored, pictures, "p.npz")
+    PictureProposals(stored, pictures, "p.npz", known)
     assert read == [1]
     cv2.imwrite(pictures.path(0), np.full((10, 20, 3), 77, np.uint8))
     with pytest.raises(ValueError, match=r"lacks 1 of 3 pictures: .*0\.png"):
-        PictureProposals(stored, pictures, "p.npz")
+        PictureProposals(stored, pictures, "p.npz", known)
+
+
+def test_files_of_one_size_and_date_that_change_places_are_told_apart(tmp_path: Path) -> None:
+    pictures = Grown(tmp_path, 1, 2)
+    for row in range(2):
+        os.utime(pictures.path(row), (1e9, 1e9))
+    known: dict[int, int] = {}
+    before = picture_keys(pictures, known)
+    assert len(known) == 2
+    os.rename(pictures.path(0), tmp_path / "between")
+    os.rename(pictures.path(1), pictures.path(0))
+    os.rename(tmp_path / "between", pictures.path(1))
+    assert picture_keys(pictures, known).tolist() == before[::-1].tolist()
+
+
+def test_what_could_not_be_read_is_not_known_by_its_stamp(tmp_path: Path) -> None:
+    pictures = Grown(tmp_path, 1)
+    os.remove(pictures.path(0))
+    os.mkdir(pictures.path(0))  # has a stamp, but no content
+    known: dict[int, int] = {}
+    picture_keys(pictures, known)
+    assert known == {}
+
+
+def test_what_is_known_of_files_is_no_part_of_the_proposals(tmp_path: Path) -> None:
+    """Or runs would have other keys where only the date of a picture has changed."""
+    pictures, contents = Grown(tmp_path, 1, 2), []
+    for name in ("a.npz", "b.npz"):
+        propose(tmp_path / name, pictures)
+        contents.append((tmp_path / name).read_bytes())
+        os.utime(pictures.path(1))
+    assert contents[0] == contents[1]
