@@ -83,7 +83,7 @@ def one(
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)
     if resumed is None:
-        measure_targets(module.detector, data.data)
+        measure_targets(module.detector, data.data, loaded=cfg.weights is not None)
     if start is not None:
         start(module)
     probing = any(isinstance(c, RateRange) for c in trainer.callbacks)  # type: ignore[attr-defined]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from detectors.coders import Coder
 from detectors.detector import Detector
-from detectors.structures import Predictions
+from detectors.structures import Predictions, Proposals
 
 NO_CLASS = -1  # background, quality, and boxes that all classes share
 _UNSEEN, _SEVERAL = -2, -3
@@ -50,6 +51,10 @@ def class_rows(
             weight = f"{name.removesuffix('.bias')}.weight"
             names = {name, weight} & set(dependent)
             found.update({n: rows for n in names if len(tensors[n]) == len(rows)})
+    for name, part in detector.named_modules():
+        if isinstance(part, Coder) and part.by_class:  # a row of each class, as the coder says
+            own = {f"{name}.{buffer}" for buffer, _ in part.named_buffers(recurse=False)}
+            found.update(dict.fromkeys(own & set(dependent), torch.arange(num_classes)))
     return found
 
 
@@ -91,7 +96,9 @@ def _output(detector: Detector, numbers: Mapping[str, Tensor]) -> Any:
     training = [module for module in head.modules() if module.training]
     try:
         frames = torch.tensor([[0.0, 0.0, width, height]])
-        return functional_call(head.eval(), state, (features, frames))
+        given = Proposals(frames[:, None], torch.ones(1, 1, dtype=torch.bool))
+        proposed = (None, given) if head.needs_proposals else ()
+        return functional_call(head.eval(), state, (features, frames, *proposed))
     finally:
         _learning(training)
 

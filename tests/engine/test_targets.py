@@ -11,6 +11,8 @@ from detectors.coders import ClassDelta, Delta
 from detectors.engine.build import configured, sketch
 from detectors.engine.targets import LEAST, _targets, measure_targets
 from detectors.structures import Priors
+from detectors.weights.class_rows import class_rows
+from detectors.weights.initial import random_model
 from tests.data.proposals.test_recall import annotated
 
 
@@ -29,11 +31,13 @@ def test_targets_are_those_of_the_coder() -> None:
 
 
 class Data:
-    """Two pictures and their proposals, which lie a quarter to the left of the objects."""
+    """Ten pictures and their proposals, which lie a quarter to the left of the objects."""
+
+    classes = tuple("abcdefghijklmnopqrst")
 
     def __init__(self) -> None:
-        truth = annotated([(1, 20.0, 20.0, 60.0, 60.0, False)], [(1, 10.0, 0.0, 30.0, 20.0, False)])
-        self.truth = truth
+        rows = [(1, 20.0, 20.0, 60.0, 60.0, False)], [(1, 10.0, 0.0, 30.0, 20.0, False)]
+        self.truth = annotated(*rows * 5)
 
     def source(self, split: str) -> Any:
         assert split == "train"
@@ -58,6 +62,42 @@ def test_the_coder_is_given_mean_and_deviation_of_each_class() -> None:
     torch.testing.assert_close(head.coder.deviation[1], torch.tensor(expected).float())
     assert not head.coder.mean.any()
     torch.testing.assert_close(head.coder.deviation[0], torch.tensor([0.1, 0.1, 0.2, 0.2]))
+
+
+def fast_rcnn() -> Any:
+    """A small one with random weights."""
+    words = ["model=fast_rcnn", "size=small", "data.proposals=proposals/x.npz", "run_dir=."]
+    return random_model(configured([*words, "part.head.region_head.width=16"]))
+
+
+def test_a_class_that_few_proposals_meet_keeps_its_figures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Objects alone, whose deltas are 0, would leave no room to move a box."""
+    detector, data = fast_rcnn(), Data()
+    data.truth = data.truth._replace(labels=np.array([1] * 9 + [2]))
+    before = detector.head.coder.deviation.clone()
+    measure_targets(detector, data)  # type: ignore[arg-type]
+    assert torch.equal(detector.head.coder.deviation, before)
+    assert "stay as they were: a, b, c" in caplog.text
+
+
+def test_loaded_weights_predict_the_same_boxes_by_new_figures() -> None:
+    detector = fast_rcnn()
+    predictor, coder = detector.head.region_head.predictor, detector.head.coder
+    torch.nn.init.normal_(predictor.deltas.bias)
+    hidden = torch.randn(1, 1, predictor.logits.in_features)
+    region = Priors(torch.tensor([[[[10.0, 20, 50, 40]]]]), torch.ones(1), (1,), (64, 64))
+    before = coder.decode(predictor(hidden)[1], region)
+    measure_targets(detector, Data(), loaded=True)  # type: ignore[arg-type]
+    assert not torch.equal(coder.deviation[1], coder.deviation[0])
+    torch.testing.assert_close(coder.decode(predictor(hidden)[1], region), before)
+
+
+def test_figures_of_a_class_are_found_by_its_name() -> None:
+    rows = class_rows(fast_rcnn(), 20, ["head.coder.mean", "head.coder.deviation"])
+    assert all(found.tolist() == list(range(20)) for found in rows.values())
+    assert len(rows) == 2
 
 
 @pytest.mark.parametrize("words", ["model=faster_rcnn", "model=retinanet", "model=hog"])
