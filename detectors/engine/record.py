@@ -273,15 +273,27 @@ def asked(what: str, call: Callable[[], Any]) -> dict[str, Any]:
 def _continued(facts: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The facts of a resumed run, with what the record of its life before says.
 
-    Code that has changed since is recorded as it was then, so that the run is known to be stale.
+    Code that has changed since is recorded as it was then, so that the run is known to be stale. A
+    run whose data have changed has a key of its own, which is that of no config.
     """
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # of a version of ours that wrote none
         return dict(facts)
     changed = {k: before[k] for k in CONDITIONS if k in before and before[k] != facts.get(k)}
+    began, goes_on = (found["data"]["fingerprint"] for found in (before, facts))
+    key = facts["key"]
+    if began != goes_on:
+        key = hashlib.sha256(f"{before['key']} {key}".encode()).hexdigest()[:16]
+        _log.warning(
+            "the files of the data are not those that this run began with (fingerprint %s, now "
+            "%s), of pictures the times of writing count too. No study will take it for a run of "
+            "either: bring them back, or start anew",
+            *(began, goes_on),
+        )
     return {
         **facts,
+        "key": key,
         "code": before["code"],
         "started": before["started"],
         "earlier": [*before["earlier"], *([changed] if changed else [])],

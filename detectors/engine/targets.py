@@ -35,10 +35,19 @@ def measure_targets(
     Args:
         loaded: the weights are those of another training: what predicts boxes is changed so that
             it predicts the same ones by the new figures.
+
+    Raises:
+        ValueError: a coder wants them that nobody can measure for.
     """
-    head = None if isinstance(detector, FittedDetector) else detector.head
-    if not isinstance(head, TwoStageHead) or not isinstance(head.coder, ClassDelta):
+    wanting = [part for part in detector.modules() if isinstance(part, ClassDelta)]
+    if not wanting:
         return
+    head: Any = None if isinstance(detector, FittedDetector) else detector.head
+    if not isinstance(head, TwoStageHead) or wanting != [head.coder] or not head.takes_proposals:
+        raise ValueError(
+            "ClassDelta takes mean and deviation of proposals, which are measured for the one look "
+            "of model=fast_rcnn alone: take the coder detectors.coders.Delta"
+        )
     source = data.source("train")
     proposals = data.proposals_of("train")
     ids = source.annotations.image_ids.tolist()

@@ -15,7 +15,7 @@ import torch
 
 from detectors.config.compose import compose
 from detectors.engine.latency import LEAST, MOST
-from detectors.engine.record import asked
+from detectors.engine.record import _continued, asked
 from detectors.module import LitDetector
 from detectors.studies.keys import changed, fingerprint, resolved, run_key, split_hash
 
@@ -211,6 +211,21 @@ def test_a_failed_run_keeps_what_it_did_and_why_it_failed(
     with (tmp_path / "run/metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert found["last"]["AP"] == found["best"]["AP"] == float(row["val/AP"])
+
+
+def test_a_run_of_which_the_data_changed_is_the_run_of_no_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def facts(key: str, data: str) -> dict[str, Any]:
+        return {"key": key, "data": {"fingerprint": data}, "code": {}, "started": 1, "earlier": []}
+
+    file, now = tmp_path / "run.json", facts("b", "2")
+    file.write_text(json.dumps(facts("a", "2")))  # as when it is made longer
+    assert _continued(now, file)["key"] == "b"
+    assert not caplog.records
+    file.write_text(json.dumps(facts("a", "1")))
+    assert _continued(now, file)["key"] not in ("a", "b")
+    assert "not those that this run began with (fingerprint 1, now 2)" in caplog.text
 
 
 def test_a_diverged_run_is_told_from_one_that_failed(detectors: Call, tmp_path: Path) -> None:

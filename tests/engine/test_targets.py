@@ -52,10 +52,8 @@ class Data:
 
 
 def test_the_coder_is_given_mean_and_deviation_of_each_class() -> None:
-    file = "data.proposals=proposals/x.npz"
-    detector = sketch(configured(["model=fast_rcnn", "size=small", file, "run_dir=."]))
+    detector = fast_rcnn()
     head: Any = detector.head
-    head.coder = ClassDelta(20)
     measure_targets(detector, Data())  # type: ignore[arg-type]
     # Of each picture the object with 0 and a proposal with 1/4, half of both mirrored: mean 0.
     expected = [np.sqrt((0 + 0.25**2) / 2), LEAST, LEAST, LEAST]
@@ -103,6 +101,13 @@ def test_figures_of_a_class_are_found_by_its_name() -> None:
 @pytest.mark.parametrize("words", ["model=faster_rcnn", "model=retinanet", "model=hog"])
 def test_other_models_are_left_alone(words: str) -> None:
     measure_targets(sketch(configured([words, "run_dir=."])), None)  # type: ignore[arg-type]
+
+
+def test_a_coder_for_which_nothing_is_measured_is_refused() -> None:
+    detector = random_model(configured(["model=faster_rcnn", "size=small", "run_dir=."]))
+    detector.head.coder = ClassDelta(20)  # type: ignore[union-attr, assignment]
+    with pytest.raises(ValueError, match=r"measured for the one look of model=fast_rcnn alone"):
+        measure_targets(detector, Data())  # type: ignore[arg-type]
 
 
 def test_one_box_for_all_classes_is_refused() -> None:

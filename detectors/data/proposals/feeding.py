@@ -33,25 +33,24 @@ class PictureProposals:
     ) -> None:
         keys = picture_keys(source, dict(known))
         rows = np.searchsorted(proposals.keys, keys)
-        known = np.isin(keys, proposals.keys)
-        self._check(known, source, where)
+        self._check(np.isin(keys, proposals.keys), source, where)
         order = np.argsort(source.annotations.image_ids, kind="stable")
         self.proposals = proposals
         self.ids, self.rows = source.annotations.image_ids[order], rows[order]
         self.most = int(np.diff(proposals.offsets)[rows].max(initial=1))
 
     @staticmethod
-    def _check(known: np.ndarray, source: Source, where: str) -> None:
-        if not known.any():
+    def _check(there: np.ndarray, source: Source, where: str) -> None:
+        if not there.any():
             raise ValueError(
-                f"{where} is of other data: it has none of these {len(known)} pictures; make one "
+                f"{where} is of other data: it has none of these {len(there)} pictures; make one "
                 "for these data with `detectors propose`"
             )
-        if not known.all():
-            missing = np.flatnonzero(~known).tolist()
+        if not there.all():
+            missing = np.flatnonzero(~there).tolist()
             names = [path_of(source, row) or f"picture {row}" for row in missing]
             raise ValueError(
-                f"{where} lacks {len(missing)} of {len(known)} pictures: {examples(names)}; "
+                f"{where} lacks {len(missing)} of {len(there)} pictures: {examples(names)}; "
                 "`detectors propose` with the same words and file=FILE adds them"
             )
 
