@@ -48,7 +48,7 @@ def measure_targets(
             "ClassDelta takes mean and deviation of proposals, which are measured for the one look "
             "of model=fast_rcnn alone: take the coder detectors.coders.Delta"
         )
-    source = data.source("train")
+    coder, source = wanting[0], data.source("train")
     proposals = data.proposals_of("train")
     ids = source.annotations.image_ids.tolist()
     found = []
@@ -67,14 +67,14 @@ def measure_targets(
         figures = torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
         if loaded:
             _keep_boxes(head, label, *figures)
-        head.coder.mean[label], head.coder.deviation[label] = figures
+        coder.mean[label], coder.deviation[label] = figures
     if few := [data.classes[label] for label in (near < FEWEST).nonzero()[0].tolist()]:
         _log.warning(
             "box targets of classes that fewer than %d proposals overlap by half stay as they "
             "were: %s",
             *(FEWEST, examples(few)),
         )
-    told = head.coder.deviation.mean(dim=0).tolist()
+    told = coder.deviation.mean(dim=0).tolist()
     shown = ", ".join(f"{value:.3f}" for value in told)
     _log.info("box targets of %d proposals: deviations %s on average", len(labels), shown)
 
