@@ -17,7 +17,7 @@ from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
-from tests.examples import FAMILIES, SCALED, START
+from tests.examples import FAMILIES, SCALED, START, THIN
 from tests.test_models import TRACED_SLOWLY
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -93,13 +93,13 @@ def works(family: str, *words: str, size: str = "small") -> None:
     "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in SCALED)) for f in FAMILIES]
 )
 def test_every_family_works(family: str) -> None:
-    """At its published size; small ones compute losses and detections in tests/test_models.py."""
+    """At its published size; most small ones compute losses in tests/test_models.py."""
     words = ["head=two_stage_windows"] if family == "fast_rcnn" else []  # no file of proposals
     works(family, *words, size="full")
 
 
-@pytest.mark.parametrize("family", sorted(TRACED_SLOWLY))
-def test_what_is_slow_to_trace_works(family: str) -> None:
+@pytest.mark.parametrize("family", sorted(TRACED_SLOWLY | THIN.keys() - {"fast_rcnn"}))
+def test_what_is_slow_to_trace_or_made_thin_elsewhere_works(family: str) -> None:
     works(family)
 
 
