@@ -86,8 +86,8 @@ def _check(
     for source, count in limits:
         if left[id(source)] < 0:
             raise ValueError(
-                f"{len(lost)} pictures cannot be read, of one split {count} may be, in "
-                f"a training by data.max_unreadable, in an evaluation none: {examples(lost)}"
+                f"{len(lost)} pictures cannot be read, but of this split {count} may be, as many "
+                f"as a training bears by data.max_unreadable, an evaluation none: {examples(lost)}"
             )
 
 

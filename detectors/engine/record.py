@@ -154,7 +154,7 @@ def begin(
         resumed: the checkpoint from which it goes on.
     """
     facts = _facts(cfg, config, module, data, trainer) if is_first_process() else {}
-    if resumed is not None:
+    if facts and resumed is not None:
         facts = _continued(facts, resumed.parents[1] / FILE)
     record = Record(Path(cfg.run_dir), facts, packages_of(config), cfg.objective)
     trainer.callbacks[:0] = [record.costs, record]  # type: ignore[attr-defined]

@@ -12,10 +12,12 @@ from typing import Any, ClassVar, NoReturn
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
 
 from detectors.config.compose import compose
 from detectors.engine.latency import LEAST, MOST
-from detectors.engine.record import _continued, asked
+from detectors.engine.record import _continued, asked, begin
 from detectors.module import LitDetector
 from detectors.studies.keys import changed, fingerprint, resolved, run_key, split_hash
 
@@ -226,6 +228,17 @@ def test_a_run_of_which_the_data_changed_is_the_run_of_no_key(
     file.write_text(json.dumps(facts("a", "1")))
     assert _continued(now, file)["key"] not in ("a", "b")
     assert "not those that this run began with (fingerprint 1, now 2)" in caplog.text
+
+
+def test_of_several_processes_the_first_alone_looks_at_the_record_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detectors.engine.record.is_first_process", lambda: False)
+    (tmp_path / "run.json").write_text(json.dumps({"key": "a", "data": {"fingerprint": "1"}}))
+    cfg, trainer = OmegaConf.create({"run_dir": str(tmp_path), "objective": "x"}), Trainer()
+    found = begin(cfg, {}, None, None, trainer, tmp_path / "checkpoints" / "last.ckpt")  # type: ignore[arg-type]
+    assert found.content == {}
+    assert found in trainer.callbacks  # type: ignore[attr-defined]
 
 
 def test_a_diverged_run_is_told_from_one_that_failed(detectors: Call, tmp_path: Path) -> None:
