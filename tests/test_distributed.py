@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import detectors
@@ -19,6 +18,7 @@ from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.postprocess import Suppression
 from detectors.structures import Targets
 from tests.examples import FAMILIES, START, THIN, alike
+from tests.pairs import run_as_pair
 
 FILES = set(FAMILIES)
 PLAIN = {  # the others are of parts of these, or of their parts with other numbers
@@ -87,20 +87,12 @@ def gradients(loss: nn.Module, rows: slice) -> Gradients:
     }
 
 
-def second(_: int, folder: Path, group: str) -> None:
-    """A process of its own."""
-    torch.set_num_threads(1)
-    process(1, folder, group)
-
-
-def process(rank: int, folder: Path, group: str) -> None:
+def save_gradients(rank: int, folder: Path, group: str) -> None:
     """One of two; the first leaves the gradients of every family of a group in `folder`."""
-    dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     for family in GROUPS[group]:
         found = gradients(DistributedDataParallel(new_loss(family)), HALVES[rank])
         if rank == 0:
             torch.save(found, folder / f"{family}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +102,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def folder(group: str) -> Path:
         made = tmp_path_factory.mktemp(group)
-        how = "spawn" if torch.cuda.is_initialized() else "fork"  # which need not import torch
-        other = multiprocessing.start_processes(
-            second, (made, group), nprocs=1, join=False, start_method=how
-        )
-        process(0, made, group)  # this process is the first
-        other.join()
+        run_as_pair(save_gradients, made, group)
         return made
 
     return folder

@@ -87,7 +87,8 @@ def test_what_a_worker_stores_is_there_for_all() -> None:
         target=lambda: cache.image(1, lambda: np.full((6, 7, 3), 9, np.uint8))
     )
     worker.start()
-    worker.join()
+    worker.join(20)
+    assert worker.exitcode == 0
     assert cache.stored.tolist() == [0, 1]
     found = cache.image(1, lambda: pytest.fail("read twice"))
     assert (found == 9).all()

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from detectors.metrics import DetectionMetric, PackedDetections, coco_results
 from detectors.structures import Annotations, Detections
 from tests.metrics.metric_examples import annotations, batch, detections, pycocotools_scores
+from tests.pairs import run_as_pair
 
 SAME = [1.0, 1.0, 0.0, 0.0]
 SIZES = {1: (100, 100), 2: (50, 80), 3: (60, 60)}
@@ -103,8 +102,7 @@ def test_an_image_without_annotations_is_named() -> None:
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """The second process sees image 1 again, and then nothing at all."""
     one = updated(DetectionMetric(annotations(SIZES, OBJECTS)), [1, 2, 3])
-    shares = ([[1, 2]], [[3, 1]]), ([[1, 2], [3]], []), tmp_path
-    mp.start_processes(share, shares, nprocs=2, start_method="fork")  # imports nothing again
+    run_as_pair(share, tmp_path, ([[1, 2]], [[3, 1]]), ([[1, 2], [3]], []))
     for file in ("0 0.pt", "0 1.pt", "1 0.pt", "1 1.pt"):
         scores, found = torch.load(tmp_path / file, weights_only=False)
         assert scores == one.compute()
@@ -112,14 +110,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             np.testing.assert_array_equal(ours, theirs)
 
 
-def share(rank: int, first: tuple[list, list], second: tuple[list, list], folder: Path) -> None:
+def share(rank: int, folder: Path, first: tuple[list, list], second: tuple[list, list]) -> None:
     """One of two processes."""
-    store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", rank=rank, world_size=2, store=store)
     for number, shares in enumerate((first, second)):
         metric = updated(DetectionMetric(annotations(SIZES, OBJECTS)), *shares[rank])
         torch.save((metric.compute(), metric.found()), folder / f"{number} {rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
