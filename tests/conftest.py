@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """What was written may be lost if the machine stops, which ends the tests as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _devices_are_counted_once() -> Iterator[None]:
+    """Without a driver, PyTorch would look for its library at each operation that it traces."""
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", cache(torch.cuda.device_count))
         yield
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch.nn import functional
 
 import detectors
 from detectors.config.compose import compose
@@ -18,6 +17,7 @@ from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
 from tests.examples import FAMILIES, SCALED, START, THIN
+from tests.shapes import shapes_only
 from tests.test_models import TRACED_SLOWLY
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -69,12 +69,10 @@ def taken_by_families() -> set[tuple[str, str]]:
 def works(family: str, *words: str, size: str = "small") -> None:
     """Shapes fit from the images to the losses and detections, tried without any values.
 
-    As in a graph: only there no shape depends on values. Batch norm, which is twelve operations
-    there, is one.
+    As in a graph: only there no shape depends on values.
     """
-    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+    with shapes_only(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.compiler, "is_compiling", lambda: True)
-        patch.setattr(functional, "batch_norm", lambda x, mean, *_, **__: x + mean[:, None, None])
         detector = detectors.build(
             family, [f"size={size}", "image_size=[128,160]", *words], num_classes=3
         )
@@ -248,6 +246,6 @@ def test_a_cross_that_nobody_wrote_a_file_for_works(words: str) -> None:
 )
 def test_what_cannot_work_is_refused_by_the_names_of_both_ends(words: str, ends: list[str]) -> None:
     family, *rest = words.split()
-    with torch.device("meta"), pytest.raises(ValueError, match=r"\w") as refusal:
+    with shapes_only(), pytest.raises(ValueError, match=r"\w") as refusal:
         detectors.build(family, ["size=small", *rest])
     assert [end for end in ends if end not in str(refusal.value)] == [], str(refusal.value)

@@ -39,7 +39,7 @@ ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
 SAME_HEADS = {"centernet_dcn", "cornernet_squeeze", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
 # Slow to trace; that their shapes depend on no values, tests/test_conf.py shows too.
 TRACED_SLOWLY = {"atss", "cascade_rcnn", "centernet2", "foveabox_align", "gfl", "iou_net", "ota"}
-TRACED_SLOWLY |= {"centernet_triplets", "paa"}
+TRACED_SLOWLY |= {"centernet_triplets", "cornernet", "efficientdet_d0", "foveabox", "paa"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 

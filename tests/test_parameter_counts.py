@@ -8,7 +8,6 @@ batch norm, which are buffers.
 from functools import partial
 
 import pytest
-import torch
 from torch import nn
 
 import detectors
@@ -18,6 +17,7 @@ from detectors.backbones.darknet19 import Darknet19
 from detectors.backbones.extraction import Extraction
 from detectors.backbones.timm import TimmBackbone
 from detectors.tta import TruncatedSVD
+from tests.shapes import shapes_only
 
 YOLOV1 = "YOLOv1, Fig. 3: 60,155,968 of 24 convolutions, 211,547,582 of two connected layers"
 FILTERS = "the same, two numbers for each of 13,184 filters but no bias"
@@ -180,7 +180,7 @@ def numbers(module: nn.Module) -> int:
     [("yolov1", 20, 24), ("yolov1_local", 20, 24), ("yolov2_voc", 20, 23), ("yolov2", 80, 23)],
 )
 def test_convolutions_as_published(family: str, classes: int, count: int) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         detector = detectors.build(family, num_classes=classes)
     assert sum(isinstance(part, nn.Conv2d) for part in detector.modules()) == count
 
@@ -207,7 +207,7 @@ LEAKY = partial(nn.LeakyReLU, 0.1)
 def test_classifiers_as_published(
     backbone: type[nn.Module], act: type[nn.Module], bare: int, count: int, source: str
 ) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         network = backbone(nn.BatchNorm2d, act)
     assert numbers(network) == bare, source
     assert numbers(network) + CLASSIFIER == count, source
@@ -223,7 +223,7 @@ def test_classifiers_as_published(
     ],
 )
 def test_parts_of_yolox(family: str, counts: tuple[int, ...]) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         detector = detectors.build(family, num_classes=80)
     parts = detector.backbone, detector.neck, detector.head
     assert tuple(numbers(part) for part in parts) == counts
@@ -240,7 +240,7 @@ def test_parts_of_yolox(family: str, counts: tuple[int, ...]) -> None:
 )
 def test_backbones_of_timm(name: str, count: int) -> None:
     """As timm 1.0.31 counts those of `features_only`."""
-    with torch.device("meta"):
+    with shapes_only():
         assert numbers(TimmBackbone(name)) == count
 
 
@@ -250,7 +250,7 @@ def test_backbones_of_timm(name: str, count: int) -> None:
 )
 def test_numbers_of_rcnn(family: str, network: int, regressors: int) -> None:
     """Layers of bvlc_reference_rcnn_ilsvrc13's and VGG-16's prototxt with fc8 of 21, VOC."""
-    with torch.device("meta"):
+    with shapes_only():
         fitted = detectors.build(family, num_classes=20).fitted
     assert fitted.described() == {
         "network": network,
@@ -261,7 +261,7 @@ def test_numbers_of_rcnn(family: str, network: int, regressors: int) -> None:
 
 
 def test_extraction() -> None:
-    with torch.device("meta"):
+    with shapes_only():
         network = Extraction(nn.BatchNorm2d, LEAKY)
     *classified, added = network.stages
     shared = numbers(nn.Sequential(*classified))
@@ -272,7 +272,7 @@ def test_extraction() -> None:
 
 def test_fast_rcnn_with_thin_layers_has_those_of_its_release() -> None:
     """Convolutions 14,714,688, thin layers 31,989,760, predictors 430,185."""
-    with torch.device("meta"):
+    with shapes_only():
         detector = detectors.build("fast_rcnn", num_classes=20)
         thin = TruncatedSVD(detector, {"fc6": 1024, "fc7": 256})
     assert sum(parameter.numel() for parameter in thin.parameters()) == 47_134_633

@@ -25,7 +25,10 @@ RECIPES = sorted(EVERY - STAGED - FITTED_RECIPES)
 WINDOWS = {"bccd_fast_rcnn", "fast_rcnn_voc"}  # which look at a file of proposals
 PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
 ALIKE = {
-    "ssd512_coco",
+    # The schedule and the pictures of fcos_coco or faster_rcnn_coco; each family takes a step in
+    # tests/test_models.py, and each composition is looked at below.
+    *("atss_coco", "foveabox_coco", "gfl_coco", "ota_coco", "paa_coco", "faster_rcnn_kl_coco"),
+    *("cornernet_squeeze_coco", "ssd512_coco", "yolox_tiny_coco"),
     *(r for r in PUBLISHED if r.replace("_voc", "_coco") in set(PUBLISHED) - {r}),
 }
 BRIEFLY = [

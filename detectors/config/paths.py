@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,26 @@ def key(word: str) -> str:
 def choices(words: Sequence[str] = ()) -> dict[str, list[str]]:
     """All choices of every group, ours and those in a folder of the user's."""
     found: dict[str, set[str]] = {}
-    for root in (CONF, *map(Path, config_dirs(words))):
-        for group, file in _files(root):
-            found.setdefault(group, set()).add(file.name.removesuffix(".yaml"))
+    for pairs in (_ours(_folders(CONF)), *map(_named, map(Path, config_dirs(words)))):
+        for group, name in pairs:
+            found.setdefault(group, set()).add(name)
     return {group: sorted(names) for group, names in found.items() if group}
+
+
+@lru_cache(maxsize=1)
+def _ours(folders: object) -> list[tuple[str, str]]:
+    """Those of this package, read anew when a file comes or goes."""
+    return _named(CONF)
+
+
+def _folders(root: Path) -> tuple[tuple[str, int], ...]:
+    """Name and time of change of each folder in `root`."""
+    return tuple((e.name, e.stat().st_mtime_ns) for e in os.scandir(root) if e.is_dir())
+
+
+def _named(root: Path) -> list[tuple[str, str]]:
+    """Group and name of each config in a folder."""
+    return [(group, file.name.removesuffix(".yaml")) for group, file in _files(root)]
 
 
 def written(root: Path) -> tuple[tuple[str, str, int], ...]:

@@ -13,6 +13,7 @@ from detectors.config.compose import compose
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from tests.examples import START, files
+from tests.shapes import shapes_only
 
 FILES = {path.stem: path.read_text() for path in files("backbone")}
 CHOICES = list(FILES)
@@ -21,6 +22,9 @@ OWN = [c for c, text in FILES.items() if yaml.safe_load(text).keys() != {"defaul
 LARGE = {c for c in CHOICES if c.endswith("_full")} | {"csp_darknet53", "darknet53", "resnet101"}
 LARGE |= {"darknet19", "extraction", "resnet50"}
 LARGE |= {"cspdensenet", "cspresnext50", "densenet121", "inception_v3", "resnest50d"}
+# One layer after the other, or of the blocks of another one.
+TRACED_ALIKE = {"caffenet", "csp_darknet_thin", "darknet19_thin", "extraction_thin"}
+TRACED_ALIKE |= {"fire_hourglass_small", "tiny_darknet_small", "vgg_m", "vgg_plain_small"}
 THEIRS = {"efficientnet_b0", "efficientnet_small", "mobilenetv3", "tf_efficientnet"}  # of timm
 
 
@@ -56,7 +60,7 @@ def pictures(backbone: nn.Module, count: int, height: int, width: int) -> torch.
 def test_levels_are_those_asked_for(choice: str) -> None:
     """Where a network has a choice of levels at all."""
     node = _node(choice)
-    with torch.device("meta"):
+    with shapes_only():
         specs = instantiate(node, _convert_="all").specs
     if "strides" in node:
         assert [spec.stride for spec in specs] == list(node.strides)
@@ -81,7 +85,7 @@ def test_every_parameter_learns_in_bfloat16(backbone: nn.Module) -> None:
     backbone.zero_grad()
 
 
-@pytest.mark.parametrize("backbone", backbones(LARGE | THEIRS), indirect=True)
+@pytest.mark.parametrize("backbone", backbones(LARGE | TRACED_ALIKE | THEIRS), indirect=True)
 def test_is_one_graph(backbone: nn.Module) -> None:
     images = pictures(backbone, 1, 64, 64)
     torch._dynamo.reset()

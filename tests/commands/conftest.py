@@ -11,6 +11,7 @@ from detectors.__main__ import main
 
 TINY = [
     "size=small",
+    "backbone=darknet_thin",
     "image_size=128",
     "part.neck.channels=32",
     "part.tower.depth=1",

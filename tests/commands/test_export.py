@@ -44,8 +44,12 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(data_root) -> Path:
-    return data_root / "coco_tiny" / "val2017"
+def pictures(data_root, tmp_path_factory) -> Path:
+    """A folder of twenty real ones."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for picture in sorted((data_root / "coco_tiny" / "val2017").glob("*.jpg"))[:20]:
+        shutil.copy(picture, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
