@@ -17,25 +17,30 @@ FAMILIES = [path.stem for path in _MODELS if path.stem not in {"darknet", *FITTE
 # Of the parts of efficientdet_d0 and d7x, with other numbers.
 SCALED = {f"efficientdet_d{size}" for size in range(1, 8)}
 START = Progress(images_seen=1, step=0, steps=1)  # of a run, for losses without one
+# Their ResNet-18 is that of fcos, retinanet and faster_rcnn, which keep it.
+_LIKE_FCOS = ("atss", "foveabox", "foveabox_align", "gfl", "ota", "paa")
 THIN = {  # words for fewer channels and layers, by family, where size=small leaves the published
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
     "retinanet_nas_fpn": [*("part.neck.channels=64", "part.neck.repeats=1", "part.tower.depth=1")],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
-    "atss": ["part.neck.channels=64", "part.tower.depth=1"],
-    "ota": ["part.neck.channels=64", "part.tower.depth=1"],
-    "paa": ["part.neck.channels=64", "part.tower.depth=1"],
-    "foveabox": ["part.neck.channels=64", "part.tower.depth=1"],
-    "foveabox_align": ["part.neck.channels=64", "part.tower.depth=1"],
-    "gfl": ["part.neck.channels=64", "part.tower.depth=1"],
+    **dict.fromkeys(
+        _LIKE_FCOS, ["backbone=darknet_thin", "part.neck.channels=64", "part.tower.depth=1"]
+    ),
     "fast_rcnn": ["head=two_stage_windows", "part.head.region_head.width=64"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
-    "cascade_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
+    "cascade_rcnn": [
+        "backbone=darknet_thin",
+        "part.neck.channels=64",
+        "+part.head.region_head.width=64",
+    ],
     "iou_net": [
+        "backbone=darknet_thin",
         "part.neck.channels=64",
         "+part.head.head.region_head.width=64",
         "+part.head.branch.width=64",
     ],
     "centernet2": [
+        "backbone=darknet_thin",
         "part.neck.channels=64",
         "part.tower.depth=1",
         "+part.head.region_head.width=64",
