@@ -2,11 +2,13 @@
 
 It loads the pictures of BCCD with mosaic, mirroring and colour changes. Each loader first runs
 through one untimed epoch, which starts the workers and fills the cache, then through whole epochs
-for some seconds. The table also shows the processor time that one process takes per sample, with
-one more stage of the work in each row, over the samples of one of the workers in their order;
-decoding is missing where the cache replaces it. This time limits the rate: workers with a core each
-cannot deliver more images per second than their number divided by the sum of the last two rows.
-The pictures that this worker decodes for each of its samples are counted.
+for some seconds. Without the cache, what workers keep of the pictures they have read is forgotten
+when an epoch begins: so few pictures would else be kept for good. The table also shows the
+processor time that one process takes per sample, with one more stage of the work in each row, over
+the samples that share what they keep, in their order; decoding is missing where the cache replaces
+it. This time limits the rate: workers with a core each cannot deliver more images per second than
+their number divided by the sum of the last two rows. The pictures that are decoded for a sample are
+counted.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset
 from detectors.data.module import DetectionData
 from detectors.data.recent import Recent
+from detectors.data.shared_recent import SharedRecent
 from detectors.data.sources.base import Source, reduced_image
 from detectors.engine.console import console
 
@@ -81,17 +84,29 @@ def measured(module: DetectionData, seconds: float) -> dict[str, float]:
     while not images or time.perf_counter() - start < seconds:
         epoch += 1
         loader.sampler.set_epoch(epoch)
+        forget(loader.dataset)
         images += sum(len(batch.images) for batch in loader)
     rates = {"images/s": images / (time.perf_counter() - start)}
     cv2.setNumThreads(0)  # as in the workers
     keys = shared(loader)
-    times = {MS + name: milliseconds(call, keys) for name, call in kinds(loader.dataset).items()}
+    times = {}
+    for name, call in kinds(loader.dataset).items():
+        forget(loader.dataset)
+        times[MS + name] = milliseconds(call, keys)
+    forget(loader.dataset)
     return rates | times | {"pictures decoded per sample": decoded(loader.dataset, keys)}
 
 
+def forget(whole: DetectionDataset) -> None:
+    if isinstance(whole.cache, SharedRecent):
+        whole.cache.forget()
+
+
 def shared(loader: Any) -> list[tuple[int, ...]]:
-    """The keys of an epoch that the first worker prepares."""
+    """The keys of an epoch that one memory serves: of all workers, or of the first one."""
     keys, size = list(loader.sampler), loader.batch_size
+    if isinstance(loader.dataset.cache, SharedRecent):
+        return keys
     starts = range(0, len(keys), size * max(loader.num_workers, 1))
     return [key for start in starts for key in keys[start : start + size]]
 

@@ -23,9 +23,10 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "retinanet": ["part.neck.channels=64", "part.tower.depth=1"],
     "retinanet_nas_fpn": [*("part.neck.channels=64", "part.neck.repeats=1", "part.tower.depth=1")],
     "fcos": ["part.neck.channels=64", "part.tower.depth=1"],
-    **dict.fromkeys(
-        _LIKE_FCOS, ["backbone=darknet_thin", "part.neck.channels=64", "part.tower.depth=1"]
-    ),
+    **{
+        family: ["backbone=darknet_thin", "part.neck.channels=64", "part.tower.depth=1"]
+        for family in _LIKE_FCOS
+    },
     "fast_rcnn": ["head=two_stage_windows", "part.head.region_head.width=64"],
     "faster_rcnn": ["part.neck.channels=64", "+part.head.region_head.width=64"],
     "cascade_rcnn": [

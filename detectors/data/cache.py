@@ -3,7 +3,6 @@
 import logging
 import math
 import mmap
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch.distributed
 
-from detectors.data.shared_memory import SHARED, check_fits, space
+from detectors.data.shared_memory import SHARED, check_fits, space, workers_are_forked
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class Cache:
 
 
 def _check(size: int, origin: str) -> None:
-    if space() is None or multiprocessing.get_start_method() != "fork":
+    if space() is None or not workers_are_forked():
         raise ValueError(
             f"data.cache=ram needs {SHARED} and workers that are forked, as on Linux; leave it null"
         )

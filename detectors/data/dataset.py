@@ -20,6 +20,7 @@ from detectors.data.closing import Closing
 from detectors.data.epoch_order import Neighbours
 from detectors.data.proposals.feeding import PictureProposals, with_proposals
 from detectors.data.recent import Recent
+from detectors.data.shared_recent import SharedRecent
 from detectors.data.sources.base import Source, reduced_image
 from detectors.data.unreadable import Tally, first_readable
 from detectors.random_streams import stream
@@ -58,7 +59,7 @@ class DetectionDataset(Dataset[Sample]):
         seed: int,
         mixes: Mapping[str, Mix] | None = None,
         closing: Closing | None = None,
-        cache: Cache | Recent | None = None,
+        cache: Cache | Recent | SharedRecent | None = None,
         tally: Tally | None = None,
         neighbours: Neighbours | None = None,
         reduced: bool = False,

@@ -15,7 +15,13 @@ from detectors.data.closing import Closing
 from detectors.data.collate import collated
 from detectors.data.dataset import DetectionDataset, cached_sizes
 from detectors.data.epoch_order import Neighbours
-from detectors.data.loading import Loader, check_loading, loader_arguments, on_their_way
+from detectors.data.loading import (
+    PREFETCHED,
+    Loader,
+    check_loading,
+    loader_arguments,
+    on_their_way,
+)
 from detectors.data.multiscale import Multiscale
 from detectors.data.proposals.feeding import PictureProposals
 from detectors.data.proposals.files import ProposalFile, known_beside, read_proposals
@@ -23,7 +29,8 @@ from detectors.data.ranges import check, whole
 from detectors.data.recent import Recent
 from detectors.data.repeat_factor import RepeatFactor
 from detectors.data.sampling import EpochSampler, ResumableLoader, ShareSampler
-from detectors.data.shared_memory import check_fits
+from detectors.data.shared_memory import check_fits, workers_are_forked
+from detectors.data.shared_recent import SharedRecent
 from detectors.data.sources.annotations import class_names
 from detectors.data.sources.base import Source, path_of
 from detectors.data.sources.first import First
@@ -299,7 +306,6 @@ class DetectionData:
         near = None
         if self.mix and self.mix_block is not None:
             near = Neighbours(sampler.order, self.mix_block)
-        recent = Recent(self._cached_sizes("train")) if near else None
         proposals = self.proposals_of("train")
         data = DetectionDataset(
             source,
@@ -308,7 +314,7 @@ class DetectionData:
             self.seed,
             self.mix,
             self.closing,
-            self._cache("train") or recent,
+            self._cache("train") or (self._recent(near.block) if near else None),
             self.tally("train"),
             near,
             self._reduced(source),
@@ -316,6 +322,14 @@ class DetectionData:
         )
         arguments = self._arguments(proposals)
         return ResumableLoader(data, sampler=sampler, drop_last=True, **arguments)
+
+    def _recent(self, block: int) -> Recent | SharedRecent:
+        """Where the pictures of a block are kept: by workers that are forked, for all of them."""
+        sizes = self._cached_sizes("train")
+        if not self.num_workers or not workers_are_forked():
+            return Recent(sizes)
+        begun = self.num_workers * (PREFETCHED + 1) * self.batch_size
+        return SharedRecent(sizes, begun + 2 * block, self.num_workers)
 
     def _reduced(self, source: Source) -> bool:
         """Whether training pictures are decoded at a part of their size.

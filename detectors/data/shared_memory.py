@@ -1,6 +1,7 @@
 """Compares what workers and caches need with the shared memory that there is."""
 
 import mmap
+import multiprocessing
 import os
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,11 @@ def space() -> tuple[int, int] | None:
         return None
     place = os.statvfs(SHARED)
     return place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
+
+
+def workers_are_forked() -> bool:
+    """Whether processes that are started inherit the memory of this one, as on Linux."""
+    return multiprocessing.get_start_method() == "fork"
 
 
 def check_fits(needs: Mapping[str, int]) -> None:
