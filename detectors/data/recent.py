@@ -10,8 +10,9 @@ MOST = 128 * 2**20  # bytes; of pictures that do not fit any more each use decod
 class Recent:
     """Pictures that this process has read for the present block of samples; see `Neighbours`.
 
-    It takes the place of a `Cache` where there is none, and no `SharedRecent` can be had. All is forgotten when the next block
-    begins, so its size does not grow; the memory of a picture is then written to again.
+    It takes the place of a `Cache` where there is none, and no `SharedRecent` can be had. All is
+    forgotten when the next block begins, so its size does not grow; the memory of a picture is then
+    written to again.
 
     Args:
         sizes: [I, 2] height and width of what is kept of each picture.
