@@ -1,7 +1,9 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
 import atexit
+import ctypes
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -142,6 +144,22 @@ def on_their_way(pictures: int, batch_size: int, num_workers: int, pixels: int) 
     return {what: ready * pixels * 3}
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+_KEPT, _LARGE = 2**28, 2**26  # bytes that a worker keeps at most, and of a block it gives back
+
+
+def _keep_freed_memory() -> None:
+    """Lets the allocator use the memory of a batch for the next one, where it is that of glibc.
+
+    It would give blocks of that size back to the system, which clears each page of a new one: an
+    eighth of a worker's time.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if adjust is not None:
+        adjust(_M_MMAP_THRESHOLD, _LARGE)
+        adjust(_M_TRIM_THRESHOLD, _KEPT)
+
+
 def begin_worker(worker: int) -> None:
     """Keeps OpenCV from starting as many threads as there are cores in every worker.
 
@@ -149,5 +167,6 @@ def begin_worker(worker: int) -> None:
     that it ends: they take no notice of Ctrl+C, nor of the first SIGTERM.
     """
     cv2.setNumThreads(0)
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

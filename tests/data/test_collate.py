@@ -1,14 +1,17 @@
 """Padding to buckets."""
 
+import mmap
 import multiprocessing
 import pickle
+import platform
+import resource
 
 import numpy as np
 import pytest
 import torch
 
 from detectors.data.collate import bucket, collated, parcel
-from detectors.data.loading import Loader, _end_workers, loader_arguments
+from detectors.data.loading import Loader, _end_workers, begin_worker, loader_arguments
 from detectors.engine.memory import memory_told
 from detectors.structures import LabelledImages, Sample
 
@@ -115,3 +118,24 @@ def test_a_process_that_another_has_started_ends_its_workers() -> None:
     ended = process.exitcode
     process.kill()
     assert ended == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_a_worker_uses_its_memory_again() -> None:
+    """Counted by the pages that the system has to clear."""
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            [np.ones(2**20, np.uint8) for _ in range(48)]
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def works() -> None:
+        begin_worker(0)
+        faults()
+        assert faults() < 10 * 48 * 2**20 / mmap.PAGESIZE / 100
+
+    process = multiprocessing.get_context("fork").Process(target=works)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
