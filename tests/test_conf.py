@@ -16,9 +16,10 @@ from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
 from detectors.layers.progress import tell
 from detectors.structures import Targets
-from tests.examples import FAMILIES, SCALED, START, THIN
+from tests.examples import FAMILIES, START, THIN
 from tests.shapes import shapes_only
 from tests.test_models import TRACED_SLOWLY
+from tests.test_sizes import PUBLISHED
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
 # Groups whose choice is a part of the model, ...
@@ -38,6 +39,7 @@ PRETRAINED = {("data", "imagefolder")}  # what `detectors train` refuses and `pr
 SEVERAL = {"logger", "callback", "metric", "trick"}  # a list may be chosen
 COMPANIONS = {"closing_mosaic": "mosaic,"}  # what a choice is refused without
 SIZES = ("small", "full")
+SIZED = {family for family, *_ in PUBLISHED}
 TAKE_MUCH = {"fcos", "yolov3"}  # of parts that are no family's
 OVERRIDE = re.compile(r"^  - override /(\w+): (\S+)", re.MULTILINE)
 
@@ -88,10 +90,13 @@ def works(family: str, *words: str, size: str = "small") -> None:
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in SCALED)) for f in FAMILIES]
+    "family", [pytest.param(f, marks=[pytest.mark.slow] * (f in SIZED)) for f in FAMILIES]
 )
 def test_every_family_works(family: str) -> None:
-    """At its published size; most small ones compute losses in tests/test_models.py."""
+    """At its published size, at which most detect in tests/test_sizes.py too.
+
+    Small ones compute losses here, or in tests/test_models.py.
+    """
     words = ["head=two_stage_windows"] if family == "fast_rcnn" else []  # no file of proposals
     works(family, *words, size="full")
 

@@ -40,6 +40,7 @@ SAME_HEADS = {"centernet_dcn", "cornernet_squeeze", "yolov3_tiny", "yolov4_tiny"
 # Slow to trace; that their shapes depend on no values, tests/test_conf.py shows too.
 TRACED_SLOWLY = {"atss", "cascade_rcnn", "centernet2", "foveabox_align", "gfl", "iou_net", "ota"}
 TRACED_SLOWLY |= {"centernet_triplets", "cornernet", "efficientdet_d0", "foveabox", "paa"}
+TRACED_SLOWLY |= {"sliding_window", "yolov1_local"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 

@@ -11,6 +11,8 @@ from detectors.structures import FeatureSpec
 
 ONE_SIZE = {"extras_ssd300", "extras_ssd512"}  # made for one image size, as their families
 CHOICES = sorted({path.stem for path in (CONF / "neck").glob("*.yaml")} - ONE_SIZE)
+# Of the layers of bifpn_efficientdet, csp_pan and topdown_spp.
+TRACED_ALIKE = {"bifpn", "bifpn_sum", "pan", "topdown"}
 SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
 
 
@@ -53,6 +55,11 @@ def test_every_parameter_learns_in_bfloat16(neck: nn.Module) -> None:
     assert all(parameter.grad is not None for parameter in neck.parameters())
 
 
+@pytest.mark.parametrize(
+    "neck",
+    [pytest.param(c, marks=[pytest.mark.slow] * (c in TRACED_ALIKE)) for c in CHOICES],
+    indirect=True,
+)
 def test_is_one_graph(neck: nn.Module) -> None:
     features = _features(64, 96)
     torch._dynamo.reset()
