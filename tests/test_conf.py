@@ -18,7 +18,7 @@ from detectors.layers.progress import tell
 from detectors.structures import Targets
 from tests.examples import FAMILIES, START, THIN
 from tests.shapes import shapes_only
-from tests.test_models import TRACED_SLOWLY
+from tests.test_models import SAME_HEADS, TRACED_SLOWLY
 from tests.test_sizes import PUBLISHED
 
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -101,7 +101,7 @@ def test_every_family_works(family: str) -> None:
     works(family, *words, size="full")
 
 
-@pytest.mark.parametrize("family", sorted(TRACED_SLOWLY | THIN.keys() - {"fast_rcnn"}))
+@pytest.mark.parametrize("family", sorted(TRACED_SLOWLY | SAME_HEADS | THIN.keys() - {"fast_rcnn"}))
 def test_what_is_slow_to_trace_or_made_thin_elsewhere_works(family: str) -> None:
     works(family)
 

@@ -35,12 +35,14 @@ ALIKE = {"centernet2_f", "faster_rcnn_kl", "faster_rcnn_v2", "faster_rcnn_vgg", 
 ALIKE |= {"fast_rcnn", "ssd512", "yolov2_voc", "yolov3_spp", "retinanet_nas_fpn"}
 ALIKE |= SCALED | {"efficientdet_d7x"}
 ALIKE |= {"yolox_tiny", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"}
-# As centernet, cornernet, yolov3, yolov4 and yolox_s from the features on.
-SAME_HEADS = {"centernet_dcn", "cornernet_squeeze", "yolov3_tiny", "yolov4_tiny", "yolox_nano"}
+# As centernet, cornernet, yolov1, yolov3, yolov4 and yolox_s from the features on, but for a layer
+# of yolov1_local (tests/layers/test_local.py); small ones are tried in tests/test_conf.py.
+SAME_HEADS = {"centernet_dcn", "cornernet_squeeze", "yolov1_local", "yolov3_tiny", "yolov4_tiny"}
+SAME_HEADS |= {"yolox_nano"}
 # Slow to trace; that their shapes depend on no values, tests/test_conf.py shows too.
 TRACED_SLOWLY = {"atss", "cascade_rcnn", "centernet2", "foveabox_align", "gfl", "iou_net", "ota"}
 TRACED_SLOWLY |= {"centernet_triplets", "cornernet", "efficientdet_d0", "foveabox", "paa"}
-TRACED_SLOWLY |= {"sliding_window", "yolov1_local"}
+TRACED_SLOWLY |= {"sliding_window"}
 HEIGHT, WIDTH, CLASSES = 96, 128, 3
 ROWS = 8  # of padded targets
 
@@ -49,7 +51,7 @@ def families(slow: set[str]) -> list[Any]:
     return [pytest.param(f, marks=[pytest.mark.slow] * (f in slow)) for f in FAMILIES]
 
 
-@pytest.fixture(scope="module", params=families(HEAVY | ALIKE))
+@pytest.fixture(scope="module", params=families(HEAVY | ALIKE | SAME_HEADS))
 def detector(request: pytest.FixtureRequest) -> Detector:
     """A small one that detects something; whatever is drawn at random is taken whole instead."""
     torch.manual_seed(0)

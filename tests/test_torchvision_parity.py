@@ -59,7 +59,7 @@ def _alike_on_every_processor() -> Iterator[None]:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(f, marks=[pytest.mark.slow] * (f == "faster_rcnn_v2")) for f in THEIRS],
+    params=[pytest.param(f, marks=[pytest.mark.slow] * f.endswith("_v2")) for f in THEIRS],
 )
 def pair(request, tmp_path_factory) -> tuple[str, nn.Module, Detector]:
     """torchvision's model and ours, with the same random weights that detect something."""
