@@ -72,6 +72,27 @@ def test_it_takes_no_more_memory_than_its_limit(monkeypatch: pytest.MonkeyPatch)
     assert [seen(nothing, 1), seen(nothing, 1)] == [False, False]
 
 
+def test_a_large_picture_takes_no_room_from_many_small_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("detectors.data.shared_recent.MOST", 600)  # ten of 4 x 5, or a large one
+    recent = SharedRecent(np.array([[4, 5]] * 20 + [[10, 20]]), 100, 1)
+    large = partial(np.ones, (10, 20, 3), np.uint8)
+    assert all((recent.image(20, large) == 1).all() for _ in range(2))
+    assert [[seen(recent, index) for index in range(10)] for _ in range(2)] == [
+        [False] * 10,
+        [True] * 10,
+    ]
+    few = SharedRecent(np.array([[4, 5], [10, 20]]), 100, 1)
+    few.image(1, large)
+    assert (few.image(1, lambda: pytest.fail("read twice")) == 1).all()
+
+
+def test_a_picture_of_another_size_than_it_should_have_is_no_other_picture() -> None:
+    with pytest.raises(ValueError, match="could not broadcast"):
+        SharedRecent(SIZES, 3, 1).image(0, lambda: np.ones((5, 4, 3), np.uint8))
+
+
 def test_many_at_once_see_whole_pictures() -> None:
     """Few places, large pictures and three processes: what is copied is often written to."""
     sizes = np.full((40, 2), 200)
