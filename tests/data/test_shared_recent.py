@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,9 +123,11 @@ def test_many_at_once_see_whole_pictures() -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("others", [(2,), (2, 1)])
 def test_what_is_written_to_while_it_is_copied_is_read_anew(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, others: tuple[int, ...]
 ) -> None:
+    """Also where the same picture comes back: the copy may be of what was there between."""
     recent = SharedRecent(SIZES, 1, 1)
     seen(recent, 1)
     locked, entered = recent._locked, []
@@ -134,19 +137,45 @@ def test_what_is_written_to_while_it_is_copied_is_read_anew(
         entered.append(1)
         if len(entered) == 2:
             monkeypatch.setattr(recent, "_locked", locked)
-            recent._keep(2, picture(2))
+            for index in others:
+                recent._keep(index, picture(index))
         return locked()
 
     monkeypatch.setattr(recent, "_locked", late)
     assert not seen(recent, 1)
 
 
+def test_nobody_writes_where_another_one_still_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = SharedRecent(SIZES, 1, 1)
+    view, shown = recent._view, []
+
+    def slow(place: int, index: int) -> np.ndarray:
+        """Another process comes to the same place meanwhile."""
+        monkeypatch.setattr(recent, "_view", view)
+        recent._keep(2, picture(2))
+        shown.append(recent._copied(2))
+        return view(place, index)
+
+    monkeypatch.setattr(recent, "_view", slow)
+    assert not seen(recent, 1)
+    assert shown == [None]
+    assert seen(recent, 1)
+
+
 def test_a_worker_that_dies_with_the_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detectors.data.shared_recent._PATIENCE", 0.1)
     recent = SharedRecent(SIZES, 3, 2)
     seen(recent, 1)
-    in_another(recent._lock.acquire)
+    lock, waits = recent._lock, []
+    in_another(lock.acquire)
+
+    def acquire(timeout: float) -> bool:
+        waits.append(timeout)
+        return lock.acquire(timeout=timeout)
+
+    monkeypatch.setattr(recent, "_lock", SimpleNamespace(acquire=acquire))
     assert [seen(recent, index) for index in (1, 1, 2)] == [False] * 3
+    assert waits == [0.1]
 
 
 def test_elsewhere_each_process_has_its_own() -> None:
