@@ -1,19 +1,21 @@
 """Every file of conf works somewhere, words combine freely, and what cannot work is refused."""
 
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 import detectors
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
 from detectors.config.paths import CONF
+from detectors.layers.norm import FrozenBatchNorm
 from detectors.layers.progress import tell
 from detectors.structures import Targets
 from tests.examples import FAMILIES, START, THIN
@@ -87,6 +89,18 @@ def works(family: str, *words: str, size: str = "small") -> None:
         losses = detector.loss(images, Targets(boxes, labels, valid, ignore))
         assert all(term.shape == () for term in losses.values())
         assert len(detector(images).boxes) == 2
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm, partial(nn.GroupNorm, 2)])
+def test_a_norm_of_other_channels_does_not_work(norm: Callable[[int], nn.Module]) -> None:
+    with shapes_only():
+        made, images = norm(4), torch.empty(1, 4, 2, 2)
+        assert made(images).shape == images.shape
+        with pytest.raises(AssertionError):
+            made(images[:, :3])
+        made.weight = made.weight[:3] if norm is FrozenBatchNorm else nn.Parameter(made.weight[:3])
+        with pytest.raises(AssertionError):
+            made(images)
 
 
 @pytest.mark.parametrize(

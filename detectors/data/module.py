@@ -68,7 +68,7 @@ class DetectionData:
             of the machine: on the canvas where no transform needs more, else as decoded. It changes
             no batch. None: they are read anew each time, or once for a block of `mix_block`.
         mix_block: pictures of the epoch's order among which a mix finds the partners of a sample
-            (`Neighbours`); a worker keeps them for as long. None: among all.
+            (`Neighbours`); they are kept for as long. None: among all.
         decode: "exact", or "reduced": training pictures that come to the canvas first are decoded
             at a part of their size if that is enough, which changes them a little.
         batch_size: images per device.

@@ -29,14 +29,13 @@ class SharedRecent:
     Args:
         sizes: [I, 2] height and width of what is kept of each picture.
         wanted: pictures that it is to hold; fewer if they take more than `MOST` bytes for each of
-            `workers`.
+            `workers`. Then the largest are not kept if that makes room for more of the others.
         workers: processes that share it.
     """
 
     def __init__(self, sizes: np.ndarray, wanted: int, workers: int) -> None:
         self.sizes = sizes
-        self._bytes = 3 * int(sizes.prod(axis=1).max(initial=1))
-        places = min(wanted, len(sizes), workers * MOST // self._bytes)
+        self._bytes, places = _divided(workers * MOST, sizes, min(wanted, len(sizes)))
         self._pixels = _memory(np.uint8, places * self._bytes).reshape(places, self._bytes)
         self._picture = _memory(np.int64, places)  # in each place
         self._writing = _memory(np.uint8, places)
@@ -71,13 +70,14 @@ class SharedRecent:
             if place == _NOWHERE or self._picture[place] != index:
                 return None
             before = int(self._written[place])
-        height, width = self.sizes[index]
-        copy = self._pixels[place, : 3 * height * width].reshape(height, width, 3).copy()
+        copy = self._view(place, index).copy()
         with self._locked() as locked:
             same = locked and self._picture[place] == index and self._written[place] == before
         return copy if same else None
 
     def _keep(self, index: int, image: np.ndarray) -> None:
+        if image.nbytes > self._bytes:
+            return
         with self._locked() as locked:
             if not locked or self._kept(index):
                 return
@@ -87,11 +87,16 @@ class SharedRecent:
                 return
             self._picture[place], self._writing[place] = _NOWHERE, True
             self._written[place] += 1
-        self._pixels[place, : image.size] = image.reshape(-1)
+        self._view(place, index)[:] = image
         with self._locked() as locked:
             if locked:
                 self._picture[place], self._place[index] = index, place
                 self._writing[place] = False
+
+    def _view(self, place: int, index: int) -> np.ndarray:
+        """[H, W, 3] of a place, in the size of a picture."""
+        height, width = self.sizes[index].tolist()
+        return self._pixels[place, : 3 * height * width].reshape(height, width, 3)
 
     def _kept(self, index: int) -> bool:
         """Whether another one has kept it meanwhile."""
@@ -108,6 +113,20 @@ class SharedRecent:
         finally:
             if held:
                 self._lock.release()
+
+
+def _divided(most: int, sizes: np.ndarray, wanted: int) -> tuple[int, int]:
+    """Bytes of each place and how many there are, for as many requests as possible to be met.
+
+    Args:
+        most: bytes of all places.
+        sizes: [I, 2] height and width of each picture, which are asked for equally often.
+        wanted: the most places.
+    """
+    needed = np.sort(3 * sizes.prod(axis=1))[::-1]  # the largest first, which wins where equal
+    places = np.minimum(wanted, most // needed)
+    best = int(np.argmax(places * np.arange(len(needed), 0, -1)))
+    return int(needed[best]), int(places[best])
 
 
 def _memory(kind: type[np.generic], count: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Batches from files are the same for any number of workers, and after resuming."""
 
 import json
+import multiprocessing
 import pickle
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,23 @@ def test_mixed_batches_depend_neither_on_workers_nor_on_the_cache(data) -> None:
         mixed(mix_block=0)
     with pytest.raises(ValueError, match=r"data\.mix_block=8 is about partners of a mix"):
         data(mix_block=8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_partners_are_decoded_once(data, workers: int) -> None:
+    """Two workers may read a picture at the same moment, which both then do."""
+    read = multiprocessing.get_context("fork").Value("l", 0)
+
+    def counted(index: int) -> np.ndarray:
+        with read.get_lock():
+            read.value += 1
+        return image(index)
+
+    mixed = data(mix={"mosaic": Mosaic(probability=1.0)}, mix_block=14, num_workers=workers)
+    source = mixed.source("train")
+    image, source.image = source.image, counted
+    assert len(epochs(mixed, 1)) == 3  # of four samples, each of four pictures
+    assert read.value <= 14 + (6 if workers else 0)
 
 
 @pytest.mark.parametrize("batch", [3, 14])

@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +73,27 @@ def test_it_takes_no_more_memory_than_its_limit(monkeypatch: pytest.MonkeyPatch)
     assert [seen(nothing, 1), seen(nothing, 1)] == [False, False]
 
 
+def test_a_large_picture_takes_no_room_from_many_small_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("detectors.data.shared_recent.MOST", 600)  # ten of 4 x 5, or a large one
+    recent = SharedRecent(np.array([[4, 5]] * 20 + [[10, 20]]), 100, 1)
+    large = partial(np.ones, (10, 20, 3), np.uint8)
+    assert all((recent.image(20, large) == 1).all() for _ in range(2))
+    assert [[seen(recent, index) for index in range(10)] for _ in range(2)] == [
+        [False] * 10,
+        [True] * 10,
+    ]
+    few = SharedRecent(np.array([[4, 5], [10, 20]]), 100, 1)
+    few.image(1, large)
+    assert (few.image(1, lambda: pytest.fail("read twice")) == 1).all()
+
+
+def test_a_picture_of_another_size_than_it_should_have_is_no_other_picture() -> None:
+    with pytest.raises(ValueError, match="could not broadcast"):
+        SharedRecent(SIZES, 3, 1).image(0, lambda: np.ones((5, 4, 3), np.uint8))
+
+
 def test_many_at_once_see_whole_pictures() -> None:
     """Few places, large pictures and three processes: what is copied is often written to."""
     sizes = np.full((40, 2), 200)
@@ -101,9 +123,11 @@ def test_many_at_once_see_whole_pictures() -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("others", [(2,), (2, 1)])
 def test_what_is_written_to_while_it_is_copied_is_read_anew(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, others: tuple[int, ...]
 ) -> None:
+    """Also where the same picture comes back: the copy may be of what was there between."""
     recent = SharedRecent(SIZES, 1, 1)
     seen(recent, 1)
     locked, entered = recent._locked, []
@@ -113,19 +137,45 @@ def test_what_is_written_to_while_it_is_copied_is_read_anew(
         entered.append(1)
         if len(entered) == 2:
             monkeypatch.setattr(recent, "_locked", locked)
-            recent._keep(2, picture(2))
+            for index in others:
+                recent._keep(index, picture(index))
         return locked()
 
     monkeypatch.setattr(recent, "_locked", late)
     assert not seen(recent, 1)
 
 
+def test_nobody_writes_where_another_one_still_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = SharedRecent(SIZES, 1, 1)
+    view, shown = recent._view, []
+
+    def slow(place: int, index: int) -> np.ndarray:
+        """Another process comes to the same place meanwhile."""
+        monkeypatch.setattr(recent, "_view", view)
+        recent._keep(2, picture(2))
+        shown.append(recent._copied(2))
+        return view(place, index)
+
+    monkeypatch.setattr(recent, "_view", slow)
+    assert not seen(recent, 1)
+    assert shown == [None]
+    assert seen(recent, 1)
+
+
 def test_a_worker_that_dies_with_the_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detectors.data.shared_recent._PATIENCE", 0.1)
     recent = SharedRecent(SIZES, 3, 2)
     seen(recent, 1)
-    in_another(recent._lock.acquire)
+    lock, waits = recent._lock, []
+    in_another(lock.acquire)
+
+    def acquire(timeout: float) -> bool:
+        waits.append(timeout)
+        return lock.acquire(timeout=timeout)
+
+    monkeypatch.setattr(recent, "_lock", SimpleNamespace(acquire=acquire))
     assert [seen(recent, index) for index in (1, 1, 2)] == [False] * 3
+    assert waits == [0.1]
 
 
 def test_elsewhere_each_process_has_its_own() -> None:
