@@ -25,8 +25,8 @@ RECIPES = sorted(EVERY - STAGED - FITTED_RECIPES)
 WINDOWS = {"bccd_fast_rcnn", "fast_rcnn_voc"}  # which look at a file of proposals
 PUBLISHED = [name for name in RECIPES if name.endswith(("_voc", "_coco"))]
 ALIKE = {
-    # The schedule and the pictures of fcos_coco or faster_rcnn_coco; each family takes a step in
-    # tests/test_models.py, and each composition is looked at below.
+    # The schedule and the pictures of fcos_coco, faster_rcnn_coco, cornernet_coco, ssd300_coco or
+    # yolox_coco. The compositions are looked at below, losses of these families elsewhere.
     *("atss_coco", "foveabox_coco", "gfl_coco", "ota_coco", "paa_coco", "faster_rcnn_kl_coco"),
     *("cornernet_squeeze_coco", "ssd512_coco", "yolox_tiny_coco"),
     *(r for r in PUBLISHED if r.replace("_voc", "_coco") in set(PUBLISHED) - {r}),

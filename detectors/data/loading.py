@@ -98,6 +98,11 @@ def _told_plainly(batches: Iterator[Any]) -> Iterator[Any]:
             raise
         last = str(error).rstrip().splitlines()[-1]
         raise type(error)(last.partition(": ")[2]) from error
+    except (ConnectionError, EOFError) as error:
+        raise RuntimeError(
+            "a worker process ended while it handed over a batch: it was killed, or memory ran out "
+            "(see the system's log); lower data.num_workers, or set it to 0 to see its error"
+        ) from error
 
 
 def check_loading(batch_size: int, num_workers: int) -> None:

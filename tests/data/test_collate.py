@@ -139,3 +139,13 @@ def test_a_worker_uses_its_memory_again() -> None:
     process.start()
     process.join(20)
     assert process.exitcode == 0
+
+
+def test_a_worker_that_dies_as_it_hands_over_a_batch_is_told() -> None:
+    class Dying(list):
+        def __getitem__(self, index):
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    loader = Loader(Dying([1, 2]), batch_size=1)
+    with pytest.raises(RuntimeError, match="a worker process ended while it handed over a batch"):
+        next(iter(loader))
