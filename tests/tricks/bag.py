@@ -28,8 +28,8 @@ SIDE = {"yolov1": 256, "ssd300": 300}  # pixels; the others make do with 64
 TWO_STAGES = {  # where their two stages are
     "faster_rcnn": "part.head",
     "cascade_rcnn": "part.head",
-    "iou_net": "part.head.head",
-    "centernet2": "part.head",
+    "iou_net": "part.head",
+    "centernet2": "part.two_stage",
 }
 REGIONS = {  # whose time goes there
     "sampler.count": 32,
