@@ -215,7 +215,10 @@ def _detections(tta: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 def _overlapping(candidates: Candidates, times: int) -> Candidates:
-    """Boxes about a few middles, with scores of their own, for the same priors; more images."""
+    """Boxes about a few middles, with scores of their own, for the same priors; more images.
+
+    Where an IoU is predicted of them, with one of their own as well.
+    """
     draw = torch.Generator().manual_seed(0)
     count, *rows = candidates.boxes.shape[:-1]
     middle = 16 + 32 * torch.randint(0, 2, (count * times, *rows, 2), generator=draw)
@@ -223,7 +226,8 @@ def _overlapping(candidates: Candidates, times: int) -> Candidates:
     half = 6 + 6 * torch.rand(middle.shape, generator=draw)
     crafted = torch.cat([middle - half, middle + half], dim=-1)
     scores = torch.rand(count * times, *candidates.scores.shape[1:], generator=draw)
-    return candidates._replace(boxes=crafted, scores=scores)
+    iou = None if candidates.iou is None else torch.rand(scores.shape[:2], generator=draw)
+    return candidates._replace(boxes=crafted, scores=scores, iou=iou)
 
 
 def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:
