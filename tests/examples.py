@@ -37,14 +37,14 @@ THIN = {  # words for fewer channels and layers, by family, where size=small lea
     "iou_net": [
         "backbone=darknet_thin",
         "part.neck.channels=64",
-        "+part.head.head.region_head.width=64",
-        "+part.head.branch.width=64",
+        "+part.head.region_head.width=64",
+        "+part.localization.branch.width=64",
     ],
     "centernet2": [
         "backbone=darknet_thin",
         "part.neck.channels=64",
         "part.tower.depth=1",
-        "+part.head.region_head.width=64",
+        "+part.two_stage.region_head.width=64",
     ],
     "centernet": ["part.neck.channels=64"],
     "centernet_triplets": ["part.backbone.stacks=1"],

@@ -57,12 +57,12 @@ def takes_two_steps(cfg: DictConfig) -> None:
 
 def thin(cfg: DictConfig) -> None:
     """Fewer channels, regions and candidates than are published, where size=small leaves them."""
-    neck, head, postprocess = cfg.part.neck, cfg.part.head, cfg.part.postprocess
+    neck, postprocess = cfg.part.neck, cfg.part.postprocess
     if "per_level" in postprocess:
         postprocess.per_level = 100  # soft-NMS goes through them one by one
     if isinstance(neck.get("channels"), int):
         neck.channels = 64
-    for one in (head, head.get("head", {})):
+    for one in (cfg.part.get(slot, {}) for slot in ("head", "two_stage", "localization")):
         for key in {"train_proposals", "test_proposals"} & set(one):
             if one[key] is not None:
                 one[key].update({"per_level": 200, "detections": 100})

@@ -32,8 +32,8 @@ Each file `conf/trick/NAME.yaml` says what the trick is, where its numbers come 
 was published. The words beside a trick are needed with every family.
 
 Assigners have a group of their own: `assigner=atss`, `sim_ota`, `ota` and `paa` work with every
-family. In Faster R-CNN and Cascade R-CNN they assign the proposals; the last three then need
-`part.assigner.score`.
+family. Where a second stage follows they assign the proposals; in Faster R-CNN, Cascade R-CNN and
+IoU-Net the last three then need `part.assigner.score`.
 """
 
 

@@ -27,9 +27,8 @@ def with_proposals(cfg: DictConfig) -> DictConfig:
         found = cfg.copy()
         OmegaConf.update(found, OWN, None)
         return found
-    head = OmegaConf.select(cfg, "part.head")
-    raw: Any = {} if head is None else OmegaConf.to_container(head, resolve=False)
-    places = list(_second_stages(raw, "part.head"))
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    places = list(_second_stages(raw.get("part"), "part"))
     if not places:
         raise ValueError(
             f"data.proposals={file}: this model has no second stage that would look at them: "
@@ -43,7 +42,7 @@ def with_proposals(cfg: DictConfig) -> DictConfig:
         if OmegaConf.select(found, f"{place}.joint_score") is not None:
             raise ValueError(
                 f"data.proposals={file}: this model multiplies its scores by those of its first "
-                "stage, and proposals of a file have none: set part.head.joint_score=null"
+                f"stage, and proposals of a file have none: set {place}.joint_score=null"
             )
     return found
 

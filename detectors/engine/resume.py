@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +111,8 @@ def differences(cfg: DictConfig, stored: Any) -> dict[str, tuple[Any, Any]]:
     """Old and new values by the keys in which a stored config and this one differ.
 
     A key that only refers to another one which differs is left out, and so is one that the stored
-    config lacks where it repeats the default of its constructor.
+    config lacks where it repeats the default of its constructor, and one of `part` through which
+    nothing else differs: it is there only to be referred to, and may have stood elsewhere.
     """
     written: Any = OmegaConf.to_container(cfg, resolve=False)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
@@ -122,7 +123,13 @@ def differences(cfg: DictConfig, stored: Any) -> dict[str, tuple[Any, Any]]:
         for key, pair in pairs.items()
         if pair[0] != pair[1] and not (pair[0] is _ABSENT and _is_default(resolved, key, pair[1]))
     }
-    return {k: pair for k, pair in differing.items() if _origin(written, k) not in differing}
+    shown = {key for key in differing if not _within(key, ("part",))}
+    shown |= {origin for key in shown for origin in _origins(written, key)}
+    return {
+        key: pair
+        for key, pair in differing.items()
+        if key in shown and _origin(written, key) not in differing
+    }
 
 
 def _is_default(resolved: Any, key: str, value: Any) -> bool:
@@ -130,6 +137,14 @@ def _is_default(resolved: Any, key: str, value: Any) -> bool:
     outer, _, last = key.rpartition(".")
     node = found(resolved, outer) if outer else {}
     return isinstance(node, Mapping) and defaults(node).get(last, _ABSENT) == value
+
+
+def _origins(written: Any, key: str) -> Iterator[str]:
+    """The key that a key refers to, the one that this refers to, and so on."""
+    origin = _origin(written, key)
+    while origin is not None:
+        yield origin
+        origin = _origin(written, origin)
 
 
 def _origin(written: Any, key: str) -> str | None:

@@ -58,7 +58,7 @@ def check_suppression(detector: Detector, suppression: bool) -> None:
         if suppression and isinstance(module, Refinement):
             raise ValueError(
                 f"{name}: refinement by a gradient cannot be exported: write the candidates with "
-                "suppression=false, or train with part.head.refinement=null"
+                "suppression=false, or train with part.localization.refinement=null"
             )
 
 

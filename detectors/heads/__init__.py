@@ -1,6 +1,7 @@
 """Heads turn feature levels into losses and candidates; with the contracts of their parts."""
 
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from torch import Tensor, nn
@@ -77,6 +78,13 @@ class Tower(nn.Module, ABC):
         tuple[int, int] | None, "the one (height, width) of images it takes; None if it takes any"
     ] = None
     one_cell: Annotated[bool, "whether it makes one cell of each level, whatever its size"] = False
+    # As `lacking` of coders.
+    lacking = MappingProxyType(
+        {
+            "quality": "it has one or none, whatever is said: choose tower=shared or "
+            "shared_quality, or leave the trick out"
+        }
+    )
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> list[Maps]:

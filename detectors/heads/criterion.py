@@ -39,8 +39,9 @@ class Criterion(nn.Module):
         mining: which priors count; all of them if None.
 
     Raises:
-        ValueError: a part breaks its contract, a weight is for a term that is not there, a term has
-            no normaliser, or there is a mining beside a term that selects by itself.
+        ValueError: a part breaks its contract, a weight is for a term that is not there or for
+            other classes, a term has no normaliser, or there is a mining beside a term that selects
+            by itself.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Criterion(nn.Module):
         self.losses = nn.ModuleDict(present(losses))
         self.normalizers = _by_term(loss_normalizer, list(self.losses))
         self.alike = _alike(present(losses), self.normalizers)
-        self.loss_weights = _modules(loss_weights or {}, list(self.losses))
+        self.loss_weights = _modules(loss_weights or {}, list(self.losses), num_classes)
         self.mining = mining
         if mining is not None:
             check_contract(mining, Mining)
@@ -213,15 +214,33 @@ def _alike(losses: dict[str, LossTerm], normalizers: dict[str, LossNormalizer]) 
     return list(groups.values())
 
 
-def _modules(weights: LossWeights, terms: list[str]) -> nn.ModuleDict:
-    """The weights of each term; most have none."""
+def _modules(weights: LossWeights, terms: list[str], num_classes: int) -> nn.ModuleDict:
+    """The weights of each term; most have none.
+
+    Raises:
+        ValueError: one breaks its contract, is for a term that is not there, or for other classes.
+    """
     unknown = [f"{name}.{'/'.join(weights[name])}" for name in weights if name not in terms]
     if unknown:
         raise ValueError(
             f"part.loss_weights.{unknown[0]} is for a loss term {unknown[0].split('.')[0]!r}, "
             f"but there are only {', '.join(terms)}"
         )
+    for name, named in weights.items():
+        for weight in named.values():
+            check_contract(weight, LossWeight)
+            _check_classes(weight, name, num_classes)
     return nn.ModuleDict({name: nn.ModuleList(weights.get(name, {}).values()) for name in terms})
+
+
+def _check_classes(weight: LossWeight, term: str, num_classes: int) -> None:
+    """Refuse weights of classes that the predictions do not have, as where all are "object"."""
+    if weight.classes not in (None, num_classes):
+        raise ValueError(
+            f"part.loss_weights.{term}: {type(weight).__name__} tells {weight.classes} classes "
+            f"apart, but the head that it weighs predicts {num_classes}: leave it out, or give it "
+            "to a stage that predicts the classes"
+        )
 
 
 def _check_mining(mining: Mining | None, losses: dict[str, LossTerm]) -> None:

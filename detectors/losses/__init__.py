@@ -42,6 +42,8 @@ class LossTerm(nn.Module, ABC):
 class LossWeight(nn.Module, ABC):
     """What the costs of each prior are multiplied by."""
 
+    classes: Annotated[int | None, "how many classes it tells apart; None if it tells none"] = None
+
     @abstractmethod
     def forward(self, matched: Matched) -> Tensor:
         """Factors [B, N], float32, without gradient."""

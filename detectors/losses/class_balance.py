@@ -31,7 +31,7 @@ class ClassBalancedWeight(Counting, LossWeight):
         super().__init__()
         if not 0 <= beta < 1:
             raise ValueError(f"found beta={beta}, expected 0 <= beta < 1, such as 0.999")
-        self.beta = beta
+        self.beta, self.classes = beta, num_classes
         self.register_buffer("weights", torch.ones(num_classes), persistent=False)
 
     def count(self, objects: Tensor) -> None:

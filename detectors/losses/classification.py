@@ -1,5 +1,7 @@
 """Loss terms on class logits: what each prior costs, [B, N]."""
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -125,6 +127,15 @@ class Focal(LossTerm):
         return (affirmed + denied).sum(-1)
 
 
+# As `lacking` of coders.
+_OF_HEAT = MappingProxyType(
+    {
+        "smoothing": "its targets are a heat map, which lies between 0 and 1 already: choose "
+        "another class loss, such as class_loss=focal, or leave the trick out"
+    }
+)
+
+
 class GaussianFocal(LossTerm):
     """Penalty-reduced focal loss on a heat map (CenterNet, eq. 1; CornerNet, eq. 1).
 
@@ -139,6 +150,7 @@ class GaussianFocal(LossTerm):
     """
 
     counts = "peaks"
+    lacking = _OF_HEAT
 
     def __init__(self, alpha: Weight = 2.0, beta: Weight = 4.0, weight: Positive = 1.0) -> None:
         super().__init__()
@@ -168,6 +180,8 @@ class HeatmapFocal(LossTerm):
         trust: the rest costs nothing from this p on, for it may be an object without annotation.
         weight: of the whole term.
     """
+
+    lacking = _OF_HEAT
 
     def __init__(
         self,

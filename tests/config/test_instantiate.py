@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -49,11 +51,27 @@ def test_misspelt_key_of_a_partial_is_named_with_its_place() -> None:
         check_node({"neck": partial}, "model")
 
 
-@pytest.mark.parametrize("coder", ["Delta", "Distance", "CenterOffset", "YoloV1"])
-def test_a_key_that_a_part_has_a_reason_to_lack_is_refused_with_the_reason(coder: str) -> None:
-    told = rf"head\.coder\.reach: detectors\.coders\.{coder} has no .*reach.* centres.* coder=yolo"
+CLASSES = "detectors.losses.classification"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "reason"),
+    [
+        *(
+            (f"detectors.coders.{coder}", "reach", "centres.* coder=yolo")
+            for coder in ("Delta", "Distance", "CenterOffset", "YoloV1")
+        ),
+        (f"{CLASSES}.GaussianFocal", "smoothing", "a heat map.* class_loss=focal"),
+        (f"{CLASSES}.HeatmapFocal", "smoothing", "a heat map.* class_loss=focal"),
+        ("detectors.heads.towers.BoxTower", "quality", "one or none.* tower=shared"),
+    ],
+)
+def test_a_key_that_a_part_has_a_reason_to_lack_is_refused_with_the_reason(
+    part: str, key: str, reason: str
+) -> None:
+    told = rf"head\.own\.{key}: {re.escape(part)} has no parameter '{key}': .*{reason}"
     with pytest.raises(ValueError, match=told):
-        check_node({"coder": {"_target_": f"detectors.coders.{coder}", "reach": 0.8}}, "head")
+        check_node({"own": {"_target_": part, "_partial_": True, key: 0}}, "head")
 
 
 def test_what_a_constructor_lacks_is_named_with_its_place() -> None:

@@ -106,6 +106,15 @@ def test_a_new_argument_at_its_default_is_no_difference(first: DictConfig) -> No
     assert list(found) == ["data.min_objects"]
 
 
+def test_a_part_that_stood_elsewhere_is_no_difference(first: DictConfig) -> None:
+    older = with_links(first)
+    older["part"]["elsewhere"] = {"outer": {"inner": older["part"].pop("head")}}
+    older["model"]["head"] = "${part.elsewhere.outer.inner}"
+    assert differences(first, older) == {}
+    older["part"]["elsewhere"]["outer"]["inner"]["sampler"]["count"] = 3
+    assert "part.head.sampler.count" in differences(first, older)
+
+
 def test_a_model_is_compared_without_the_rest(first: DictConfig, file: Path) -> None:
     content = torch.load(file, weights_only=True)
     check_model(changed(first, seed=3, part__backbone__pretrained=True), content, file)

@@ -19,7 +19,7 @@ FAMILIES = ("yolov1", "yolov2", "yolov3", "yolov4", "ssd300", "retinanet", "fast
 WORDS = {
     # Soft-NMS is not exported, and of random corners few are of one class.
     "cornernet": ["postprocess=nms", "part.head.head.grouping.most=1600"],
-    "iou_net": ["part.head.refinement=null"],  # which needs a gradient
+    "iou_net": ["part.localization.refinement=null"],  # which needs a gradient
 }
 
 

@@ -15,7 +15,7 @@ from tests.examples import targets
 WORDS = [
     "size=small",
     "part.neck.channels=16",
-    "+part.head.region_head.width=16",
+    "+part.two_stage.region_head.width=16",
     "part.tower.depth=1",
 ]
 NORM = "part.tower.norm=null"
@@ -62,13 +62,20 @@ def test_any_dense_head_proposes_and_the_scores_are_one(proposer: str, family: s
 
 
 def test_without_a_joint_score_the_second_stage_scores_alone() -> None:
-    detector = built("centernet2", "centernet2_f", "part.head.joint_score=null")
+    detector = built("centernet2", "centernet2_f", "part.two_stage.joint_score=null")
     with torch.no_grad():
         output = detector.head(detector.features(IMAGES), FRAMES)
         found = detector.head.detect(output)
     expected = output.looks[0].predictions.logits.softmax(-1)[..., 1:]
     real = output.looks[0].regions.valid
     torch.testing.assert_close(found.scores[real], expected[real])
+
+
+def test_a_trick_that_adds_a_loss_adds_it_to_the_proposals() -> None:
+    head = built("centernet2", "centernet2", "trick=[closing_l1]").head
+    assert list(head.proposal_head.criterion.losses) == ["class", "box", "l1"]
+    for criterion in (head.criterion, *(stage.criterion for stage in head.later.values())):
+        assert list(criterion.losses) == ["class", "box"]
 
 
 def test_later_looks_keep_the_regions_of_the_first() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from detectors.coders import Delta
 from detectors.heads.criterion import Criterion
 from detectors.losses import LossTerm, LossWeight, Mining
+from detectors.losses.class_balance import ClassBalancedWeight
 from detectors.losses.mining import HardNegativeCrossEntropy
 from detectors.losses.reduction import per_batch_counted
 from detectors.structures import Assignment, Matched
@@ -66,6 +67,14 @@ def test_factors_multiply_their_term_alone() -> None:
 def test_a_factor_without_its_term_is_refused() -> None:
     with pytest.raises(ValueError, match=r"part\.loss_weights\.quality\.place.*class, box"):
         _losses(loss_weights={"quality": {"place": Place()}})
+
+
+def test_weights_of_classes_that_are_not_predicted_are_refused() -> None:
+    terms, weights = {"class": Cost(1.0)}, {"class": {"balance": ClassBalancedWeight(3, beta=0.9)}}
+    Criterion(3, Delta(), terms, per_batch_counted, weights)
+    told = r"part\.loss_weights\.class: ClassBalancedWeight tells 3 classes apart.* predicts 1: "
+    with pytest.raises(ValueError, match=told):
+        Criterion(1, Delta(), terms, per_batch_counted, weights)
 
 
 def test_a_selection_beside_a_term_that_selects_is_refused() -> None:

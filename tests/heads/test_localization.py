@@ -128,10 +128,10 @@ def test_refinement_is_its_algorithm_box_by_box(sharpness: float) -> None:
 WORDS = [
     "size=small",
     "part.neck.channels=16",
-    "+part.head.head.region_head.width=16",
-    "+part.head.branch.width=16",
+    "+part.head.region_head.width=16",
+    "+part.localization.branch.width=16",
     "part.postprocess.score_threshold=0.0",
-    *(f"part.head.head.{when}_proposals.{key}=60" for when in ("train", "test")
+    *(f"part.head.{when}_proposals.{key}=60" for when in ("train", "test")
       for key in ("per_level", "detections")),
 ]  # fmt: skip
 
@@ -160,6 +160,11 @@ def test_the_branch_learns_the_iou_of_the_boxes_of_its_class(detector: Detector)
         costs.append(error**2 / 2 if error < 1 else error - 0.5)
     assert output.jittered.valid.sum() == 32
     torch.testing.assert_close(found, torch.stack(costs).mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_trick_that_adds_a_loss_adds_it_to_the_head_inside() -> None:
+    head = detectors.build("iou_net", [*WORDS, "trick=[closing_l1]"], num_classes=3).head
+    assert list(head.head.criterion.losses) == ["class", "box", "l1"]
 
 
 def test_the_branch_costs_nothing_without_objects(detector: Detector) -> None:

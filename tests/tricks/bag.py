@@ -28,8 +28,8 @@ SIDE = {"yolov1": 256, "ssd300": 300}  # pixels; the others make do with 64
 TWO_STAGES = {  # where their two stages are
     "faster_rcnn": "part.head",
     "cascade_rcnn": "part.head",
-    "iou_net": "part.head.head",
-    "centernet2": "part.head",
+    "iou_net": "part.head",
+    "centernet2": "part.two_stage",
 }
 REGIONS = {  # whose time goes there
     "sampler.count": 32,
@@ -205,7 +205,8 @@ def _losses(detector: Any, batch: Batch) -> dict[str, Tensor]:
 def _detections(tta: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
     """As evaluations ask for them; of as many boxes that overlap in all degrees, too."""
     candidates = detector.eval().candidates(batch.images, batch.frames)
-    times = -(-1000 // candidates.boxes.shape[1])  # images, where one has few priors
+    rows = candidates.boxes.shape[1]
+    times = -(-(1000 if rows > 10 else 4000) // rows)  # images: of a few boxes fewer overlap
     frames = batch.frames.repeat(times, 1)
     found = {
         "own": (tta(detector) if tta else detector)(batch.images, batch.frames),
@@ -215,7 +216,10 @@ def _detections(tta: Any, detector: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 def _overlapping(candidates: Candidates, times: int) -> Candidates:
-    """Boxes about a few middles, with scores of their own, for the same priors; more images."""
+    """Boxes about a few middles, with scores of their own, for the same priors; more images.
+
+    Where an IoU is predicted of them, with one of their own as well.
+    """
     draw = torch.Generator().manual_seed(0)
     count, *rows = candidates.boxes.shape[:-1]
     middle = 16 + 32 * torch.randint(0, 2, (count * times, *rows, 2), generator=draw)
@@ -223,7 +227,8 @@ def _overlapping(candidates: Candidates, times: int) -> Candidates:
     half = 6 + 6 * torch.rand(middle.shape, generator=draw)
     crafted = torch.cat([middle - half, middle + half], dim=-1)
     scores = torch.rand(count * times, *candidates.scores.shape[1:], generator=draw)
-    return candidates._replace(boxes=crafted, scores=scores)
+    iou = None if candidates.iou is None else torch.rand(scores.shape[:2], generator=draw)
+    return candidates._replace(boxes=crafted, scores=scores, iou=iou)
 
 
 def trained_weights(cfg: DictConfig, steps: int = 2) -> dict[str, Tensor]:
