@@ -94,6 +94,17 @@ RECIPES = {
             SHAPES,
         ],
     ),
+    "efficientdet_d0": Recipe(
+        steps=120,
+        rate=3e-3,
+        words=[
+            STEADY,
+            "backbone=darknet_thin",
+            "part.neck.repeats=1",
+            "part.tower.depth=2",
+            "part.priors.scale=2.0",
+        ],
+    ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
