@@ -233,7 +233,9 @@ def of_two_processes(folder: Path) -> "subprocess.CompletedProcess[str]":
     words = [*BASE, "seed=1", "trainer.devices=2", "hydra.run.dir=run", "ckpt_path=last"]
     callback = "+callback.leaves={_target_: leaves.Leaves}"
     command = [sys.executable, "-m", "detectors", "train", *words, callback]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=1200
+    )
 
 
 def test_two_processes_of_a_run_write_one_record_and_go_on_as_if_they_had_never_left(
