@@ -34,6 +34,7 @@ class Recipe(NamedTuple):
 SLIM = ["part.neck.channels=64", "part.tower.depth=2"]
 FEW = "{per_level: 200, detections: 100}"
 SMALLER = "part.priors.sizes=[[10],[20],[40],[80],[160]]"
+SMALLEST = "part.priors.sizes=[[8],[16],[32],[64],[128]]"
 SHAPES = "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]"
 SQUARES = "part.priors.shapes=[[[16,16]],[[32,32]],[[64,64]],[[128,128]],[[256,256]]]"
 STEADY = "norm=batch"  # darknet's running statistics take 500 steps to arrive
@@ -43,6 +44,12 @@ def few(stages: str) -> list[str]:
     """Words for few regions between the two stages that lie there."""
     proposals = [f"{stages}.{which}_proposals={FEW}" for which in ("train", "test")]
     return [*proposals, f"{stages}.sampler.count=64"]
+
+
+def thin(stages: str) -> list[str]:
+    """Words for a thin network with the two stages that lie there."""
+    network = ["backbone=darknet_thin", *SLIM[:1]]
+    return [*network, *few(stages), f"+{stages}.region_head.width=256"]
 
 
 RECIPES = {
@@ -87,9 +94,32 @@ RECIPES = {
             SHAPES,
         ],
     ),
+    "efficientdet_d0": Recipe(
+        steps=120,
+        rate=3e-3,
+        words=[
+            STEADY,
+            "backbone=darknet_thin",
+            "part.neck.repeats=1",
+            "part.tower.depth=2",
+            "part.priors.scale=2.0",
+        ],
+    ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
+    "cascade_rcnn": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),
+    "iou_net": Recipe(
+        steps=100,
+        rate=2e-3,
+        words=[
+            *thin("part.head.head"),
+            SMALLEST,
+            "+part.head.branch.width=256",
+            "part.head.jitter.count=4",
+        ],
+        side=160,
+    ),
 }
 
 

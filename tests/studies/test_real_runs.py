@@ -15,7 +15,17 @@ from typing import Any
 import pytest
 
 from detectors.studies.store import read_record
-from tests.studies.real import BASE, ended, runs, study, unlike, write_study
+from tests.studies.real import (
+    BASE,
+    EQUAL,
+    RECORD_MAY_DIFFER,
+    differing,
+    ended,
+    runs,
+    study,
+    unlike,
+    write_study,
+)
 from tests.studies.test_execute import children, gone
 
 pytestmark = pytest.mark.slow
@@ -202,22 +212,63 @@ def test_seconds_are_held_equal_and_test_pictures_measure(tmp_path: Path) -> Non
         assert "test/AP" in json.loads((run / "metrics.json").read_text())
 
 
-def test_two_processes_of_a_run_write_one_record(tmp_path: Path) -> None:
+LEAVES = '''
+"""Ends a run within its second epoch, unless it is there again."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback
+
+
+class Leaves(Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 3 and not Path("again").exists():
+            raise KeyError("a callback of mine broke")
+'''
+
+
+def of_two_processes(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """A training that goes on from the checkpoint that may be there; it leaves once."""
+    (folder / "leaves.py").write_text(LEAVES)
+    words = [*BASE, "seed=1", "trainer.devices=2", "hydra.run.dir=run", "ckpt_path=last"]
+    callback = "+callback.leaves={_target_: leaves.Leaves}"
+    command = [sys.executable, "-m", "detectors", "train", *words, callback]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=1200
+    )
+
+
+def test_two_processes_of_a_run_write_one_record_and_go_on_as_if_they_had_never_left(
+    tmp_path: Path,
+) -> None:
     """Each takes a batch of two; all eight pictures are seen in each epoch."""
-    words = [*BASE, "seed=1", "trainer.devices=2", "hydra.run.dir=run"]
-    command = [sys.executable, "-m", "detectors", "train", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    unbroken.mkdir()
+    (unbroken / "again").touch()
+    done = of_two_processes(unbroken)
     assert done.returncode == 0, done.stderr[-3000:]
-    record = read_record(tmp_path / "run")
+    record = read_record(unbroken / "run")
     assert (record["state"], record["devices"]) == ("done", 2)
     assert (record["images_seen"], record["steps"], record["epochs"]) == (24, 6, 3)
     assert record["data"]["images"] == 8
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    found = json.loads((unbroken / "run" / "metrics.json").read_text())
     assert {f"val/{name}": value for name, value in record["metrics"].items()} == found
-    truth = json.loads((tmp_path / "run" / "truth.json").read_text())
+    truth = json.loads((unbroken / "run" / "truth.json").read_text())
     assert len(truth["images"]) == 8
-    assert not list(tmp_path.rglob(".*.part"))
-    assert len(list(tmp_path.rglob("run.json"))) == 1
+    assert not list(unbroken.rglob(".*.part"))
+    assert len(list(unbroken.rglob("run.json"))) == 1
+
+    broken.mkdir()
+    assert of_two_processes(broken).returncode == 1
+    assert read_record(broken / "run")["state"] == "failed"
+    (broken / "again").touch()
+    done = of_two_processes(broken)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming from" in (broken / "run" / "log.txt").read_text()
+    for name in EQUAL:
+        assert (broken / "run" / name).read_bytes() == (unbroken / "run" / name).read_bytes(), name
+    one, other = (folder / "run" / "run.json" for folder in (unbroken, broken))
+    assert differing(one, other, RECORD_MAY_DIFFER) == []
 
 
 BROKEN = '''
