@@ -113,10 +113,10 @@ RECIPES = {
         steps=100,
         rate=2e-3,
         words=[
-            *thin("part.head.head"),
+            *thin("part.head"),
             SMALLEST,
-            "+part.head.branch.width=256",
-            "part.head.jitter.count=4",
+            "+part.localization.branch.width=256",
+            "part.localization.jitter.count=4",
         ],
         side=160,
     ),
