@@ -1,5 +1,6 @@
 """Keeps the pictures that workers have read lately in memory that they share."""
 
+import logging
 import mmap
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from detectors.data.recent import MOST, Recent
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 5.0  # seconds for a lock that is held for microseconds
 _NOWHERE = -1
@@ -107,6 +110,8 @@ class SharedRecent:
     def _locked(self) -> Iterator[bool]:
         """Whether the lock could be had, which is held inside."""
         held = not self._alone and self._lock.acquire(timeout=_PATIENCE)
+        if not held and not self._alone:
+            _log.warning("a worker reads for itself: pictures are locked by one that may have died")
         self._alone = not held
         try:
             yield held

@@ -159,7 +159,9 @@ def test_nobody_writes_where_another_one_still_writes(monkeypatch: pytest.Monkey
     assert seen(recent, 1)
 
 
-def test_a_worker_that_dies_with_the_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_with_the_lock_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("detectors.data.shared_recent._PATIENCE", 0.1)
     recent = SharedRecent(SIZES, 3, 2)
     seen(recent, 1)
@@ -173,6 +175,7 @@ def test_a_worker_that_dies_with_the_lock_stops_nobody(monkeypatch: pytest.Monke
     monkeypatch.setattr(recent, "_lock", SimpleNamespace(acquire=acquire))
     assert [seen(recent, index) for index in (1, 1, 2)] == [False] * 3
     assert waits == [0.1]
+    assert caplog.text.count("a worker reads for itself") == 1
 
 
 def test_elsewhere_each_process_has_its_own() -> None:
