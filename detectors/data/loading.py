@@ -1,9 +1,7 @@
 """Settings that all loaders share: batches, worker processes and memory."""
 
 import atexit
-import ctypes
 import signal
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +12,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
+from detectors.data.allocator import keep_freed_memory
 from detectors.data.collate import parcel
 from detectors.data.ranges import check, whole
 
@@ -149,20 +148,7 @@ def on_their_way(pictures: int, batch_size: int, num_workers: int, pixels: int) 
     return {what: ready * pixels * 3}
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_KEPT, _LARGE = 2**28, 2**26  # bytes that a worker keeps at most, and of a block it gives back
-
-
-def _keep_freed_memory() -> None:
-    """Lets the allocator use the memory of a batch for the next one, where it is that of glibc.
-
-    It would give blocks of that size back to the system, which clears each page of a new one: an
-    eighth of a worker's time.
-    """
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if adjust is not None:
-        adjust(_M_MMAP_THRESHOLD, _LARGE)
-        adjust(_M_TRIM_THRESHOLD, _KEPT)
+KEPT, LARGEST = 2**28, 2**26  # bytes of freed memory, and of a block of it, that a worker keeps
 
 
 def begin_worker(worker: int) -> None:
@@ -172,6 +158,6 @@ def begin_worker(worker: int) -> None:
     that it ends: they take no notice of Ctrl+C, nor of the first SIGTERM.
     """
     cv2.setNumThreads(0)
-    _keep_freed_memory()
+    keep_freed_memory(KEPT, LARGEST)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

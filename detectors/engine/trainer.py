@@ -25,6 +25,7 @@ from detectors.config.instantiate import instantiate
 from detectors.config.links import with_links
 from detectors.config.spelling import did_you_mean
 from detectors.config.values import check_value
+from detectors.data.allocator import keep_freed_memory
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector, sketch
 from detectors.engine.checkpoint_files import CheckpointFiles
@@ -106,6 +107,8 @@ def trainer(
         if isinstance(callback, LastCheckpoint):
             callback.minutes = checkpoint_minutes
     accelerator = accelerator_of(device)
+    if accelerator == "cpu":
+        keep_freed_memory()
     given = {
         "accelerator": accelerator,
         "precision": number_format(precision, accelerator),
