@@ -1,7 +1,7 @@
 """Trains, validates and checkpoints any detector: the LightningModule of detection."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule
@@ -18,7 +18,7 @@ from detectors.epoch_means import EpochMeans, numbers_due
 from detectors.fused_steps import FusedSteps
 from detectors.metrics import COCO_AND_VOC, DetectionMetric, Scores
 from detectors.random_streams import torch_seed
-from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch
+from detectors.structures import CHECKPOINT_FORMAT, Annotations, Batch, Detections
 from detectors.tricks import BatchTrick
 
 GRAPHS = 8  # of a canvas, for the numbers of rows that padded targets have
@@ -36,6 +36,7 @@ class LitDetector(FusedSteps):
             every checkpoint.
         channels_last: keep images and weights in the layout that convolutions are fastest in.
         compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
+            "all": what is validated while training is a graph, too, of each number of pictures.
         batch_tricks: change a batch on the device, one after the other, before its loss.
         tta: `(detector) -> module` that is evaluated in its place, one of `detectors.tta`.
         metrics: what evaluations report, by name; the numbers of each are logged as "val/NUMBER".
@@ -49,7 +50,7 @@ class LitDetector(FusedSteps):
         seed: int = 0,
         config: dict[str, Any] | None = None,
         channels_last: bool = True,
-        compiled: bool = False,
+        compiled: bool | Literal["all"] = False,
         batch_tricks: Mapping[str, BatchTrick] | None = None,
         tta: Callable[[Detector], nn.Module] | None = None,
         metrics: Mapping[str, Scores] = COCO_AND_VOC,
@@ -60,7 +61,8 @@ class LitDetector(FusedSteps):
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
-        self.clock, self.means = Clock(compiled), EpochMeans()
+        self.clock, self.means = Clock(bool(compiled)), EpochMeans()
+        self.detect: Callable[..., Detections] | None = None  # what takes the place of the detector
         self.metrics = dict(metrics)
         self.evaluations: dict[str, DetectionMetric] = {}  # no parts of the module: never averaged
 
@@ -85,6 +87,11 @@ class LitDetector(FusedSteps):
             torch.compiler.reset()  # graphs of earlier jobs would count against the limit
             self.loss = torch.compile(self.loss, dynamic=False)
             allow_graphs(GRAPHS * len(self.trainer.datamodule.canvases()))  # type: ignore[attr-defined]
+        if self.compiled == "all":
+            self.detect = torch.compile(self.detector.forward, dynamic=False)
+
+    def on_fit_end(self) -> None:
+        self.detect = None  # an evaluation after the training is that of `detectors evaluate`
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
@@ -123,7 +130,8 @@ class LitDetector(FusedSteps):
         """`detections` of the batch, already given to the metrics; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
         # Made anew, because a part of this module would be averaged and saved a second time.
-        asked = self.detector if self.tta is None else self.tta(self.detector)
+        whole = self.detector if self.tta is None else self.tta(self.detector)
+        asked = self.detect or whole
         detections = asked(images, *batch.places)
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}

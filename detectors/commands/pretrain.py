@@ -31,8 +31,10 @@ def main(cfg: DictConfig) -> float:
     """Train as the config says, write `backbone.pt`; the value of `objective`."""
     overrides = list(HydraConfig.get().overrides.task)
     check_data(cfg, DETECTION, "boxes, not a class for each picture; use data=imagefolder")
-    if cfg.compile == AUTO:
-        raise ValueError("compile=auto is for `detectors train`: say compile=true or false")
+    if cfg.compile in (AUTO, "all"):
+        raise ValueError(
+            f"compile={cfg.compile} is for `detectors train`: say compile=true or false"
+        )
     cfg = configured_job(cfg)
     resumed = resumed_from(cfg, Path(cfg.run_dir))
     module, data, trainer = assemble(cfg)

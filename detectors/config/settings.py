@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "device": Device,
     "precision": Precision,
     "channels_last": bool,
-    "compile": bool | Literal["auto"],
+    "compile": bool | Literal["auto", "all"],
     "weights": str | None,
     "weights_classes": Count | None,
     "clustering": Part | None,

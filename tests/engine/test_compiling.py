@@ -165,12 +165,43 @@ def test_a_resumed_run_is_compiled_or_not_as_it_began(
     assert "compile: false" in (tmp_path / "run" / "config.yaml").read_text()
 
 
-def test_pretraining_has_to_say_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("how", "compiled"), [("true", []), ("all", [4, 2])])
+def test_validation_is_one_graph_for_each_number_of_pictures_where_all_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str, compiled: list[int]
+) -> None:
+    graphs, compile_, pictures = CompileCounter(), torch.compile, list[int]()
+
+    def counted(function: Any, dynamic: bool) -> Any:
+        if function.__name__ != "forward":
+            return function  # the loss
+        seen = compile_(function, dynamic=dynamic, fullgraph=True, backend=graphs)
+        return lambda images, *places: pictures.append(len(images)) or seen(images, *places)
+
+    monkeypatch.setattr(torch, "compile", counted)
+    words = [word for word in WORDS if word != "data.val.count=3"] + ["data.val.count=6"]
+    words += [f"run_dir={tmp_path}", f"compile={how}", "trainer.max_epochs=2"]
+    words += ["trainer.limit_train_batches=1", "trainer.num_sanity_val_steps=0"]
+    module, data, trainer = assemble(configured(words, "train", compose(words)))
+    trainer.fit(module, data)
+    assert pictures == 2 * compiled
+    assert graphs.frame_count == len(compiled)
+    trainer.validate(module, data, verbose=False)
+    assert pictures == 2 * compiled
+
+
+def test_an_augmented_evaluation_is_not_compiled(tmp_path: Path) -> None:
+    words = [*WORDS, f"run_dir={tmp_path}", "compile=all", "tta=flip"]
+    with pytest.raises(ValueError, match=r"compile=all: .* say compile=true"):
+        assemble(configured(words, "train", compose(words)))
+
+
+@pytest.mark.parametrize("how", ["auto", "all"])
+def test_pretraining_knows_neither(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["detectors", "pretrain", "compile=auto"])
+    monkeypatch.setattr(sys, "argv", ["detectors", "pretrain", f"compile={how}"])
     with pytest.raises(SystemExit):
         main()
     GlobalHydra.instance().clear()
-    assert "compile=auto is for `detectors train`: say compile=true" in capsys.readouterr().err
+    assert f"compile={how} is for `detectors train`: say compile=true" in capsys.readouterr().err
