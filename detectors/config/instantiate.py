@@ -60,9 +60,19 @@ def made(node: Any, place: str, **arguments: object) -> Any:
         for name, child in node.items():
             check_value(f"{place}.{name}", child, Callable)
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+        return hydra.utils.instantiate(_Owned(node), _convert_="all", **arguments)
     except HydraException as error:
         raise ValueError(_told(place, error)) from error
+
+
+class _Owned(DictConfig):
+    """A config that nobody else has: Hydra would copy it, in a third of the time, and change that."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__(content, flags={"allow_objects": True})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Owned":
+        return self
 
 
 def _told(key: str, error: HydraException) -> str:

@@ -66,8 +66,9 @@ def _copy_state(old: nn.BatchNorm2d, new: nn.Module) -> None:
     if getattr(new, "eps", None) == DEFAULT_EPS:
         new.eps = old.eps  # type: ignore[assignment]
     state, wanted = old.state_dict(), new.state_dict()
-    shared = {k: v for k, v in state.items() if k in wanted and v.shape == wanted[k].shape}
-    new.load_state_dict(shared, strict=False)
+    for name in state.keys() & wanted.keys():
+        if state[name].shape == wanted[name].shape:
+            wanted[name].copy_(state[name])
     new.requires_grad_(all(parameter.requires_grad for parameter in old.parameters()))
 
 

@@ -77,10 +77,10 @@ def source_of(cfg: DictConfig) -> str | None:
 
 def random_model(cfg: DictConfig) -> nn.Module:
     """The model of a config with random weights; no file and no hub is asked."""
-    plain = cfg.copy()
-    for key, off in {HUB: False, BACKBONE: None}.items():
-        if OmegaConf.select(plain, key) is not None:
-            OmegaConf.update(plain, key, off)
+    named = [key for key in (HUB, BACKBONE) if OmegaConf.select(cfg, key) not in (None, False)]
+    plain = cfg.copy() if named else cfg  # a fifth of the time
+    for key in named:
+        OmegaConf.update(plain, key, False if key == HUB else None)
     return _model(plain)
 
 
