@@ -115,6 +115,7 @@ def test_every_family_works(family: str) -> None:
     works(family, *words, size="full")
 
 
+@pytest.mark.slow  # the recipes of tests/test_recipes.py train them, some with fewer channels
 @pytest.mark.parametrize("family", sorted(TRACED_SLOWLY | SAME_HEADS | THIN.keys() - {"fast_rcnn"}))
 def test_what_is_slow_to_trace_or_made_thin_elsewhere_works(family: str) -> None:
     works(family)

@@ -28,7 +28,7 @@ ALIKE = {
     # The schedule and the pictures of fcos_coco, faster_rcnn_coco, cornernet_coco, ssd300_coco or
     # yolox_coco. The compositions are looked at below, losses of these families elsewhere.
     *("atss_coco", "foveabox_coco", "gfl_coco", "ota_coco", "paa_coco", "faster_rcnn_kl_coco"),
-    *("cornernet_squeeze_coco", "ssd512_coco", "yolox_tiny_coco"),
+    *("cascade_rcnn_coco", "cornernet_squeeze_coco", "ssd512_coco", "yolox_tiny_coco"),
     *(r for r in PUBLISHED if r.replace("_voc", "_coco") in set(PUBLISHED) - {r}),
 }
 BRIEFLY = [

@@ -435,16 +435,16 @@ def test_is_one_graph(assigner) -> None:
     ("family", "word"),
     [
         ("retinanet", "paa"),
-        ("fcos", "atss"),
         ("yolov1", "sim_ota"),
         ("yolov2", "atss"),
         ("yolov3", "sim_ota"),
         ("yolov4", "paa"),
-        ("ssd300", "paa"),
         ("ssd300", "ota"),
         ("yolov2", "ota"),
-        ("retinanet", "ota"),
         ("centernet", "sim_ota"),
+        pytest.param("fcos", "atss", marks=pytest.mark.slow),
+        pytest.param("ssd300", "paa", marks=pytest.mark.slow),
+        pytest.param("retinanet", "ota", marks=pytest.mark.slow),
     ],
 )
 def test_trains_every_kind_of_family(family: str, word: str) -> None:

@@ -25,6 +25,7 @@ LARGE |= {"cspdensenet", "cspresnext50", "densenet121", "inception_v3", "resnest
 # One layer after the other, or of the blocks of another one.
 TRACED_ALIKE = {"caffenet", "csp_darknet_thin", "darknet19_thin", "extraction_thin"}
 TRACED_ALIKE |= {"fire_hourglass_small", "tiny_darknet_small", "vgg_m", "vgg_plain_small"}
+TRACED_ALIKE |= {"csp_focus_small", "resnet18", "vgg_small"}  # in a family of tests/test_models.py
 THEIRS = {"efficientnet_b0", "efficientnet_small", "mobilenetv3", "tf_efficientnet"}  # of timm
 
 

@@ -16,7 +16,12 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("name", FILES)
+ALIKE = {"detection", "mixed"}  # networks of theirs learn in tests/darknet/test_family.py
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in FILES]
+)
 def test_two_steps_then_the_file_is_gone(
     name: str, detectors: Callable[..., None], tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:

@@ -2,7 +2,7 @@
 
 from experiments import exported
 
-WORDS = ["size=small", "part.neck.channels=16"]
+WORDS = ["size=small", "backbone=darknet_thin", "part.neck.channels=16"]
 
 
 def test_a_small_run_compares_onnx_with_pytorch(capsys) -> None:

@@ -20,8 +20,9 @@ from detectors.structures import FeatureSpec
 SIDE = 96
 CLASSES = tuple("abcde")
 WORDS = {
-    "centernet": ["part.neck.channels=16"],
+    "centernet": ["backbone=darknet_thin", "part.neck.channels=16"],
     "faster_rcnn": [
+        "backbone=darknet_thin",
         "part.neck.channels=16",
         "+part.head.region_head.width=16",
         "part.head.test_proposals.per_level=100",

@@ -1,5 +1,6 @@
 """Folded batch norms give what they gave, in all families, and what cannot be folded stays."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -50,10 +51,12 @@ def test_a_fused_detector_gives_the_same(family: str) -> None:
         for one, other in zip(fused.features(images), detector.features(images), strict=True):
             assert (one - other).abs().max() <= 1e-5 * other.abs().max()
         if family != "faster_rcnn":  # whose proposals may change their order
-            found, expected = (each.candidates(images, frames) for each in (fused, detector))
+            # Folded in float32; but how far random networks carry its rounding is the processor's.
+            wide = [copy.deepcopy(each).double() for each in (fused, detector)]
+            found, expected = (each.candidates(images, frames) for each in wide)
             torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
-            scale = expected.boxes.abs().amax(-1, keepdim=True).clamp(min=SIDE)  # up to 2e4 px
-            assert ((found.boxes - expected.boxes).abs() <= 1e-4 * scale).all()
+            scale = expected.boxes.abs().amax(-1, keepdim=True).clamp(min=SIDE)  # up to 2e6 px
+            assert ((found.boxes - expected.boxes).abs() <= 1e-5 * scale).all()
     after = detector.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
 

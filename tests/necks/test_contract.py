@@ -12,7 +12,11 @@ from detectors.structures import FeatureSpec
 ONE_SIZE = {"extras_ssd300", "extras_ssd512"}  # made for one image size, as their families
 CHOICES = sorted({path.stem for path in (CONF / "neck").glob("*.yaml")} - ONE_SIZE)
 # Of the layers of bifpn_efficientdet, csp_pan and topdown_spp.
-TRACED_ALIKE = {"bifpn", "bifpn_sum", "pan", "topdown"}
+TRACED_ALIKE = {"bifpn", "bifpn_sum", "pan", "topdown", "topdown_tiny"}
+TRACED_ALIKE |= {  # in a family of tests/test_models.py
+    *("csp_pan", "deconv", "extras", "fpn", "fpn_c5", "fpn_c5_linear", "fpn_p5", "fpn_p5_linear"),
+    *("fpn_pool", "passthrough"),
+}
 SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
 
 

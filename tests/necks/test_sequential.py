@@ -36,11 +36,11 @@ def _losses(detector: nn.Module) -> dict[str, Tensor]:
         ("retinanet", ["rfb", "cbam"]),
         ("fcos", ["asff", "se"]),
         ("faster_rcnn", ["bifpn", "sam"]),
-        ("yolov4", ["bifpn", "spp"]),
-        ("ssd512", ["asff"]),
         ("centernet", ["spp", "cbam"]),
-        ("retinanet", ["pan", "asff"]),
         ("yolov3", ["fpn"]),
+        pytest.param("yolov4", ["bifpn", "spp"], marks=pytest.mark.slow),
+        pytest.param("ssd512", ["asff"], marks=pytest.mark.slow),
+        pytest.param("retinanet", ["pan", "asff"], marks=pytest.mark.slow),
     ],
 )
 def test_two_tricks_fit_any_neck(family: str, tricks: list[str]) -> None:
