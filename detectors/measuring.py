@@ -48,7 +48,7 @@ def peak_bytes(call: Call, device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device) - before
     if sys.platform != "linux":
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # what earlier calls have freed goes back to the system
+    _give_back()
     Path("/proc/self/clear_refs").write_text("5")  # man proc(5): resets the peak
     before = _resident("VmRSS")
     call()
@@ -60,8 +60,16 @@ def reset_peaks(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     if sys.platform == "linux":
+        _give_back()
         with contextlib.suppress(OSError):  # some containers forbid it: the peak is of all before
             Path("/proc/self/clear_refs").write_text("5")  # man proc(5)
+
+
+def _give_back() -> None:
+    """Give what earlier calls have freed back to the system, where the allocator is glibc's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def process_peak() -> int | None:

@@ -5,6 +5,7 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _MOST = 2**31 - 1  # mallopt takes a C int
+_MOST_OF_OLD = 2**25  # before 2.35 a larger M_MMAP_THRESHOLD is refused
 
 
 def keep_freed_memory(kept: int = _MOST, largest: int = _MOST) -> None:
@@ -18,6 +19,8 @@ def keep_freed_memory(kept: int = _MOST, largest: int = _MOST) -> None:
         largest: bytes of a block, from which on it is given back nevertheless.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if adjust is not None:
-        adjust(_M_MMAP_THRESHOLD, largest)
+    if adjust is None:
+        return
+    # The other alone would fix the first one at 128 KiB: then more is given back than before.
+    if adjust(_M_MMAP_THRESHOLD, largest) or adjust(_M_MMAP_THRESHOLD, _MOST_OF_OLD):
         adjust(_M_TRIM_THRESHOLD, kept)

@@ -1,10 +1,21 @@
 """Freed memory is used again in place of new pages, which the system would clear."""
 
+import ctypes
+import multiprocessing
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+
+from detectors.data.allocator import keep_freed_memory
+from detectors.measuring import process_peak, reset_peaks
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+OLD = GLIBC and tuple(map(int, platform.libc_ver()[1].split("."))) < (2, 35)
 
 STEPS = """
 import resource
@@ -37,7 +48,44 @@ def new_pages(how: str) -> int:
     return int(subprocess.run(program, capture_output=True, check=True, text=True).stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not that of glibc")
+@pytest.mark.skipif(not GLIBC, reason="the allocator is not that of glibc")
+@pytest.mark.skipif(OLD, reason="blocks of 64 MiB are always given back")
 def test_a_step_uses_the_memory_of_the_step_before() -> None:
     assert new_pages("given back") > 100
     assert new_pages("kept") < 50
+
+
+@pytest.mark.parametrize("most", [2**31 - 1, 2**25, 0])
+def test_an_allocator_that_refuses_a_large_block_is_asked_for_less_or_left_alone(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    taken: dict[int, int] = {}
+
+    def mallopt(name: int, value: int) -> int:
+        refused = name == -3 and value > most
+        taken.update({} if refused else {name: value})
+        return int(not refused)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    monkeypatch.setattr(sys, "platform", "linux")
+    keep_freed_memory()
+    assert taken == ({-3: most, -1: 2**31 - 1} if most else {})
+
+
+def peak_of_a_later_job() -> None:
+    keep_freed_memory()
+    cpu, large = torch.device("cpu"), 2**28
+    reset_peaks(cpu)
+    before = process_peak() or 0
+    np.ones(large, np.uint8)
+    assert (process_peak() or 0) - before > large / 2
+    reset_peaks(cpu)
+    assert (process_peak() or 0) - before < large / 2
+
+
+@pytest.mark.skipif(not GLIBC, reason="the allocator is not that of glibc")
+def test_what_an_earlier_job_has_freed_is_not_in_the_peak_of_the_next() -> None:
+    process = multiprocessing.get_context("fork").Process(target=peak_of_a_later_job)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
