@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -36,10 +37,13 @@ class LitDetector(FusedSteps):
             every checkpoint.
         channels_last: keep images and weights in the layout that convolutions are fastest in.
         compiled: train on `torch.compile(detector.loss)`; one graph for each padded target size.
-            "all": what is validated while training is a graph, too, of each number of pictures.
+            "all": its validations run as graphs, too, one for each number of pictures.
         batch_tricks: change a batch on the device, one after the other, before its loss.
         tta: `(detector) -> module` that is evaluated in its place, one of `detectors.tta`.
         metrics: what evaluations report, by name; the numbers of each are logged as "val/NUMBER".
+
+    Raises:
+        ValueError: validations shall be compiled, but not the detector alone is evaluated.
     """
 
     def __init__(
@@ -56,13 +60,17 @@ class LitDetector(FusedSteps):
         metrics: Mapping[str, Scores] = COCO_AND_VOC,
     ) -> None:
         super().__init__()
+        if compiled == "all" and tta is not None:
+            raise ValueError(
+                "compile=all: no test-time augmentation is compiled: say compile=true or tta=null"
+            )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.detector = detector.to(memory_format=self.memory_format)
         self.optimizer, self.schedule = optimizer, schedule
         self.seed, self.config, self.compiled = seed, config or {}, compiled
         self.batch_tricks, self.tta = dict(batch_tricks or {}), tta
         self.clock, self.means = Clock(bool(compiled)), EpochMeans()
-        self.detect: Callable[..., Detections] | None = None  # what takes the place of the detector
+        self.detect: Callable[..., Detections] | None = None  # the detector as graphs
         self.metrics = dict(metrics)
         self.evaluations: dict[str, DetectionMetric] = {}  # no parts of the module: never averaged
 
@@ -89,9 +97,6 @@ class LitDetector(FusedSteps):
             allow_graphs(GRAPHS * len(self.trainer.datamodule.canvases()))  # type: ignore[attr-defined]
         if self.compiled == "all":
             self.detect = torch.compile(self.detector.forward, dynamic=False)
-
-    def on_fit_end(self) -> None:
-        self.detect = None  # an evaluation after the training is that of `detectors evaluate`
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """`loss`, the sum that is minimised, and `terms`, its detached summands by name."""
@@ -129,12 +134,16 @@ class LitDetector(FusedSteps):
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         """`detections` of the batch, already given to the metrics; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
-        # Made anew, because a part of this module would be averaged and saved a second time.
-        whole = self.detector if self.tta is None else self.tta(self.detector)
-        asked = self.detect or whole
-        detections = asked(images, *batch.places)
+        detections = self._asked()(images, *batch.places)
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}
+
+    def _asked(self) -> Callable[..., Detections]:
+        """The detector, or what is evaluated in its place."""
+        if self.tta is not None:
+            return self.tta(self.detector)  # made anew: a part would be averaged and saved twice
+        fitting = self.trainer.state.fn == TrainerFn.FITTING  # else as `detectors evaluate` does
+        return self.detect if fitting and self.detect is not None else self.detector
 
     def on_validation_epoch_start(self) -> None:
         self._start_metric("val")

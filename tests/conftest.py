@@ -43,7 +43,7 @@ def _devices_are_counted_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _policies_are_looked_through_once() -> Iterator[None]:
-    """Hydra does so for each part that is made later, a tenth of the time of all that it makes."""
+    """Hydra does so whenever a partial is called, a tenth of the time of all that it makes."""
     importlib.import_module("hydra.utils")
     policies = sys.modules.get("hydra._internal.target_policy")  # not of older versions
     with pytest.MonkeyPatch.context() as patch:

@@ -49,7 +49,8 @@ def links_told(cfg: DictConfig) -> Iterator[None]:
 def made(node: Any, place: str, **arguments: object) -> Any:
     """The object that plain containers describe; `place` is where messages say they stand.
 
-    Without a `_target_` they are named parts, and so is what they make.
+    Without a `_target_` they are named parts, and so is what they make. Objects that stand in them
+    are not copied.
 
     Raises:
         ValueError: as `instantiate`.
@@ -66,7 +67,7 @@ def made(node: Any, place: str, **arguments: object) -> Any:
 
 
 class _Owned(DictConfig):
-    """A config that nobody else has, so that Hydra changes no copy: a third of its time."""
+    """A config that nobody else has, so Hydra need not copy it, a third of its time."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         super().__init__(content, flags={"allow_objects": True})

@@ -15,8 +15,8 @@ def keep_freed_memory(kept: int = _MOST, largest: int = _MOST) -> None:
     worker that is an eighth of the time, in a training step on a CPU up to two fifths.
 
     Args:
-        kept: bytes at the end of the heap, from which on they are given back nevertheless.
-        largest: bytes of a block, from which on it is given back nevertheless.
+        kept: bytes that may be free at the end of the heap; more are given back.
+        largest: bytes of a block that is kept; a larger one is given back.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if adjust is None:

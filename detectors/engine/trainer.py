@@ -151,8 +151,6 @@ def assemble(cfg: DictConfig) -> tuple[LitDetector, LitData, Trainer]:
             "`detectors propose` makes better ones"
         )
     check_tta(tta, outline, data.canvases())
-    if cfg.compile == "all" and tta is not None:
-        raise ValueError("compile=all: a test-time augmentation is not compiled: say compile=true")
     lightning.seed_everything(cfg.seed, workers=False, verbose=False)
     detector = initial_detector(cfg, lambda: data.classes)
     optimizer = instantiate(cfg, "optimizer")

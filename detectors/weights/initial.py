@@ -78,7 +78,7 @@ def source_of(cfg: DictConfig) -> str | None:
 def random_model(cfg: DictConfig) -> nn.Module:
     """The model of a config with random weights; no file and no hub is asked."""
     named = [key for key in (HUB, BACKBONE) if OmegaConf.select(cfg, key) not in (None, False)]
-    plain = cfg.copy() if named else cfg  # a fifth of the time
+    plain = cfg.copy() if named else cfg  # the copy takes a fifth of the time
     for key in named:
         OmegaConf.update(plain, key, False if key == HUB else None)
     return _model(plain)
