@@ -109,11 +109,11 @@ def _learning(modules: Sequence[nn.Module]) -> None:
 
 
 def _predicted(output: Any) -> Iterator[Predictions]:
-    """The predictions of every stage or stack."""
+    """The predictions of every stage, stack or kind of points."""
     if isinstance(output, Predictions):
         yield output
-    elif isinstance(output, tuple):
-        for part in output:
+    elif isinstance(output, tuple | Mapping):
+        for part in output.values() if isinstance(output, Mapping) else output:
             yield from _predicted(part)
 
 

@@ -18,7 +18,7 @@ from detectors.weights.initial import initial_model, random_model
 from tests.examples import FAMILIES, THIN
 
 KNOWN = ["ant", "bee", "cat", "dog"]
-QUICK = {"yolov3", "faster_rcnn", "centernet"}
+QUICK = {"yolov3", "faster_rcnn", "centernet", "cornernet"}
 FCOS = ["model=fcos", "size=small", "backbone=darknet_thin", "part.neck.channels=64"]
 
 
@@ -51,15 +51,16 @@ def drawn(words: Sequence[str], count: int) -> nn.Module:
 
 
 @torch.no_grad()
-def predicted(detector: Any, images: Tensor) -> Predictions:
-    """Those of the last look, or of the last stack."""
+def predicted(detector: Any, images: Tensor) -> list[Predictions]:
+    """Those of the last look, or of the last stack, there perhaps of several kinds of points."""
     height, width = images.shape[-2:]
     frames = torch.tensor([[0.0, 0.0, width, height]])
     output = detector.head(detector.features(images), frames)
     output = getattr(output, "head", output)  # where a head judges the boxes of another one
     if hasattr(output, "looks"):
-        return output.looks[-1].predictions
-    return output.stacks[-1] if hasattr(output, "stacks") else output
+        return [output.looks[-1].predictions]
+    output = output.stacks[-1] if hasattr(output, "stacks") else output
+    return list(output.points.values()) if hasattr(output, "points") else [output]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,13 @@ def test_kept_classes_are_predicted_as_by_the_files_detector(family: str, tmp_pa
     theirs: Any = checkpoint(file, words)
     height, width = theirs.head.only_canvas or (128, 128)
     images = 255 * torch.rand(1, 3, height, width)
-    expected = predicted(theirs, images)
-    found = predicted(started(file, words, ["dog", "elk", "bee"]), images)
+    ours = started(file, words, ["dog", "elk", "bee"])
+    for found, expected in zip(predicted(ours, images), predicted(theirs, images), strict=True):
+        same_for_kept(found, expected)
+
+
+def same_for_kept(found: Predictions, expected: Predictions) -> None:
+    """Of the first and the third class, which are the file's fourth and second."""
     close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-3)  # sums of other lengths
     background = expected.logits.shape[-1] - len(KNOWN)
     close(found.logits[..., :background], expected.logits[..., :background])
