@@ -79,6 +79,14 @@ RECIPES = {
         rate=1e-3,
         words=[*SLIM, "part.priors.sizes=[[10,13],[20,26],[40,52],[80,100],[160,200]]"],
     ),
+    "retinanet_nas_fpn": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=[
+            *("backbone=darknet_thin", *SLIM, "part.neck.repeats=2"),
+            "part.priors.sizes=[[10,13],[20,26],[40,52],[80,100],[160,200]]",
+        ],
+    ),
     "fcos": Recipe(steps=120, rate=1e-3, words=SLIM),
     "atss": Recipe(steps=120, rate=1e-3, words=[*SLIM, SQUARES]),
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
@@ -107,7 +115,9 @@ RECIPES = {
     ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
+    "centernet_triplets": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
+    "faster_rcnn_kl": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),
     "cascade_rcnn": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),
     # Boxes that begin with 8 strides to each side come to 15 pixels too late for so few steps.
     "centernet2": Recipe(
