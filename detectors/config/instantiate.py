@@ -67,7 +67,7 @@ def made(node: Any, place: str, **arguments: object) -> Any:
 
 
 class _Owned(DictConfig):
-    """A config that nobody else has, so Hydra need not copy it, a third of its time."""
+    """A config that nobody else has, so Hydra need not spend a third of its time on a copy."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         super().__init__(content, flags={"allow_objects": True})

@@ -148,7 +148,7 @@ def on_their_way(pictures: int, batch_size: int, num_workers: int, pixels: int) 
     return {what: ready * pixels * 3}
 
 
-KEPT, LARGEST = 2**28, 2**26  # bytes of freed memory, and of a block of it, that a worker keeps
+_KEPT, _LARGEST = 2**28, 2**26  # bytes of freed memory, and of a block of it, that a worker keeps
 
 
 def begin_worker(worker: int) -> None:
@@ -158,6 +158,6 @@ def begin_worker(worker: int) -> None:
     that it ends: they take no notice of Ctrl+C, nor of the first SIGTERM.
     """
     cv2.setNumThreads(0)
-    keep_freed_memory(KEPT, LARGEST)
+    keep_freed_memory(_KEPT, _LARGEST)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
