@@ -91,6 +91,12 @@ class Detector(nn.Module):
         detections = self.postprocess(self.head.detect(output), frames)
         return self.head.refine(output, detections)
 
+    @property
+    def most_found(self) -> int | None:
+        """Most objects of an image that it can find; None: no limit."""
+        limits = (self.head.most, self.postprocess.detections)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def candidates(
         self, images: Tensor, frames: Tensor, proposals: Proposals | None = None
     ) -> Candidates:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class Ranked(NamedTuple):
 class PostProcess(nn.Module, ABC):
     """Makes detections of candidates."""
 
+    detections: Annotated[int | None, "most of an image; None: no limit"] = None
+
     @abstractmethod
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:
         """Detections, their boxes clipped to the frames.
@@ -72,6 +74,8 @@ class Suppression(PostProcess):
             compares whole boxes, as in darknet, and the detections are clipped.
         one_class: whether only the best class of a prior counts, as in YOLOX.
     """
+
+    detections: int
 
     def __init__(
         self,

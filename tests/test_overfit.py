@@ -115,6 +115,14 @@ RECIPES = {
     ),
     "centernet": Recipe(steps=120, rate=1e-3, words=SLIM[:1]),
     "cornernet": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
+    # Corners of cells that nearly touch must lie two cells of 8 pixels apart, else one hides the
+    # other; and a picture has up to 22 objects, of which its 20 corners would miss some.
+    "cornernet_squeeze": Recipe(
+        steps=120,
+        rate=1e-3,
+        words=["part.backbone.stacks=1", "part.head.head.grouping.most=40"],
+        side=384,
+    ),
     "centernet_triplets": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
     "faster_rcnn_kl": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),

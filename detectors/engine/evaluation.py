@@ -1,5 +1,6 @@
 """Measures a detector on one split and writes the results."""
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from detectors.engine.memory import memory_told
 from detectors.engine.run_folder import write_images, write_json
 from detectors.metrics import reported, score_table, write_coco_results, write_coco_truth
 from detectors.module import LitDetector
+from detectors.structures import Annotations
+
+_log = logging.getLogger(__name__)
 
 
 class Evaluation(NamedTuple):
@@ -68,9 +72,33 @@ def evaluate(
     metric = module.evaluations[split]
     truth, found = metric.evaluated()  # gathered, so every process takes part
     if trainer.is_global_zero:
+        warn_of_crowds(module.detector.most_found, truth)
         write_coco_results(folder / "detections.json", found, truth.category_ids)
         names = write_images(data.data.source(split), folder)
         write_coco_truth(folder / "truth.json", truth, names)
         write_json(folder / "metrics.json", metrics)
         console().print(score_table({name.removeprefix(prefix): v for name, v in metrics.items()}))
     return Evaluation(metrics, truth.image_ids)
+
+
+def warn_of_crowds(most: int | None, truth: Annotations) -> None:
+    """Tell how many pictures hold more objects than a detector can find of one.
+
+    Args:
+        most: as `Detector.most_found`.
+        truth: of the evaluated pictures.
+    """
+    owners = truth.owners()[~truth.crowd]
+    objects = np.bincount(owners, minlength=len(truth.image_ids))
+    crowded = 0 if most is None else int((objects > most).sum())
+    if crowded:
+        _log.warning(
+            "%d of %d pictures hold more objects, up to %d, than the %d that this detector can "
+            "find of one, so it misses some whatever it has learnt: train with a larger "
+            "part.postprocess.detections or, where corners are grouped, "
+            "part.head.head.grouping.most",
+            crowded,
+            len(objects),
+            objects.max(),
+            most,
+        )

@@ -53,6 +53,11 @@ class FittedDetector(nn.Module):
             frames = frames.expand(len(images), 4)
         return self.postprocess(self.candidates(images, frames, proposals), frames)
 
+    @property
+    def most_found(self) -> int | None:
+        """As of a `detector.Detector`."""
+        return self.postprocess.detections
+
     @torch.no_grad()
     def candidates(
         self, images: Tensor, frames: Tensor, proposals: Proposals | None = None

@@ -33,6 +33,8 @@ class NeighbourGrouping(PostProcess):
         detections: most detections of an image.
     """
 
+    detections: int
+
     def __init__(
         self, neighbours: Whole = 3, tolerance: Weight = 0.2, detections: Count = 100
     ) -> None:

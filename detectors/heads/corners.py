@@ -110,6 +110,7 @@ class CornerHead(Head):
         self.points, self.pools = nn.ModuleDict(heads), nn.ModuleDict(pools)
         self.tags = nn.ModuleDict({name: tags(channels) for name in CORNERS})
         self.tag_loss, self.grouping, self.margin = tag_loss, grouping, margin
+        self.most = grouping.objects
 
     def forward(
         self, features: list[Tensor], frames: Tensor, targets: Targets | None = None

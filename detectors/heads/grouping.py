@@ -1,7 +1,7 @@
 """Groups the corners of objects, and perhaps their centres, to boxes."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,8 @@ class Grouped(NamedTuple):
 def best_peaks(found: PointMap, most: int) -> Keypoints:
     """The best cells that no neighbour of their class beats, `most` of each image.
 
-    CornerNet, sec. 4.2: a 3 x 3 maximum over the heat map. Of equal neighbours both are peaks.
+    CornerNet, sec. 4.2: a 3 x 3 maximum over the heat map. Of two points of a class in
+    neighbouring cells only the better one is a peak, both if they are equal.
     """
     scores = found.candidates.scores  # [B, N, C]
     heat = scores.unflatten(1, found.size).permute(0, 3, 1, 2)
@@ -56,6 +57,8 @@ def best_peaks(found: PointMap, most: int) -> Keypoints:
 
 class Grouping(nn.Module, ABC):
     """Makes boxes of points."""
+
+    objects: Annotated[int | None, "most of an image that it can find; None: no limit"] = None
 
     @abstractmethod
     def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:
@@ -74,7 +77,7 @@ class CornerPairs(Grouping):
     the first or above it. It scores the mean of both.
 
     Args:
-        most: corners of each kind that are looked at.
+        most: corners of each kind that are looked at, so the most objects that an image can have.
         distance: largest difference of two tags.
         pairs: boxes of each image.
     """
@@ -82,6 +85,7 @@ class CornerPairs(Grouping):
     def __init__(self, most: Count = 100, distance: Positive = 0.5, pairs: Count = 1000) -> None:
         super().__init__()
         self.most, self.distance, self.pairs = most, distance, pairs
+        self.objects = min(most, pairs)
 
     def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:
         """The best pairs."""
@@ -123,6 +127,7 @@ class CenterTriplets(Grouping):
     ) -> None:
         super().__init__()
         self.corners, self.most = corners, most
+        self.objects = corners.objects
         self.large, self.outside = large, outside
 
     def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:

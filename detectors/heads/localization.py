@@ -203,7 +203,7 @@ class LocalizationHead(Head):
         super().__init__()
         self.head = head(specs)
         check_contract(self.head, Head)
-        self.only_canvas = self.head.only_canvas
+        self.only_canvas, self.most = self.head.only_canvas, self.head.most
         self.finds_points = self.head.finds_points
         self.takes_proposals = self.head.takes_proposals
         self.needs_proposals = self.head.needs_proposals

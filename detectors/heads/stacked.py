@@ -40,7 +40,7 @@ class StackedHead(Head):
         for one in heads:
             check_contract(one, Head)
         self.heads: Any = nn.ModuleList(heads)
-        self.only_canvas = heads[-1].only_canvas
+        self.only_canvas, self.most = heads[-1].only_canvas, heads[-1].most
         self.finds_points = heads[-1].finds_points
         self.ranks_candidates, self.tells = heads[-1].ranks_candidates, heads[-1].tells
 

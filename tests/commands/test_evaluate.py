@@ -79,6 +79,18 @@ def test_what_is_not_there_is_refused(
     assert told in f"{stop.value} {capsys.readouterr().err}"
 
 
+def test_pictures_with_more_objects_than_are_found_are_told(
+    trained: Path, detectors: Callable[..., None], tmp_path: Path
+) -> None:
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["config"]["part"]["postprocess"]["detections"] = 1
+    torch.save(checkpoint, tmp_path / "one.ckpt")
+    detectors(tmp_path, "evaluate", "ckpt_path=one.ckpt", "hydra.run.dir=out")
+    told = (tmp_path / "out" / "log.txt").read_text()
+    assert "pictures hold more objects" in told
+    assert "than the 1 that this detector can find" in told
+
+
 def test_a_checkpoint_is_loaded_in_python(trained: Path, names: list[str]) -> None:
     file = trained / "checkpoints" / "best.ckpt"
     detector = package.load(file)

@@ -1,0 +1,64 @@
+"""An evaluation tells where a detector cannot find all objects of a picture."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import detectors
+from detectors.engine.evaluation import warn_of_crowds
+from detectors.structures import Annotations
+
+
+def pictures(*counts: int, crowd: tuple[int, ...] = ()) -> Annotations:
+    """Pictures with so many objects, of which these rows are crowds."""
+    total = sum(counts)
+    flags = np.zeros(total, bool)
+    flags[list(crowd)] = True
+    return Annotations(
+        image_ids=np.arange(len(counts)),
+        sizes=np.full((len(counts), 2), 64),
+        offsets=np.cumsum([0, *counts]),
+        boxes=np.tile([0.0, 0, 8, 8], (total, 1)),
+        labels=np.zeros(total, np.int64),
+        crowd=flags,
+        difficult=np.zeros(total, bool),
+        areas=np.full(total, 64.0),
+        classes=("a",),
+        category_ids=(1,),
+    )
+
+
+def test_crowded_pictures_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_crowds(2, pictures(0, 3, 2, 5))
+    assert "2 of 4 pictures hold more objects, up to 5, than the 2 " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("most", "truth"),
+    [(None, pictures(9)), (2, pictures(2, 2)), (2, pictures(3, crowd=(1,))), (2, pictures())],
+)
+def test_pictures_of_which_all_can_be_found_are_no_crowd(
+    most: int | None, truth: Annotations, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_crowds(most, truth)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "most"),
+    [
+        ("cornernet_squeeze", [], 20),
+        ("cornernet_squeeze", ["part.head.head.grouping.most=40"], 40),
+        ("cornernet_squeeze", ["part.head.head.grouping.most=400"], 100),
+        ("centernet_triplets", [], 70),
+        ("fcos", [], 100),
+        ("fcos", ["part.postprocess.detections=7"], 7),
+        ("localizer", [], 1),
+    ],
+)
+def test_the_most_that_is_found_is_what_words_say(model: str, words: list[str], most: int) -> None:
+    detector = detectors.build(model, ["size=small", "image_size=128", *words], num_classes=2)
+    assert detector.most_found == most
