@@ -1,6 +1,7 @@
 """`compile=auto` compiles where a run saves more than compiling takes, and is settled once."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -187,6 +188,29 @@ def test_validation_is_one_graph_for_each_number_of_pictures_where_all_is_compil
     assert graphs.frame_count == len(compiled)
     trainer.validate(module, data, verbose=False)
     assert pictures == 2 * compiled
+
+
+@pytest.mark.slow
+def test_averaged_weights_are_validated_alike_where_all_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graphs, compile_ = CompileCounter(), torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, dynamic: compile_(function, backend=graphs)
+    )
+    found = []
+    for how in ("true", "all"):
+        words = [*WORDS, "trick=[ema]", f"run_dir={tmp_path / how}", f"compile={how}"]
+        words += ["trainer.max_epochs=2", "optimizer.lr=0.01"]
+        module, data, trainer = assemble(configured(words, "train", compose(words)))
+        trainer.fit(module, data)
+        metrics = trainer.callback_metrics.items()
+        found.append(({k: v.item() for k, v in metrics if "/Costs/" not in k}, graphs.frame_count))
+        graphs.frame_count = 0
+    (trained, few), (all_compiled, more) = found
+    assert trained.keys() == all_compiled.keys()
+    assert all(value == all_compiled[name] or math.isnan(value) for name, value in trained.items())
+    assert more > few
 
 
 def test_an_augmented_evaluation_is_not_compiled(tmp_path: Path) -> None:
