@@ -17,7 +17,8 @@ ADAPTIVE = ("atss", "sim_ota", "ota", "paa")  # serve every family, as docs/tric
 CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
 # No prior lies inside of the picture; the shape that no level has fits every object best.
 NOTHING_FITS = {("yolov1", "max_iou_sampled_inside"), ("centernet", "shape_threshold_tiny")}
-LEVELS = 6  # of SSD300, each with layers of its own, of which those without an object learn nothing
+# Each level has layers of its own, of which those without an object learn nothing.
+LEVELS = {"ssd300": 6, "efficientdet_d0": 5}
 SOFTMAX = ("faster_rcnn", "cascade_rcnn", "iou_net")  # whose `part.score` is of the second stage
 SCORE = "part.assigner.score={_target_:detectors.scores.ClassAlone}"
 
@@ -55,7 +56,7 @@ def test_objects_get_priors_and_these_teach(family: str, name: str) -> None:
     detector = served(family, name)
     found = assigned(detector, side)
     assert found.positive.any() == ((family, name) not in NOTHING_FITS)
-    if name in ADAPTIVE:
+    if name in ADAPTIVE and name != {"yolox_s": "sim_ota"}.get(family, family):
         assert not torch.equal(found.positive, assigned(made(family), side).positive)
     batch = given_batch(side, 4)
     tell(detector, START)
@@ -67,5 +68,5 @@ def test_objects_get_priors_and_these_teach(family: str, name: str) -> None:
     assert all(term > 0 for term in terms.values())
     learnt = [p.grad for p in detector.head.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in learnt)
-    share = 1 / LEVELS if family == "ssd300" else 1 / 2
+    share = 1 / LEVELS.get(family, 2)
     assert sum(bool(gradient.any()) for gradient in learnt) > share * len(learnt)
