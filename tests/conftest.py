@@ -53,6 +53,18 @@ def _policies_are_looked_through_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _configs_are_looked_through_once() -> Iterator[None]:
+    """Nobody writes one of ours meanwhile, and `compose` would look at all 600 each time."""
+    from detectors.config import compose
+
+    with pytest.MonkeyPatch.context() as patch:
+        conf, seek = compose.CONF, compose.written
+        files = seek(conf)
+        patch.setattr(compose, "written", lambda root: files if root == conf else seek(root))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     import torch  # not by the process that only hands out tests

@@ -92,6 +92,7 @@ RECIPES = {
     "ota": Recipe(steps=120, rate=1e-3, words=SLIM),
     "paa": Recipe(steps=120, rate=1e-3, words=[*SLIM, SQUARES]),
     "foveabox": Recipe(steps=120, rate=1e-3, words=SLIM),
+    "foveabox_align": Recipe(steps=80, rate=1e-3, words=["backbone=darknet_thin", *SLIM]),
     "gfl": Recipe(steps=120, rate=1e-3, words=[*SLIM, "part.assigner.point_side=2"]),
     "yolov3": Recipe(
         steps=120,
@@ -130,6 +131,9 @@ RECIPES = {
     # Boxes that begin with 8 strides to each side come to 15 pixels too late for so few steps.
     "centernet2": Recipe(
         steps=200, rate=2e-3, words=[*thin("part.two_stage"), "part.tower.reach=1"]
+    ),
+    "centernet2_f": Recipe(
+        steps=260, rate=2e-3, words=[*thin("part.two_stage"), "part.tower.reach=1"]
     ),
     "iou_net": Recipe(
         steps=100,
