@@ -14,6 +14,12 @@ import pytest
 os.environ.setdefault("DETECTORS_REPORT", "false")  # those that look at a report ask for it
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let processes that run tests for another end without taking all objects apart: seconds."""
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)  # the first that is registered is the last that is called
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Let nobody search for garbage among the million objects that imports have made."""
