@@ -36,7 +36,6 @@ FEW = "{per_level: 200, detections: 100}"
 SMALLER = "part.priors.sizes=[[10],[20],[40],[80],[160]]"
 SMALLEST = "part.priors.sizes=[[8],[16],[32],[64],[128]]"
 SHAPES = "part.priors.shapes=[[[12,14],[18,20]],[[28,34],[34,28]],[[44,44],[70,70]]]"
-ONE_LEVEL = "part.priors.sizes=[[10,16,26,42,68]]"
 SQUARES = "part.priors.shapes=[[[16,16]],[[32,32]],[[64,64]],[[128,128]],[[256,256]]]"
 STEADY = "norm=batch"  # darknet's running statistics take 500 steps to arrive
 
@@ -53,6 +52,11 @@ def thin(stages: str) -> list[str]:
     return [*network, *few(stages), f"+{stages}.region_head.width=256"]
 
 
+ONE_LEVEL = [
+    *("part.backbone.name=resnet10t", "part.pooler.size=7"),
+    "part.priors.sizes=[[10,16,26,42,68]]",
+    *few("part.head", count=32),
+]
 RECIPES = {
     "yolov1": Recipe(
         steps=200,
@@ -127,16 +131,10 @@ RECIPES = {
     ),
     "centernet_triplets": Recipe(steps=120, rate=1e-3, words=["part.backbone.stacks=1"], side=192),
     "faster_rcnn": Recipe(steps=120, rate=1e-3, words=[*SLIM[:1], SMALLER, *few("part.head")]),
-    "faster_rcnn_c4": Recipe(
-        steps=200,
-        rate=1e-3,
-        words=[
-            *("part.backbone.name=resnet10t", "part.pooler.size=7", ONE_LEVEL),
-            *few("part.head", count=32),
-        ],
-    ),
+    "faster_rcnn_c4": Recipe(steps=200, rate=1e-3, words=ONE_LEVEL),
     "faster_rcnn_kl": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),
     "cascade_rcnn": Recipe(steps=120, rate=2e-3, words=[*thin("part.head"), SMALLEST], side=160),
+    "cascade_rcnn_c4": Recipe(steps=200, rate=1e-3, words=ONE_LEVEL),
     # Boxes that begin with 8 strides to each side come to 15 pixels too late for so few steps.
     "centernet2": Recipe(
         steps=200, rate=2e-3, words=[*thin("part.two_stage"), "part.tower.reach=1"]
