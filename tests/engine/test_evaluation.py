@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import detectors
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 from detectors.engine.evaluation import warn_of_crowds
 from detectors.structures import Annotations
 
@@ -62,3 +64,20 @@ def test_pictures_of_which_all_can_be_found_are_no_crowd(
 def test_the_most_that_is_found_is_what_words_say(model: str, words: list[str], most: int) -> None:
     detector = detectors.build(model, ["size=small", "image_size=128", *words], num_classes=2)
     assert detector.most_found == most
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (["tta=flip"], 20),
+        (["tta=flip_merged"], 40),
+        (["tta=flip_scales"], 100),
+        (["tta=flip_scales", "tta.detections=30"], 30),
+    ],
+)
+def test_the_most_that_is_found_counts_views(words: list[str], most: int) -> None:
+    detector = detectors.build(
+        "fcos", ["size=small", "image_size=128", "part.postprocess.detections=20"], num_classes=2
+    )
+    cfg = compose([*words, "ckpt_path=none", "run_dir=none"], "evaluate")
+    assert instantiate(cfg, "tta", detector=detector).most_found == most
