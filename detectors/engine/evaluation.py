@@ -87,9 +87,9 @@ def warn_of_crowds(most: int | None, truth: Annotations) -> None:
 
     Args:
         most: as `Detector.most_found`.
-        truth: of the evaluated pictures.
+        truth: of the evaluated pictures; crowds and difficult objects need not be found.
     """
-    owners = truth.owners()[~truth.crowd]
+    owners = truth.owners()[~(truth.crowd | truth.difficult)]
     objects = np.bincount(owners, minlength=len(truth.image_ids))
     crowded = 0 if most is None else int((objects > most).sum())
     if crowded:
