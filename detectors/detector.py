@@ -55,6 +55,7 @@ class Detector(nn.Module):
         self.head = head(self.neck.specs)
         check_contract(self.head, Head)
         _check_boxes(self.head)
+        check_contract(postprocess, PostProcess)
         self.postprocess = postprocess
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)

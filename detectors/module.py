@@ -134,16 +134,20 @@ class LitDetector(FusedSteps):
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         """`detections` of the batch, already given to the metrics; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
-        detections = self._asked()(images, *batch.places)
+        detections = self._detecting()(images, *batch.places)
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}
 
-    def _asked(self) -> Callable[..., Detections]:
+    def asked(self) -> nn.Module:
         """The detector, or what is evaluated in its place."""
         if self.tta is not None:
             return self.tta(self.detector)  # made anew: a part would be averaged and saved twice
+        return self.detector
+
+    def _detecting(self) -> Callable[..., Detections]:
+        """The same, as graphs where validations are compiled."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING  # else as `detectors evaluate` does
-        return self.detect if fitting and self.detect is not None else self.detector
+        return self.detect if fitting and self.detect is not None else self.asked()
 
     def on_validation_epoch_start(self) -> None:
         self._start_metric("val")

@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,11 @@ class FlipAverage(nn.Module):
                 "tta=flip_merged or scales"
             )
         self.detector = detector
+
+    @property
+    def most_found(self) -> int | None:
+        """That of the detector."""
+        return self.detector.most_found
 
     def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
         """The sizes at which the detector is asked about a picture on this canvas."""
@@ -115,9 +121,17 @@ class MultiScaleTTA(nn.Module):
         view: Callable[[Detector], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.asked = detector if view is None else view(detector)
+        self.asked: Any = detector if view is None else view(detector)
         self.scales, self.flips = scales, flips
         self.sigma, self.multiple, self.detections = sigma, multiple, detections
+
+    @property
+    def most_found(self) -> int | None:
+        """As of a `detector.Detector`; every view may find others."""
+        of_view = self.asked.most_found
+        if of_view is None:
+            return self.detections
+        return min(self.detections, of_view * len(self.scales) * len(self.flips))
 
     def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
         """The sizes at which the detector is asked about a picture on this canvas."""
@@ -174,7 +188,7 @@ class TruncatedSVD(nn.Module):
 
     def __init__(self, detector: Detector, ranks: Mapping[str, Count]) -> None:
         super().__init__()
-        self.asked: nn.Module = detector
+        self.asked: Any = detector
         linear = {n: part for n, part in detector.named_modules() if isinstance(part, nn.Linear)}
         for name, rank in ranks.items():
             places = [place for place in linear if place.rpartition(".")[2] == name]
@@ -186,6 +200,11 @@ class TruncatedSVD(nn.Module):
             for place in places:
                 thin = truncated(linear[place], rank)
                 self.asked = _with(self.asked, place.split("."), thin)
+
+    @property
+    def most_found(self) -> int | None:
+        """That of the detector."""
+        return self.asked.most_found
 
     def canvases(self, canvas: tuple[int, int]) -> set[tuple[int, int]]:
         """The sizes at which the detector is asked about a picture on this canvas."""

@@ -3,7 +3,7 @@
 from abc import ABC, ABCMeta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -24,22 +24,37 @@ from detectors.data.augment.transforms import scale_free
 from detectors.detector import Detector
 from detectors.engine.build import initial_detector
 from detectors.fitted import Fitted
+from detectors.fitted.detector import FittedDetector
 from detectors.heads import Head, Pooler, RegionHead, Tower
+from detectors.heads.corners import CornerHead
 from detectors.heads.criterion import Criterion
 from detectors.heads.dense import DenseHead
+from detectors.heads.grouping import Grouping
 from detectors.heads.towers import SharedTower, SingleTower
 from detectors.losses import LossTerm, LossWeight, Mining
 from detectors.losses.box import IoULoss
 from detectors.losses.classification import BinaryCrossEntropy
 from detectors.losses.reduction import per_image_positives
+from detectors.losses.tags import PullPush
 from detectors.necks import Neck
 from detectors.postprocess import PostProcess, Suppressor
 from detectors.priors import Points, PriorGrid
 from detectors.scores import ClassAlone, ClassTimesQuality, Score
 from detectors.structures import FeatureSpec
+from tests.fitted.blobs import Blobs
 
 CONTRACTS = [Fitted, Assigner, Backbone, Coder, Head, LossTerm, LossWeight, Mining, Neck, Pooler]
-CONTRACTS += [Mix, PostProcess, PriorGrid, RegionHead, Score, Suppressor, Tower, Transform]
+CONTRACTS += [
+    Grouping,
+    Mix,
+    PostProcess,
+    PriorGrid,
+    RegionHead,
+    Score,
+    Suppressor,
+    Tower,
+    Transform,
+]
 KINDS = {  # the group of a part's YAML
     "assigner": Assigner,
     "coder": Coder,
@@ -114,6 +129,20 @@ def test_a_term_may_have_the_attributes_without_the_base_class() -> None:
 def test_an_attribute_without_default_is_to_be_set() -> None:
     with pytest.raises(ValueError, match=r"Plain lacks `specs`.* Set it in the constructor"):
         Detector(Plain(), Plain, Plain, Plain(), [0.0] * 3, [1.0] * 3)  # type: ignore[arg-type]
+
+
+def test_what_makes_boxes_tells_how_many_it_finds() -> None:
+    plain: Any = Plain()
+    fcos = initial_detector(compose(["model=fcos", "size=small"]))
+    parts = fcos.backbone, lambda specs: fcos.neck, lambda specs: fcos.head
+    with pytest.raises(
+        ValueError, match=r"Plain lacks `detections`.*PostProcess, where it is None"
+    ):
+        Detector(*parts, plain, [0.0] * 3, [1.0] * 3)
+    with pytest.raises(ValueError, match=r"Plain lacks `detections`"):
+        FittedDetector(Blobs(3), plain, 3)
+    with pytest.raises(ValueError, match=r"Plain lacks `objects`.*Grouping, where it is None"):
+        CornerHead(SPECS, {}, Plain, Plain, PullPush(1.0, 1.0), plain)
 
 
 def test_a_backbone_needs_its_specs_only() -> None:

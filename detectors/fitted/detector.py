@@ -22,7 +22,7 @@ class FittedDetector(nn.Module):
         num_classes: of the data.
 
     Raises:
-        ValueError: the model lacks an attribute of its contract.
+        ValueError: a part lacks an attribute of its contract.
     """
 
     classes: tuple[str, ...] = ()  # names of the labels, of a detector from a checkpoint
@@ -30,6 +30,7 @@ class FittedDetector(nn.Module):
     def __init__(self, fitted: Fitted, postprocess: PostProcess, num_classes: Count) -> None:
         super().__init__()
         check_contract(fitted, Fitted)
+        check_contract(postprocess, PostProcess)
         self.fitted, self.postprocess, self.num_classes = fitted, postprocess, num_classes
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from detectors.assigners.ties import assignable
+from detectors.contracts import check_contract
 from detectors.heads import Head
 from detectors.heads.dense import DenseHead
 from detectors.heads.grouping import CORNERS, Grouping, PointMap
@@ -76,8 +77,8 @@ class CornerHead(Head):
         margin: pixels at the right and lower border that objects are cut off from; 1 as released.
 
     Raises:
-        ValueError: there are several levels, a dense head decodes no points, or there are other
-            points than poolings.
+        ValueError: the grouping breaks its contract, there are several levels, a dense head
+            decodes no points, or there are other points than poolings.
     """
 
     ranks_candidates = True
@@ -94,6 +95,7 @@ class CornerHead(Head):
         margin: Weight = 1.0,
     ) -> None:
         super().__init__()
+        check_contract(grouping, Grouping)
         if len(specs) != 1:
             raise ValueError(
                 f"CornerHead reads one feature level, the neck delivers {len(specs)}: choose "

@@ -91,6 +91,17 @@ def test_pictures_with_more_objects_than_are_found_are_told(
     assert "than the 1 that this detector can find" in told
 
 
+def test_the_views_of_an_augmentation_find_more(
+    trained: Path, detectors: Callable[..., None], tmp_path: Path
+) -> None:
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["config"]["part"]["postprocess"]["detections"] = 1
+    torch.save(checkpoint, tmp_path / "one.ckpt")
+    words = ["ckpt_path=one.ckpt", "tta=flip_merged", "hydra.run.dir=out"]
+    detectors(tmp_path, "evaluate", *words)
+    assert "than the 2 that this detector can find" in (tmp_path / "out" / "log.txt").read_text()
+
+
 def test_a_checkpoint_is_loaded_in_python(trained: Path, names: list[str]) -> None:
     file = trained / "checkpoints" / "best.ckpt"
     detector = package.load(file)

@@ -6,23 +6,25 @@ import numpy as np
 import pytest
 
 import detectors
+from detectors.config.compose import compose
+from detectors.config.instantiate import instantiate
 from detectors.engine.evaluation import warn_of_crowds
 from detectors.structures import Annotations
 
 
-def pictures(*counts: int, crowd: tuple[int, ...] = ()) -> Annotations:
-    """Pictures with so many objects, of which these rows are crowds."""
+def pictures(
+    *counts: int, crowd: tuple[int, ...] = (), difficult: tuple[int, ...] = ()
+) -> Annotations:
+    """Pictures with so many objects, of which these rows are crowds and those difficult."""
     total = sum(counts)
-    flags = np.zeros(total, bool)
-    flags[list(crowd)] = True
     return Annotations(
         image_ids=np.arange(len(counts)),
         sizes=np.full((len(counts), 2), 64),
         offsets=np.cumsum([0, *counts]),
         boxes=np.tile([0.0, 0, 8, 8], (total, 1)),
         labels=np.zeros(total, np.int64),
-        crowd=flags,
-        difficult=np.zeros(total, bool),
+        crowd=np.isin(np.arange(total), crowd),
+        difficult=np.isin(np.arange(total), difficult),
         areas=np.full(total, 64.0),
         classes=("a",),
         category_ids=(1,),
@@ -37,7 +39,12 @@ def test_crowded_pictures_are_counted(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(
     ("most", "truth"),
-    [(None, pictures(9)), (2, pictures(2, 2)), (2, pictures(3, crowd=(1,))), (2, pictures())],
+    [
+        (None, pictures(9)),
+        (2, pictures(2, 2)),
+        (2, pictures(4, crowd=(1,), difficult=(0, 3))),
+        (2, pictures()),
+    ],
 )
 def test_pictures_of_which_all_can_be_found_are_no_crowd(
     most: int | None, truth: Annotations, caplog: pytest.LogCaptureFixture
@@ -62,3 +69,20 @@ def test_pictures_of_which_all_can_be_found_are_no_crowd(
 def test_the_most_that_is_found_is_what_words_say(model: str, words: list[str], most: int) -> None:
     detector = detectors.build(model, ["size=small", "image_size=128", *words], num_classes=2)
     assert detector.most_found == most
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (["tta=flip"], 20),
+        (["tta=flip_merged"], 40),
+        (["tta=flip_scales"], 100),
+        (["tta=flip_scales", "tta.detections=30"], 30),
+    ],
+)
+def test_the_most_that_is_found_counts_views(words: list[str], most: int) -> None:
+    detector = detectors.build(
+        "fcos", ["size=small", "image_size=128", "part.postprocess.detections=20"], num_classes=2
+    )
+    cfg = compose([*words, "ckpt_path=none", "run_dir=none"], "evaluate")
+    assert instantiate(cfg, "tta", detector=detector).most_found == most
