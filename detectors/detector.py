@@ -94,7 +94,7 @@ class Detector(nn.Module):
 
     @property
     def most_found(self) -> int | None:
-        """Most objects of an image that it can find; None: no limit."""
+        """Most objects of an image that it can find; None: unknown."""
         limits = (self.head.most, self.postprocess.detections)
         return min((limit for limit in limits if limit is not None), default=None)
 

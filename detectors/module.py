@@ -138,7 +138,12 @@ class LitDetector(FusedSteps):
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}
 
-    def asked(self) -> nn.Module:
+    @property
+    def most_found(self) -> int | None:
+        """Most objects of an image that what is evaluated can find; None: unknown."""
+        return getattr(self._asked(), "most_found", None)  # what stands there need not tell
+
+    def _asked(self) -> nn.Module:
         """The detector, or what is evaluated in its place."""
         if self.tta is not None:
             return self.tta(self.detector)  # made anew: a part would be averaged and saved twice
@@ -147,7 +152,7 @@ class LitDetector(FusedSteps):
     def _detecting(self) -> Callable[..., Detections]:
         """The same, as graphs where validations are compiled."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING  # else as `detectors evaluate` does
-        return self.detect if fitting and self.detect is not None else self.asked()
+        return self.detect if fitting and self.detect is not None else self._asked()
 
     def on_validation_epoch_start(self) -> None:
         self._start_metric("val")

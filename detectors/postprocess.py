@@ -41,7 +41,7 @@ class Ranked(NamedTuple):
 class PostProcess(nn.Module, ABC):
     """Makes detections of candidates."""
 
-    detections: Annotated[int | None, "most of an image; None: no limit"] = None
+    detections: Annotated[int | None, "most of an image; None: unknown"] = None
 
     @abstractmethod
     def forward(self, candidates: Candidates, frames: Tensor) -> Detections:

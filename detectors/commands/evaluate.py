@@ -10,7 +10,13 @@ from detectors.config.instantiate import instantiate
 from detectors.engine import run_folder
 from detectors.engine.checkpoint import checkpoint_file
 from detectors.engine.checks import asked_in
-from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
+from detectors.engine.evaluation import (
+    check_objective,
+    evaluate,
+    numbers_of,
+    value_of,
+    warn_of_crowds,
+)
 from detectors.engine.proposals import check_proposals
 from detectors.engine.restoring import restored_data, restored_detector, restored_tta
 from detectors.module import LitData, LitDetector
@@ -30,6 +36,8 @@ def main(cfg: DictConfig) -> float:
     check_proposals(detector, data.data.proposals)
     check_objective(cfg.objective, numbers_of(module, data, cfg.split))
     trainer = instantiate(cfg, "trainer")
+    if trainer.is_global_zero:
+        warn_of_crowds(module.most_found, data.annotations(cfg.split))
     folder = run_folder.record(own, words)
     metrics = evaluate(module, data, trainer, cfg.split, folder).metrics
     return value_of(cfg.objective, metrics)

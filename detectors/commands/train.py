@@ -22,7 +22,13 @@ from detectors.engine import batch_size, compiling, record, run_folder
 from detectors.engine.automatic import Choice, settled
 from detectors.engine.build import configured
 from detectors.engine.checks import CLASSIFICATION, check_data, check_debug, check_validation
-from detectors.engine.evaluation import check_objective, evaluate, numbers_of, value_of
+from detectors.engine.evaluation import (
+    check_objective,
+    evaluate,
+    numbers_of,
+    value_of,
+    warn_of_crowds,
+)
 from detectors.engine.fitting import fit_stages, validated
 from detectors.engine.resume import resumed_from
 from detectors.engine.stages import check_run, planned_stages, train_stages
@@ -92,6 +98,8 @@ def one(
         check_validation(trainer)
     check_objective(cfg.objective, numbers_of(module, data, "val"))
     numbers_of(module, data, cfg.split)  # refuses a split that is not there
+    if trainer.is_global_zero and not probing:
+        warn_of_crowds(module.most_found, data.annotations(cfg.split))
     data.data.check_memory("train", "val")  # reads both before the run is recorded
     if not fitted:
         data.data.check_batches(trainer.world_size)

@@ -72,8 +72,6 @@ def evaluate(
     metric = module.evaluations[split]
     truth, found = metric.evaluated()  # gathered, so every process takes part
     if trainer.is_global_zero:
-        most = getattr(module.asked(), "most_found", None)  # a user's own may not tell
-        warn_of_crowds(most, truth)
         write_coco_results(folder / "detections.json", found, truth.category_ids)
         names = write_images(data.data.source(split), folder)
         write_coco_truth(folder / "truth.json", truth, names)
@@ -86,8 +84,8 @@ def warn_of_crowds(most: int | None, truth: Annotations) -> None:
     """Tell how many pictures hold more objects than a detector can find in one.
 
     Args:
-        most: as `Detector.most_found`.
-        truth: of the evaluated pictures; crowds and difficult objects need not be found.
+        most: as `LitDetector.most_found`.
+        truth: of the pictures; crowds and difficult objects need not be found.
     """
     owners = truth.owners()[~(truth.crowd | truth.difficult)]
     objects = np.bincount(owners, minlength=len(truth.image_ids))
@@ -95,7 +93,7 @@ def warn_of_crowds(most: int | None, truth: Annotations) -> None:
     if crowded:
         _log.warning(
             "%d of %d pictures hold more objects, up to %d, than the %d that this detector can "
-            "find in one, so it misses some whatever it has learnt: train with a larger "
+            "find in one, so it misses some whatever it learns: train with a larger "
             "part.postprocess.detections, with more corners in part.head.head.grouping where these "
             "are grouped, or with a larger tta.detections where views are merged",
             crowded,

@@ -27,7 +27,7 @@ class Head(nn.Module, ABC):
     ranks_candidates: Annotated[
         bool, "whether its candidates stand in an order that ties of scores may change"
     ] = False
-    most: Annotated[int | None, "most objects of an image that it can find; None: no limit"] = None
+    most: Annotated[int | None, "most objects of an image that it can find; None: unknown"] = None
     tells: Annotated[
         tuple[str, ...], "which of `deviations` and `iou` its candidates have beside their scores"
     ] = ()

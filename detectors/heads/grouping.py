@@ -58,7 +58,7 @@ def best_peaks(found: PointMap, most: int) -> Keypoints:
 class Grouping(nn.Module, ABC):
     """Makes boxes of points."""
 
-    objects: Annotated[int | None, "most of an image that it can find; None: no limit"] = None
+    objects: Annotated[int | None, "most of an image that it can find; None: unknown"] = None
 
     @abstractmethod
     def forward(self, points: dict[str, PointMap], frames: Tensor) -> Grouped:

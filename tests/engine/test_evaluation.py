@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-import detectors
 from detectors.config.compose import compose
 from detectors.config.instantiate import instantiate
+from detectors.engine.build import configured, sketch
 from detectors.engine.evaluation import warn_of_crowds
 from detectors.structures import Annotations
 
@@ -67,7 +67,7 @@ def test_pictures_of_which_all_can_be_found_are_no_crowd(
     ],
 )
 def test_the_most_that_is_found_is_what_words_say(model: str, words: list[str], most: int) -> None:
-    detector = detectors.build(model, ["size=small", "image_size=128", *words], num_classes=2)
+    detector = sketch(configured([f"model={model}", "size=small", "run_dir=.", *words]))
     assert detector.most_found == most
 
 
@@ -81,8 +81,7 @@ def test_the_most_that_is_found_is_what_words_say(model: str, words: list[str], 
     ],
 )
 def test_the_most_that_is_found_counts_views(words: list[str], most: int) -> None:
-    detector = detectors.build(
-        "fcos", ["size=small", "image_size=128", "part.postprocess.detections=20"], num_classes=2
-    )
+    made = ["model=fcos", "size=small", "run_dir=.", "part.postprocess.detections=20"]
+    detector = sketch(configured(made))
     cfg = compose([*words, "ckpt_path=none", "run_dir=none"], "evaluate")
     assert instantiate(cfg, "tta", detector=detector).most_found == most
