@@ -275,7 +275,10 @@ class DIoU(Suppressor):
         {
             "suppressor": "it removes boxes itself, while voting goes around another suppressor "
             "that removes them: choose another postprocess, such as postprocess=nms, or leave the "
-            "trick out"
+            "trick out",
+            "decay": "it removes boxes by a threshold, while soft suppression lowers their scores "
+            "without one: choose another postprocess, such as postprocess=nms, or leave the trick "
+            "out",
         }
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,15 @@ class StackedHead(Head):
         specs: levels, the one to be used last.
         head: `(specs) -> head` for one level; every level gets one with parts of its own.
     """
+
+    # As `lacking` of coders.
+    lacking = MappingProxyType(
+        dict.fromkeys(
+            ("assigner", "losses", "loss_weights"),
+            "each level has a head of its own, which part.head.head describes: choose a family "
+            "without stacked hourglasses, or leave the trick out",
+        )
+    )
 
     def __init__(self, specs: list[FeatureSpec], head: Callable[..., Head]) -> None:
         super().__init__()

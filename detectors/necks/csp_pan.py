@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import Activation, ConvNormAct, Norm, spatial
 from detectors.layers.csp import CSPBlock
 from detectors.necks import Neck
+from detectors.necks.extra_levels import check_doubling
 from detectors.ranges import Positive
 from detectors.structures import FeatureSpec
 
@@ -28,7 +29,7 @@ class CSPPAN(Neck):
         channels: of every output level; None: as many as in the backbone.
 
     Raises:
-        ValueError: there is only one level.
+        ValueError: there is only one level, or a stride is not twice the one before.
     """
 
     def __init__(
@@ -41,11 +42,7 @@ class CSPPAN(Neck):
         channels: int | None = None,
     ) -> None:
         super().__init__()
-        if len(specs) < 2:
-            raise ValueError(
-                f"CSPPAN joins two or more feature levels, but the backbone delivers {len(specs)}: "
-                "ask for more, such as part.levels=[8,16,32]"
-            )
+        check_doubling(specs, "CSPPAN")
         self.specs = [FeatureSpec(channels or spec.channels, spec.stride) for spec in specs]
         widths = [spec.channels for spec in self.specs]
         steps, conv = list(pairwise(widths)), spatial(depthwise)

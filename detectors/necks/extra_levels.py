@@ -106,3 +106,17 @@ def check_doubling(specs: Sequence[FeatureSpec], neck: str) -> None:
             f"{strides}: ask the backbone for more levels, such as part.levels=[8,16,32], or "
             "choose a family with several levels"
         )
+
+
+def check_rising(specs: Sequence[FeatureSpec], neck: str) -> None:
+    """Refuse levels of one size, such as those of stacked hourglasses, of which no path leads up.
+
+    Raises:
+        ValueError: a stride is not larger than the one before.
+    """
+    strides = [spec.stride for spec in specs]
+    if any(b <= a for a, b in pairwise(strides)):
+        raise ValueError(
+            f"{neck} joins levels whose strides rise, but was given strides {strides}: choose "
+            "neck=identity, or a backbone that is no stack of hourglasses"
+        )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from detectors.layers.conv import ConvNormAct, Norm
 from detectors.necks import Neck
-from detectors.necks.extra_levels import halving
+from detectors.necks.extra_levels import check_rising, halving
 from detectors.ranges import Count
 from detectors.structures import FeatureSpec
 
@@ -27,6 +27,9 @@ class FPN(Neck):
             `LevelsFromInput` or `LevelsFromOutput`.
         norm: follows every lateral and output convolution, which then has no bias; the paper has
             none.
+
+    Raises:
+        ValueError: a stride is not larger than the one before.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class FPN(Neck):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
+        check_rising(specs, "FPN")
         self.lateral = nn.ModuleList(
             ConvNormAct(spec.channels, channels, 1, norm=norm, act=None) for spec in specs
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import five_set, init_darknet
 from detectors.necks import Neck
+from detectors.necks.extra_levels import check_doubling
 from detectors.structures import FeatureSpec
 
 
@@ -26,6 +27,9 @@ class PAN(Neck):
         coarsest: `(channels, width, norm, act) -> module` for the coarsest level, before the paths;
             `layers.pool.pyramid_set` in YOLOv4.
         channels: of every output level; None: half of the backbone's.
+
+    Raises:
+        ValueError: a stride is not twice the one before.
     """
 
     def __init__(
@@ -37,6 +41,8 @@ class PAN(Neck):
         channels: int | None = None,
     ) -> None:
         super().__init__()
+        if len(specs) > 1:
+            check_doubling(specs, "PAN")
         self.specs = [FeatureSpec(channels or spec.channels // 2, spec.stride) for spec in specs]
         widths = [spec.channels for spec in self.specs]
         steps = list(pairwise(widths))

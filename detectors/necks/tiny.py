@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import init_darknet
 from detectors.necks import Neck
+from detectors.necks.extra_levels import check_rising
 from detectors.structures import FeatureSpec
 
 
@@ -21,7 +22,7 @@ class TinyTopDown(Neck):
     (tower=single).
 
     Raises:
-        ValueError: there is only one level.
+        ValueError: there is only one level, or a stride is not larger than the one before.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TinyTopDown(Neck):
                 f"TinyTopDown joins two or more feature levels, but the backbone delivers "
                 f"{len(specs)}: ask for more, such as part.levels=[16,32]"
             )
+        check_rising(specs, "TinyTopDown")
         *finer, coarsest = specs
         widths = [spec.channels for spec in finer]
         narrow = widths[-1]

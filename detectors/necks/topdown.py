@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectors.layers.conv import Activation, ConvNormAct, Norm
 from detectors.layers.dark import five_set, init_darknet
 from detectors.necks import Neck
+from detectors.necks.extra_levels import check_rising
 from detectors.structures import FeatureSpec
 
 
@@ -23,6 +24,9 @@ class TopDown(Neck):
     Args:
         coarsest: `(channels, width, norm, act) -> module`, the set of the coarsest level;
             `layers.pool.pyramid_set` in YOLOv3-SPP.
+
+    Raises:
+        ValueError: a stride is not larger than the one before.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class TopDown(Neck):
         coarsest: Callable[..., nn.Module] = five_set,
     ) -> None:
         super().__init__()
+        check_rising(specs, "TopDown")
         self.specs = [FeatureSpec(spec.channels // 2, spec.stride) for spec in specs]
         widths = [spec.channels for spec in self.specs]
         self.squeezes = nn.ModuleList(

@@ -16,7 +16,9 @@ ASSIGNERS = [path.stem for path in files("assigner")]
 ADAPTIVE = ("atss", "sim_ota", "ota", "paa")  # serve every family, as docs/tricks.md says
 CELLS = [(f, a) for f in FAMILIES for a in ASSIGNERS]
 # No prior lies inside of the picture; the shape that no level has fits every object best.
-NOTHING_FITS = {("yolov1", "max_iou_sampled_inside"), ("centernet", "shape_threshold_tiny")}
+NOTHING_FITS = {("yolov1", "max_iou_sampled_inside")} | {
+    (family, "shape_threshold_tiny") for family in ("centernet", "cornernet", "centernet_triplets")
+}
 # The family's own; that of yolox_s is the shared form, which differs in other pictures.
 AS_OWN = {("atss", "atss"), ("gfl", "atss"), ("yolox_s", "sim_ota")}
 # Share of the layers that learn; of other families half. Each level has layers of its own here, of

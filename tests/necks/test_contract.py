@@ -17,6 +17,7 @@ TRACED_ALIKE |= {  # in a family of tests/test_models.py
     *("csp_pan", "deconv", "extras", "fpn", "fpn_c5", "fpn_c5_linear", "fpn_p5", "fpn_p5_linear"),
     *("fpn_pool", "passthrough"),
 }
+LEADS_NOWHERE = {"deconv", "deconv_dcn", "dla_up", "extras", "identity"}  # from a level to others
 SPECS = [FeatureSpec(8, 8), FeatureSpec(16, 16), FeatureSpec(32, 32)]
 
 
@@ -24,14 +25,28 @@ def _features(height: int, width: int) -> list[Tensor]:
     return [torch.randn(2, c, -(-height // s), -(-width // s)) for c, s in SPECS]
 
 
-@pytest.fixture(scope="module", params=CHOICES)
-def neck(request: pytest.FixtureRequest) -> nn.Module:
+def made(name: str, specs: list[FeatureSpec]) -> nn.Module:
     torch.manual_seed(0)
-    words = [f"neck={request.param}", "norm=batch", "act=leaky", "priors=points"]
-    node = compose(words).part.neck
+    node = compose([f"neck={name}", "norm=batch", "act=leaky", "priors=points"]).part.neck
     if "repeats" in node:  # of the same cell
         node.repeats = 1
-    return instantiate(node, _convert_="all")(SPECS)
+    return instantiate(node, _convert_="all")(specs)
+
+
+@pytest.fixture(scope="module", params=CHOICES)
+def neck(request: pytest.FixtureRequest) -> nn.Module:
+    return made(request.param, SPECS)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_stacked_levels_of_one_size_are_refused_where_a_path_leads_up(name: str) -> None:
+    stack = [FeatureSpec(8, 8)] * 2
+    if name in LEADS_NOWHERE:
+        outputs = made(name, stack)([torch.randn(1, 8, 8, 8)] * 2)
+        assert all(output.isfinite().all() for output in outputs)
+    else:
+        with pytest.raises(ValueError, match=r"strides \[8, 8|strides differ"):
+            made(name, stack)
 
 
 def test_specs_promise_what_is_delivered(neck: nn.Module) -> None:

@@ -31,6 +31,7 @@ def test_one_width_serves_all_levels() -> None:
     assert [output.shape for output in outputs] == [(1, 6, 5, 7), (1, 6, 3, 4)]
 
 
-def test_one_level_is_refused() -> None:
-    with pytest.raises(ValueError, match="CSPPAN joins two or more feature levels"):
-        CSPPAN(SPECS[:1], None, nn.SiLU)
+@pytest.mark.parametrize("specs", [SPECS[:1], [FeatureSpec(8, 4), FeatureSpec(8, 4)]])
+def test_one_level_and_stacks_are_refused(specs: list[FeatureSpec]) -> None:
+    with pytest.raises(ValueError, match="CSPPAN fuses two or more levels whose strides double"):
+        CSPPAN(specs, None, nn.SiLU)

@@ -1,5 +1,6 @@
 from functools import partial
 
+import pytest
 import torch
 from torch import nn
 
@@ -46,3 +47,9 @@ def test_one_width_serves_all_levels() -> None:
     neck = PAN([FeatureSpec(4, 8), FeatureSpec(8, 16)], None, ACT, five_set, channels=6)
     outputs = neck([torch.zeros(1, 4, 5, 7), torch.zeros(1, 8, 3, 4)])
     assert [output.shape for output in outputs] == [(1, 6, 5, 7), (1, 6, 3, 4)]
+
+
+def test_levels_of_one_size_are_refused_and_one_alone_is_not() -> None:
+    with pytest.raises(ValueError, match=r"PAN fuses .* given strides \[4, 4\]"):
+        PAN([FeatureSpec(8, 4), FeatureSpec(8, 4)], None, None, pyramid_set)
+    assert PAN(SPECS[:1], None, None, pyramid_set).specs == [FeatureSpec(128, 8)]
