@@ -106,7 +106,7 @@ def test_every_choice_is_what_hydra_composes(group: str) -> None:
         if group in ("loader", "study", "search"):  # included by others
             continue
         for words in (chosen, [*chosen, "size=small"]) if group == "model" else (chosen,):
-            same(words, "evaluate" if group == "tta" else "train")
+            same(words, {"tta": "evaluate", "method": "propose"}.get(group, "train"))
 
 
 def test_a_config_over_another_is_what_omegaconf_merges() -> None:
