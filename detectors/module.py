@@ -134,25 +134,22 @@ class LitDetector(FusedSteps):
     def _evaluate(self, batch: Batch, split: str) -> dict[str, Any]:
         """`detections` of the batch, already given to the metrics; pictures are drawn from them."""
         images = batch.images.contiguous(memory_format=self.memory_format)
-        detections = self._detecting()(images, *batch.places)
+        detections = self._asked()(images, *batch.places)
         self.evaluations[split].update(detections, batch)
         return {"detections": detections}
 
-    @property
-    def most_found(self) -> int | None:
-        """Most objects of an image that what is evaluated can find; None: unknown."""
-        return getattr(self._asked(), "most_found", None)  # what stands there need not tell
-
-    def _asked(self) -> nn.Module:
+    def _asked(self) -> Callable[..., Detections]:
         """The detector, or what is evaluated in its place."""
         if self.tta is not None:
             return self.tta(self.detector)  # made anew: a part would be averaged and saved twice
-        return self.detector
-
-    def _detecting(self) -> Callable[..., Detections]:
-        """The same, as graphs where validations are compiled."""
         fitting = self.trainer.state.fn == TrainerFn.FITTING  # else as `detectors evaluate` does
-        return self.detect if fitting and self.detect is not None else self._asked()
+        return self.detect if fitting and self.detect is not None else self.detector
+
+    @property
+    def most_found(self) -> int | None:
+        """Most objects of an image that an evaluation can find; None: unknown."""
+        found = getattr(self.detector, "most_found", None)  # what stands there need not tell
+        return found if self.tta is None else None  # more views may find more
 
     def on_validation_epoch_start(self) -> None:
         self._start_metric("val")
