@@ -84,7 +84,7 @@ def warn_of_crowds(most: int | None, truth: Annotations) -> None:
     """Tell how many pictures hold more objects than a detector can find in one.
 
     Args:
-        most: as `LitDetector.most_found`.
+        most: `LitDetector.most_found`; nothing is told where it is unknown.
         truth: of the pictures; crowds and difficult objects need not be found.
     """
     owners = truth.owners()[~(truth.crowd | truth.difficult)]

@@ -77,7 +77,7 @@ class CornerPairs(Grouping):
     the first or above it. It scores the mean of both.
 
     Args:
-        most: corners of each kind that are looked at, so the most objects that an image can have.
+        most: corners of each kind that are looked at, so the most objects that are found.
         distance: largest difference of two tags.
         pairs: boxes of each image.
     """

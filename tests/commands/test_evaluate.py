@@ -79,27 +79,17 @@ def test_what_is_not_there_is_refused(
     assert told in f"{stop.value} {capsys.readouterr().err}"
 
 
-def test_pictures_with_more_objects_than_are_found_are_told(
-    trained: Path, detectors: Callable[..., None], tmp_path: Path
+@pytest.mark.parametrize(("words", "most"), [([], 1), (["tta=flip_merged"], 2)])
+def test_pictures_with_more_objects_than_all_views_find_are_told(
+    trained: Path, detectors: Callable[..., None], tmp_path: Path, words: list[str], most: int
 ) -> None:
     checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["config"]["part"]["postprocess"]["detections"] = 1
     torch.save(checkpoint, tmp_path / "one.ckpt")
-    detectors(tmp_path, "evaluate", "ckpt_path=one.ckpt", "hydra.run.dir=out")
+    detectors(tmp_path, "evaluate", "ckpt_path=one.ckpt", *words, "hydra.run.dir=out")
     told = (tmp_path / "out" / "log.txt").read_text()
     assert "pictures hold more objects" in told
-    assert "than the 1 that this detector can find" in told
-
-
-def test_the_views_of_an_augmentation_find_more(
-    trained: Path, detectors: Callable[..., None], tmp_path: Path
-) -> None:
-    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["config"]["part"]["postprocess"]["detections"] = 1
-    torch.save(checkpoint, tmp_path / "one.ckpt")
-    words = ["ckpt_path=one.ckpt", "tta=flip_merged", "hydra.run.dir=out"]
-    detectors(tmp_path, "evaluate", *words)
-    assert "than the 2 that this detector can find" in (tmp_path / "out" / "log.txt").read_text()
+    assert f"than the {most} that this detector can find" in told
 
 
 def test_a_checkpoint_is_loaded_in_python(trained: Path, names: list[str]) -> None:
